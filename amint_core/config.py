@@ -1,0 +1,180 @@
+"""The settings of one run, checked before anything starts, and the run's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from amint_core.exceptions import SettingsError, unknown_name
+from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+#: Settings that are spelled out in a run's id; of the others only those off their default enter
+#: its hash, so that a new setting leaves the ids of old runs as they are.
+SPELLED = ("dataset", "data", "model", "setup", "method", "protocol", "seed")
+#: Settings that say where results go, not what they are.
+UNHASHED = (*SPELLED, "profile")
+
+
+class RunConfig(BaseModel):
+    """The settings of one run (paper symbols: D = members, E = external, λ1 = lambda_audited,
+    λ2 = lambda_mint, R = weight_decay)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    # What is run.
+    dataset: str  # a name of amint_core.datasets
+    model: str  # a name of amint_core.models, or any timm model
+    setup: Literal["entry", "middle", "output"] = "middle"  # where the taps sit (paper, setups)
+    method: Literal["active"] = "active"  # how the MINT model is trained
+    protocol: Literal["strict", "paper"] = "strict"  # who is judged against whom; see splits.py
+    recipe: str = "fixed"  # fills the settings left open; see recipes.py
+    data: Literal["real", "standin"] = "real"  # stand-ins only on request
+    profile: str = "quick"  # results/<profile>/ takes the results
+    seed: Count = 0  # splits, initial weights and order of batches follow from it
+
+    # Images per role; 0 leaves the role empty. `test` = 0 takes the whole test set.
+    members: Positive = 2_000
+    external: Positive = 3_000
+    calibration: Count = 1_000  # non-members that choose thresholds and stop training early
+    holdout: Count = 2_000  # non-members that are judged (strict only)
+    test: Count = 0  # labelled images for audited accuracy (and judged, in `paper`)
+    image_size: Positive | None = None  # pixels a side; None: the dataset's own (paper.md)
+
+    # The MINT model.
+    head: Literal["lean", "published", "token"] | None = None  # None: lean for maps, token for ViT
+    taps: tuple[str, ...] | None = None  # module names; None: the setup's own
+
+    # Training.
+    epochs: Positive = 20  # one epoch is one pass over the external images
+    batch_size: Annotated[int, Field(ge=2)] = 64  # members per batch, and as many external images
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # Adam
+    schedule: Literal["cosine", "constant"] = "cosine"  # of the learning rate, over all epochs
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # L2 in the loss, R(w+)
+    lambda_audited: Annotated[float, Field(ge=0)] = 1.0
+    lambda_mint: Annotated[float, Field(ge=0)] = 1.0
+    patience: Count = 0  # epochs without a better AUC on calibration before stopping; 0: never
+    defects: tuple[str, ...] = ()  # the published notebooks' defects to keep; see recipes.py
+
+    # Arithmetic.
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the matrix products
+    cpu_threads: Positive | None = None  # sums on a CPU depend on it; None: PyTorch's choice
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        unknown = set(given) - set(cls.model_fields)
+        if unknown:
+            raise SettingsError(unknown_name("setting", min(unknown), cls.model_fields))
+        recipe = given.get("recipe", "fixed")
+        if recipe not in RECIPES:
+            raise SettingsError(unknown_name("recipe", recipe, RECIPES))
+        return recipe_settings(recipe, str(given.get("dataset"))) | dict(given)
+
+    @field_validator("defects", "taps", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator(
+        "learning_rate", "weight_decay", "lambda_audited", "lambda_mint", mode="before"
+    )
+    @classmethod
+    def _as_float(cls, value: Any) -> Any:
+        # YAML and papermill read 1 as an integer and 1e-4 (no dot) as text.
+        if isinstance(value, str) and re.fullmatch(r"\d+(\.\d*)?[eE][+-]?\d+", value):
+            return float(value)
+        return float(value) if type(value) is int else value
+
+    @model_validator(mode="after")
+    def _check_names_and_fit(self) -> RunConfig:
+        from amint_core.datasets import DATASETS
+        from amint_core.models import is_known, known_names
+
+        if self.dataset not in DATASETS:
+            raise SettingsError(unknown_name("dataset", self.dataset, DATASETS))
+        if not is_known(self.model):
+            raise SettingsError(
+                unknown_name("model", self.model, known_names()) + " Any timm model works too."
+            )
+        for name in self.defects:
+            if name not in DEFECTS:
+                raise SettingsError(unknown_name("defect", name, DEFECTS))
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.profile):
+            raise SettingsError(
+                f"profile {self.profile!r} names a folder: use letters, digits, '_', '-' and '.'."
+            )
+        if self.protocol == "strict" and self.holdout == 0:
+            raise SettingsError(
+                "holdout = 0 leaves nobody to judge: the strict protocol judges members against "
+                "holdout. Give holdout images, or choose protocol = 'paper'."
+            )
+        if self.protocol == "paper" and self.holdout and "holdout" in self.model_fields_set:
+            raise SettingsError(
+                f"holdout = {self.holdout} does not fit protocol = 'paper', which judges members "
+                "against the official test set. Set holdout = 0, or choose protocol = 'strict'."
+            )
+        if self.patience and not self.calibration:
+            raise SettingsError(
+                f"patience = {self.patience} needs calibration images to watch. Set calibration "
+                "above 0, or patience = 0."
+            )
+        return self
+
+    @property
+    def id(self) -> str:
+        """Name of the run's folder: what it is in words, and a hash of the other settings."""
+        others = self.model_dump(mode="json", exclude=set(UNHASHED), exclude_defaults=True)
+        digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:6]
+        words = [self.dataset, *(["standin"] if self.data == "standin" else []), self.model]
+        words += [self.setup, self.method, self.protocol, f"s{self.seed}", digest]
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
+
+    def has(self, defect: str) -> bool:
+        """Tell whether a published defect is on."""
+        if defect not in DEFECTS:
+            raise SettingsError(unknown_name("defect", defect, DEFECTS))
+        return defect in self.defects
+
+    @classmethod
+    def create(cls, **settings: Any) -> RunConfig:
+        """Build the settings of a run.
+
+        Raises:
+            SettingsError: a name is unknown (with the nearest valid one), or a value does not fit.
+        """
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, problem['loc'])) or 'settings'} = {problem['input']!r}: "
+                f"{problem['msg']}"
+                for problem in error.errors()
+            ]
+            raise SettingsError("Settings refused. " + "; ".join(problems)) from None
+
+    @classmethod
+    def from_namespace(cls, namespace: Mapping[str, Any]) -> RunConfig:
+        """Build settings from a notebook's `globals()`.
+
+        Every plain value counts as a setting, so that a mistyped papermill parameter, for which
+        papermill itself only warns, is refused here.
+        """
+        plain = (bool, int, float, str, list, tuple, type(None))
+        jupyter = {"In", "Out", "exit", "quit"}
+        return cls.create(
+            **{
+                name: value
+                for name, value in namespace.items()
+                if isinstance(value, plain) and not name.startswith("_") and name not in jupyter
+            }
+        )

@@ -1,0 +1,46 @@
+"""Errors whose messages say what was wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AmintError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class SettingsError(AmintError):
+    """A setting is unknown, mistyped or does not fit the others."""
+
+
+class DataError(AmintError):
+    """A dataset is missing, incomplete, unreadable or does not fit the request."""
+
+
+class CacheError(DataError):
+    """A decoded cache no longer matches the files it was made from."""
+
+
+class ModelError(AmintError):
+    """A model, a tap or its input does not fit."""
+
+
+class TrainingError(AmintError):
+    """Training cannot go on; what was computed so far is kept."""
+
+
+class ResultsError(AmintError):
+    """A results file is missing, incomplete or cannot be written."""
+
+
+class ProtocolError(AmintError):
+    """A number was asked for that the data cannot support honestly."""
+
+
+def unknown_name(kind: str, given: object, valid: Iterable[str]) -> str:
+    """Compose the message for a name that does not exist, with the nearest that does."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {kind} {given!r}.{hint} Valid: {', '.join(names)}."

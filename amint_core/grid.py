@@ -1,0 +1,86 @@
+"""A profile's grid of runs, from `config/<profile>.yaml`."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amint_core.config import RunConfig
+from amint_core.exceptions import SettingsError, unknown_name
+from amint_core.locations import project_root
+
+#: The notebook that shows a dataset; ViT has one of its own for all datasets.
+NOTEBOOKS = {
+    "mnist": "aMINTMNIST",
+    "cifar10": "aMINTCIFAR",
+    "cifar100": "aMINTCIFAR",
+    "gtsrb": "aMINTGTSRB",
+    "tiny_imagenet": "aMINTTinyImagenet",
+    "casia_webface": "aMINTCasiaWebFace",
+}
+#: Settings whose value is itself a list; in a grid they vary as a list of lists.
+LISTS = ("defects", "taps")
+
+
+def notebook_for(settings: RunConfig) -> str:
+    """Return the name of the notebook that runs `settings`."""
+    return "aMINTViT" if settings.model == "vit" else NOTEBOOKS[settings.dataset]
+
+
+def grid_file(profile: str) -> Path:
+    """Return the file of a profile's grid.
+
+    Raises:
+        SettingsError: there is no such profile; the message names the nearest.
+    """
+    folder = project_root() / "config"
+    path = folder / f"{profile}.yaml"
+    if not path.is_file():
+        known = (found.stem for found in folder.glob("*.yaml"))
+        raise SettingsError(unknown_name("profile", profile, known))
+    return path
+
+
+def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConfig]:
+    """Read a grid file: run id → settings, in the file's order.
+
+    Under `runs`, each entry is one block of settings over those under `defaults`; a list means one
+    run per value, several lists their product.
+
+    Raises:
+        SettingsError: a setting is unknown or does not fit, or two runs are the same.
+    """
+    path = Path(path)
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    unknown = set(content) - {"defaults", "runs"}
+    if unknown or not content.get("runs"):
+        raise SettingsError(
+            f"{path.name}: a grid has the parts 'defaults' and 'runs' (at least one run)."
+            + (f" Found also: {', '.join(sorted(unknown))}." if unknown else "")
+        )
+    grid: dict[str, RunConfig] = {}
+    for number, block in enumerate(content["runs"], 1):
+        for values in _expand({**content.get("defaults", {}), **block}):
+            try:
+                settings = RunConfig.create(profile=profile or path.stem, **values)
+            except SettingsError as error:
+                raise SettingsError(f"{path.name}, run block {number}: {error}") from None
+            if settings.id in grid:
+                raise SettingsError(f"{path.name}, run block {number}: {settings.id} stands twice.")
+            grid[settings.id] = settings
+    return grid
+
+
+def _expand(block: dict[str, Any]) -> list[dict[str, Any]]:
+    varying = {
+        key: value
+        for key, value in block.items()
+        if isinstance(value, list) and (key not in LISTS or (value and isinstance(value[0], list)))
+    }
+    return [
+        {**block, **dict(zip(varying, combination, strict=True))}
+        for combination in itertools.product(*varying.values())
+    ]

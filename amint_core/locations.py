@@ -1,0 +1,48 @@
+"""Where the project keeps its files, each place movable by one environment variable.
+
+| variable | holds | default |
+|---|---|---|
+| `AMINT_DATA` | datasets as people have them on disk; only read | `data/` of the project |
+| `AMINT_CACHE` | decoded images, memory-mapped | `data/cache/` of the project |
+| `AMINT_RESULTS` | runs, tables and figures | `results/` of the project |
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """Return the checkout's folder, or the working folder where the package is installed alone."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def _place(variable: str, default: Path) -> Path:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else default
+
+
+def data_root() -> Path:
+    """Return the folder that holds the datasets."""
+    return _place("AMINT_DATA", project_root() / "data")
+
+
+def cache_root() -> Path:
+    """Return the folder of the decoded caches."""
+    return _place("AMINT_CACHE", project_root() / "data" / "cache")
+
+
+def results_root() -> Path:
+    """Return the folder that holds one folder per profile."""
+    return _place("AMINT_RESULTS", project_root() / "results")
+
+
+def shown(path: Path | str) -> str:
+    """Return `path` as a reader should see it: relative to the project where it lies inside it."""
+    path = Path(path).resolve()
+    for base in (project_root(), results_root().parent, data_root().parent, cache_root().parent):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return path.as_posix()
