@@ -1,0 +1,1 @@
+"""From a trained model to scores, and from scores to metrics."""

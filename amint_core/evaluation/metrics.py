@@ -1,0 +1,77 @@
+"""The metrics of a membership test, each with a 95 % confidence interval.
+
+A score above a threshold says "member". Accuracy is the mean of the accuracies on members and on
+non-members, so that guessing gives .5 whatever their numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from amint_core.evaluation import intervals
+
+Metric = dict[str, Any]
+
+
+def metric(value: float, bounds: intervals.Bounds) -> Metric:
+    """Return a value with its interval as written to metrics.json."""
+    return {"value": float(value), "low": float(bounds[0]), "high": float(bounds[1])}
+
+
+def no_metric(reason: str) -> Metric:
+    """Return an empty value that says why there is none."""
+    return {"value": None, "low": None, "high": None, "reason": reason}
+
+
+def accuracy(members: np.ndarray, others: np.ndarray, threshold: float) -> Metric:
+    """Return the accuracy at `threshold`, members (M,) and non-members (N,) weighing the same."""
+    hits = int((members > threshold).sum()), int((others <= threshold).sum())
+    counts = len(members), len(others)
+    value = (hits[0] / counts[0] + hits[1] / counts[1]) / 2
+    return metric(value, intervals.mean_of_two_proportions(hits, counts))
+
+
+def auc(members: np.ndarray, others: np.ndarray) -> Metric:
+    """Return the area under the ROC curve: how often a member outscores a non-member."""
+    truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
+    value = roc_auc_score(truth, np.concatenate([members, others]))
+    return metric(float(value), intervals.auc(members, others))
+
+
+def tpr_at_fpr(members: np.ndarray, others: np.ndarray, fpr: float) -> Metric:
+    """Return the share of members found where at most `fpr` of the non-members are accused.
+
+    Empty where there are fewer than 1 / `fpr` non-members: their ROC curve has no such point.
+    """
+    allowed = math.floor(fpr * len(others) + 1e-9)
+    if allowed < 1:
+        return no_metric(
+            f"{len(others)} non-members cannot resolve a false-positive rate of {fpr:g}; it takes "
+            f"{math.ceil(1 / fpr)} or more"
+        )
+    truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
+    scores = np.concatenate([members, others])
+    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
+    value = true[false <= fpr + 1e-12].max()
+    return metric(float(value), intervals.tpr_at_fpr(members, others, allowed))
+
+
+def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
+    """Return the threshold with the highest accuracy on these scores.
+
+    It lies half way between two scores; of several equally good ones, the middle one is taken.
+    """
+    truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
+    scores = np.concatenate([members, others])
+    false, true, cuts = roc_curve(truth, scores, drop_intermediate=False)
+    gain = true - false
+    best = np.flatnonzero(gain >= gain.max() - 1e-12)
+    cut = cuts[best[len(best) // 2]]
+    if not np.isfinite(cut):
+        return float(np.nextafter(scores.max(), np.inf))  # best to accuse nobody
+    below = scores[scores < cut]
+    return float((cut + below.max()) / 2) if len(below) else float(np.nextafter(cut, -np.inf))

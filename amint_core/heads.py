@@ -1,0 +1,150 @@
+"""MINT heads: from the auxiliary auditable data N(d|w') to one membership logit per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from amint_core.exceptions import ModelError, unknown_name
+
+Shape = tuple[int, ...]
+
+
+class LeanHead(nn.Module):
+    """Read each map with one narrowing and one widening convolution; about 3 M parameters.
+
+    Per map (B, C, H, W): 1×1 convolution to `width`, batch norm, ReLU, 3×3 convolution to
+    2·`width`, batch norm, ReLU, then the maximum and the mean over positions. The maximum tells
+    whether a remembered detail is anywhere, the mean how much of the image is familiar. Narrowing
+    before the 3×3 convolution saves nine tenths of the published heads' arithmetic.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], width: int = 256) -> None:
+        super().__init__()
+        self.readers = nn.ModuleList(self._reader(shape[0], width) for shape in shapes)
+        self.decide = _decision(4 * width * len(shapes), 256)
+
+    @staticmethod
+    def _reader(channels: int, width: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(channels, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # [(B, C, H, W)] → (B,)
+        features = []
+        for reader, activation in zip(self.readers, maps, strict=True):
+            read = reader(activation)
+            features += [read.amax((2, 3)), read.mean((2, 3))]
+        return self.decide(torch.cat(features, 1)).squeeze(1)
+
+
+class PublishedHead(nn.Module):
+    """The head of the published notebooks: convolution, max-pool, convolution, global max-pool.
+
+    The two vectors are concatenated and go through 128 units to one logit. ResNets use 3×3
+    convolutions up to 2048 channels (81 M parameters on the middle taps), the others 2×2 with
+    padding 2 (20 M, with one map 12 M).
+    """
+
+    def __init__(self, shapes: Sequence[Shape], kernel: int) -> None:
+        super().__init__()
+        padding = 1 if kernel == 3 else 2
+        widths = [2048 if kernel == 3 and shape[0] >= 1024 else 1024 for shape in shapes]
+        self.readers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(shape[0], width, kernel, padding=padding),
+                nn.ReLU(),
+                nn.MaxPool2d(2, ceil_mode=True),  # a 1×1 map stays 1×1
+                nn.Conv2d(width, 2048, kernel, padding=padding),
+                nn.ReLU(),
+                nn.AdaptiveMaxPool2d(1),
+                nn.Flatten(),
+            )
+            for shape, width in zip(shapes, widths, strict=True)
+        )
+        self.decide = _decision(2048 * len(shapes), 128)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # [(B, C, H, W)] → (B,)
+        read = [reader(map_) for reader, map_ in zip(self.readers, maps, strict=True)]
+        return self.decide(torch.cat(read, 1)).squeeze(1)
+
+
+class TokenHead(nn.Module):
+    """Read the tokens of a transformer: a two-layer network per token, maximum and mean over them."""
+
+    def __init__(self, shapes: Sequence[Shape], width: int = 256) -> None:
+        super().__init__()
+        self.readers = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(shape[1]),
+                nn.Linear(shape[1], width),
+                nn.GELU(),
+                nn.Linear(width, 2 * width),
+                nn.GELU(),
+            )
+            for shape in shapes
+        )
+        self.decide = _decision(4 * width * len(shapes), 256)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # [(B, T, D)] → (B,)
+        features = []
+        for reader, tokens in zip(self.readers, maps, strict=True):
+            read = reader(tokens)
+            features += [read.amax(1), read.mean(1)]
+        return self.decide(torch.cat(features, 1)).squeeze(1)
+
+
+class PublishedTokenHead(nn.Module):
+    """The published ViT head: one linear layer on all tokens of the deepest tapped block."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        tokens, width = shapes[-1]
+        self.decide = nn.Linear(tokens * width, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # [(B, T, D)] → (B,)
+        return self.decide(maps[-1].flatten(1)).squeeze(1)
+
+
+def _decision(inputs: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+
+def build_head(kind: str | None, shapes: Sequence[Shape], model: str = "") -> nn.Module:
+    """Build a MINT head for the shapes of the tapped activations, without the batch dimension.
+
+    Args:
+        kind: "lean", "published" or "token"; None takes "token" for (T, D) and "lean" for
+            (C, H, W) activations.
+        shapes: one (C, H, W) or (T, D) per tap.
+        model: the audited model's name; the published head differs between ResNets and the others.
+
+    Raises:
+        ModelError: the kind is unknown or does not fit the shapes.
+    """
+    ranks = {len(shape) for shape in shapes}
+    if ranks not in ({2}, {3}):
+        raise ModelError(
+            f"The taps give activations of shapes {list(shapes)}; a MINT head reads maps (C, H, W) "
+            "or tokens (T, D), one kind at a time. Choose other taps."
+        )
+    tokens = ranks == {2}
+    kind = kind or ("token" if tokens else "lean")
+    if kind not in ("lean", "published", "token"):
+        raise ModelError(unknown_name("head", kind, ("lean", "published", "token")))
+    if kind == "published":
+        kernel = 3 if model.startswith("resnet") else 2
+        return PublishedTokenHead(shapes) if tokens else PublishedHead(shapes, kernel)
+    if (kind == "token") != tokens:
+        raise ModelError(
+            f"head = {kind!r} does not fit activations of shapes {list(shapes)}: "
+            f"use head = {'token' if tokens else 'lean'!r} here."
+        )
+    return TokenHead(shapes) if tokens else LeanHead(shapes)

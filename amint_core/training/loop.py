@@ -1,0 +1,189 @@
+"""The epoch loop: progress, checkpoints, resume, early stopping, a stop on divergence."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from amint_core.config import RunConfig
+from amint_core.exceptions import TrainingError
+from amint_core.training.batches import Batch, JointBatches
+from amint_core.training.checkpoint import Checkpoint
+from amint_core.training.losses import LossBalance
+
+_EPOCH = 3  # the stream of random numbers that layers such as dropout draw from
+
+
+class Step(Protocol):
+    """How one batch becomes a loss."""
+
+    balance: LossBalance
+
+    def mode(self, model: nn.Module, epoch: int) -> None: ...
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+@dataclass
+class Fit:
+    """Train a model for the epochs of a run.
+
+    Attributes:
+        model: the model; its weights are changed in place.
+        batches: where the batches come from.
+        step: from a batch to a loss.
+        settings: the run's settings.
+        accelerator: device, precision and processes.
+        checkpoint: file that holds the state after the last whole epoch.
+        identity: what a checkpoint must belong to, to be resumed.
+        monitor: returns the AUC on the calibration images; None where there are none.
+    """
+
+    model: nn.Module
+    batches: JointBatches
+    step: Step
+    settings: RunConfig
+    accelerator: Accelerator
+    checkpoint: Path
+    identity: dict[str, Any]
+    monitor: Callable[[], float] | None = None
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        # Adam with L2 in the loss: R(w+) of the paper.
+        optimizer = torch.optim.Adam(
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        steps = settings.epochs * len(self.batches)
+        rate = (lambda step: 1.0) if settings.schedule == "constant" else _cosine(steps)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        self.state = Checkpoint(self.identity, 0, {}, {}, {}, {}, [])
+
+    def run(self) -> pd.DataFrame:
+        """Train, or go on from the checkpoint, and return the history: one row per epoch.
+
+        Raises:
+            TrainingError: a loss is no longer a number; the last good checkpoint is kept.
+        """
+        self._resume()
+        total, done = self.settings.epochs, self.state.epoch
+        bar = tqdm(
+            total=total * len(self.batches),
+            initial=done * len(self.batches),
+            desc=self.settings.id,
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+        )
+        with bar:
+            while self.state.epoch < total and not self._exhausted():
+                self._epoch(self.state.epoch + 1, bar)
+        if self.state.best_model:
+            self.model.load_state_dict(self.state.best_model)
+        return pd.DataFrame(self.state.history)
+
+    def _epoch(self, epoch: int, bar: tqdm) -> None:
+        started = time.perf_counter()
+        # A function of (seed, epoch), so that a resumed run draws what an undisturbed one draws.
+        torch.manual_seed(_seed(self.settings.seed, epoch))
+        self.step.mode(self.prepared, epoch)
+        sums: dict[str, Any] = defaultdict(float)
+        for number, batch in enumerate(self.batches.epoch(epoch), 1):
+            with self.accelerator.autocast():
+                loss, report = self.step(self.prepared, batch)
+            self._refuse_divergence(loss, epoch, number)
+            self.optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            self.optimizer.step()
+            self.scheduler.step()
+            for name, value in report.items():
+                sums[name] = sums[name] + value
+            bar.update()
+            bar.set_postfix_str(_progress(epoch, self.settings.epochs, report), refresh=False)
+        means = {name: float(value) / len(self.batches) for name, value in sums.items()}
+        self._close(epoch, means, started)
+
+    def _refuse_divergence(self, loss: Tensor, epoch: int, number: int) -> None:
+        if math.isfinite(float(loss.detach())):
+            return
+        kept = (
+            f"The state after epoch {self.state.epoch} is kept in {self.checkpoint.name} of the run's folder."
+            if self.state.epoch
+            else "No epoch was finished."
+        )
+        raise TrainingError(
+            f"Training diverged: the loss is {float(loss.detach())} at epoch {epoch}, step {number}. "
+            f"{kept} Try a lower learning_rate (now {self.settings.learning_rate:g}), "
+            "precision = 'fp32', or a smaller lambda_mint."
+        )
+
+    def _close(self, epoch: int, means: dict[str, float], started: float) -> None:
+        """End an epoch: look at calibration, remember the best, write the checkpoint."""
+        auc = self.monitor() if self.monitor else float("nan")
+        state = self.state
+        earlier = [row["calibration_auc"] for row in state.history]
+        if self.settings.patience and auc > max(earlier, default=-1.0):
+            state.best = epoch
+            state.best_model = _copy(self.model.state_dict())
+        rate = self.optimizer.param_groups[0]["lr"]
+        seconds = time.perf_counter() - started
+        row = {"epoch": epoch, "learning_rate": rate, **means}
+        state.history.append({**row, "calibration_auc": auc, "seconds": seconds})
+        state.epoch = epoch
+        state.model = self.model.state_dict()
+        state.optimizer = self.optimizer.state_dict()
+        state.scheduler = {"last_epoch": self.scheduler.last_epoch}
+        state.scales = dict(self.step.balance.scales)
+        if self.accelerator.is_main_process:
+            state.save(self.checkpoint)
+
+    def _resume(self) -> None:
+        found = Checkpoint.load(self.checkpoint, self.identity)
+        if found is None:
+            return
+        self.state = found
+        self.model.load_state_dict(found.model)
+        self.optimizer.load_state_dict(found.optimizer)
+        self.scheduler.last_epoch = found.scheduler["last_epoch"]
+        self.step.balance.scales = dict(found.scales)
+        tqdm.write(f"Going on after epoch {found.epoch}, from {self.checkpoint.name}.")
+
+    def _exhausted(self) -> bool:
+        patience = self.settings.patience
+        return bool(patience and self.state.best and self.state.epoch - self.state.best >= patience)
+
+
+def _cosine(steps: int) -> Callable[[int], float]:
+    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
+
+
+def _seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, _EPOCH, epoch]).generate_state(1)[0])
+
+
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def _progress(epoch: int, epochs: int, report: dict[str, Tensor]) -> str:
+    values = {name: float(value) for name, value in report.items()}
+    return (
+        f"epoch {epoch}/{epochs}, audited loss {values['audited_loss']:.3f} "
+        f"accuracy {values['audited_accuracy']:.2f}, MINT loss {values['mint_loss']:.3f} "
+        f"accuracy {values['mint_accuracy']:.2f}"
+    )

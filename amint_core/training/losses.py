@@ -1,0 +1,55 @@
+"""The multi-task loss: λ1·L_audited/‖L_audited‖ + λ2·L_mint/‖L_mint‖ (paper, the loss; R(w+) is the
+optimiser's weight decay)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass
+class LossBalance:
+    """The scales ‖L‖ that bring both losses to the same size.
+
+    Attributes:
+        first_batch: keep each loss's value on the first batch for ever, as the published notebooks
+            do; otherwise a running mean follows the loss as it falls, so that neither task fades.
+        momentum: share of the running mean that a new batch leaves in place.
+        floor: smallest scale; a task that is all but solved is not blown up.
+        scales: name of the loss → its current scale.
+    """
+
+    first_batch: bool = False
+    momentum: float = 0.98
+    floor: float = 0.01
+    scales: dict[str, float] = field(default_factory=dict)
+
+    def update(self, losses: dict[str, Tensor]) -> None:
+        """Take in the losses of one batch."""
+        for name, loss in losses.items():
+            value = max(float(loss.detach()), self.floor)
+            before = self.scales.get(name)
+            if before is None:
+                self.scales[name] = value
+            elif not self.first_batch:
+                self.scales[name] = self.momentum * before + (1 - self.momentum) * value
+
+    def total(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+        """Return the weighted sum of the losses, each divided by its scale."""
+        parts = [weights[name] * loss / self.scales[name] for name, loss in losses.items()]
+        return torch.stack(parts).sum()
+
+
+def audited_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of (B, classes) logits and (B,) labels."""
+    return functional.cross_entropy(logits.float(), labels)
+
+
+def mint_loss(membership: Tensor, members: int) -> Tensor:
+    """Return the mean binary cross-entropy of (B,) logits whose first `members` are members."""
+    target = torch.zeros_like(membership, dtype=torch.float32)
+    target[:members] = 1.0
+    return functional.binary_cross_entropy_with_logits(membership.float(), target)
