@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from amint_core.datasets.cache import Source
+    from amint_core.datasets.sources import Source
 
 Part = Literal["pool", "test"]
 
@@ -85,8 +85,8 @@ class DatasetSpec:
         channels: 1 for grey, 3 for colour.
         image_size: side in pixels that images are resized to (paper.md, table of notebooks).
         num_classes: official number of classes.
-        find: (root, image_size) → `Source`s for "pool" and "test"; raises `DataError` that says
-            where to put the files and how to get them.
+        find: root → `Source`s for "pool" and "test"; raises `DataError` that says where to put the
+            files and how to get them.
         download: root → downloads the official files, or None where people must fetch them.
         obtain: one or two sentences: where the files come from and where to put them.
         official_sizes: images per part in the official release.
@@ -97,7 +97,7 @@ class DatasetSpec:
     channels: int
     image_size: int
     num_classes: int
-    find: Callable[[Path, int], dict[str, Source]]
+    find: Callable[[Path], dict[Part, Source]]
     obtain: str
     download: Callable[[Path], None] | None = None
-    official_sizes: dict[str, int] = field(default_factory=dict)
+    official_sizes: dict[Part, int] = field(default_factory=dict)
