@@ -62,7 +62,7 @@ def architecture(name: str) -> Architecture:
         return AUDITED[name]
     if not is_timm_model(name):
         near = difflib.get_close_matches(str(name).lower(), timm_names(), n=1)
-        hint = f", e.g. {near[0]!r}" if near else ""
+        hint = f", e.g. {near[0]!r}" if near and near[0] not in AUDITED else ""
         message = unknown_name("model", name, AUDITED)
         raise ModelError(f"{message} Any timm model works too{hint}.")
     return timm_architecture(name)

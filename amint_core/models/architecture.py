@@ -29,8 +29,8 @@ class Architecture:
         title: the column of the paper's Table 1.
         build: (channels, image_size, num_classes) → the model with random weights.
         taps: setup → the two modules whose outputs are read, shallower first. All that follows
-            the deeper one depends on the layers before it through its output alone. Empty where they
-            are found from the built model.
+            the deeper one depends on the layers before it through its output alone. Empty where
+            they are found from the built model.
         reasons: setup → why these two modules stand for it.
         tokens: True where the taps give (B, T, D) tokens, False where they give (B, C, H, W) maps,
             None where only the built model tells.

@@ -128,17 +128,24 @@ def find_taps(name: str, module: nn.Module, setup: str) -> tuple[str, str]:
 
 
 def _rows_of_stages(module: nn.Module) -> Iterator[list[str]]:
-    """Yield names of stages in the order of depth: timm's own account, then the longest row."""
+    """Yield names of stages in the order of depth: timm's own account, then the largest row."""
     from torch import nn
 
     account = getattr(module, "feature_info", None) or []
     yield list(dict.fromkeys(stage["module"] for stage in account if "module" in stage))
-    rows = [
-        [f"{name}.{child}".lstrip(".") for child, _ in row.named_children()]
+    rows = {
+        name: (_size(row), [f"{name}.{child}".lstrip(".") for child, _ in row.named_children()])
         for name, row in module.named_modules()
-        if isinstance(row, nn.Sequential | nn.ModuleList)
-    ]
-    yield max(rows, key=len, default=[])
+        if isinstance(row, nn.Sequential | nn.ModuleList) and len(row) >= FEWEST_STAGES
+    }
+    size, names = max(rows.values(), default=(0, []))
+    # A row inside one part of the model says nothing about the depth of the whole.
+    if size > 0.75 * _size(module):
+        yield names
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _usable(module: nn.Module, names: list[str], images: Tensor) -> list[str]:
