@@ -1,0 +1,82 @@
+# aMINT reproducibility kit. Needs python3 (3.11 or newer), make and git; everything else comes
+# into .venv. All paths are relative, so the folder's own name does not matter.
+
+PYTHON ?= python3
+PROFILE ?= quick
+# cpu: install without GPU libraries; cu126, rocm6.4, ...: for that accelerator; empty: the lock as it is.
+TORCH_BACKEND ?=
+
+PY := .venv/bin/python
+UV := .venv/bin/uv
+READY := .venv/.ready
+NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+
+# Kernels come from .venv, not from elsewhere on the machine.
+unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH
+# Large wheels on slow lines; and no warning where the cache lies on another disk.
+export UV_HTTP_TIMEOUT ?= 300
+export UV_LINK_MODE ?= copy
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data reproduce paper lab test notebooks reference lint clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## Install everything into .venv (TORCH_BACKEND=cpu: without GPU libraries)
+
+# With a backend, torch comes from another place than the lock's hashes were taken from: versions
+# still come from the lock, hashes are not checked, and only what that torch needs is installed.
+$(READY): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'amint needs Python 3.11 or newer, and "$(PYTHON)" is not. Name one: make setup PYTHON=python3.12' >&2; \
+	  exit 1; }
+	"$(PYTHON)" -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+ifeq ($(strip $(TORCH_BACKEND)),)
+	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+else
+	$(UV) pip install --quiet --python $(PY) --torch-backend "$(TORCH_BACKEND)" --no-verify-hashes \
+	  -c requirements.lock -r pyproject.toml --extra test setuptools
+endif
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+data: $(READY) ## Download the datasets that can be downloaded; say where to put the others
+	$(PY) -m amint_core data
+
+reproduce: $(READY) ## Run a profile: PROFILE=quick (stand-ins, minutes) or laptop (real data, CPU)
+	$(PY) -m amint_core reproduce --profile "$(PROFILE)"
+
+paper: PROFILE = paper
+paper: reproduce ## Run the paper's whole grid (real data, GPU)
+
+lab: $(READY) ## Open the notebooks in JupyterLab
+	$(PY) -m jupyterlab notebooks
+
+lint: $(READY) ## Check style
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+# Notebooks run on caches and results of their own, so that no test touches yours.
+test: lint ## Check style, run all tests and every notebook
+	$(PY) -m pytest -n 2 --dist loadfile
+	AMINT_RESULTS="$$PWD/build/test/results" AMINT_CACHE="$$PWD/build/test/cache" \
+	  $(PY) -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env \
+	  --nbval-cell-timeout 600 $(NOTEBOOKS)
+
+notebooks: $(READY) ## Run the committed notebooks in place
+	for notebook in $(NOTEBOOKS); do \
+	  $(PY) -m nbconvert --to notebook --inplace --execute \
+	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 \
+	    --ClearMetadataPreprocessor.enabled=True \
+	    --ClearMetadataPreprocessor.preserve_cell_metadata_mask=tags \
+	    --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec \
+	    "$$notebook" || exit 1; \
+	done
+
+reference: $(READY) ## Keep the present results of PROFILE as its reference values
+	$(PY) -m amint_core reference --profile "$(PROFILE)"
+
+clean: ## Remove what setup and tests made; results and data stay
+	rm -rf .venv build .snakemake .pytest_cache .ruff_cache

@@ -1,0 +1,76 @@
+"""One papermill call per run of a profile's grid, then the report.
+
+snakemake --config profile=laptop            all runs, then tables and figures
+snakemake --config grid=my.yaml profile=mine a grid of your own, into results/mine/
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from amint_core import batch
+from amint_core.grid import grid_file, load_grid
+
+PY = sys.executable
+HERE = os.getcwd()
+PROFILE = config.get("profile", "quick")
+GRID_FILE = config.get("grid") or grid_file(PROFILE)
+GRID = load_grid(GRID_FILE, PROFILE)
+RESULTS = batch.profile_folder(PROFILE)
+# Any change of the code counts as a change of every run.
+SOURCES = sorted(str(path) for path in Path("amint_core").rglob("*.py"))
+METRICS = [f"{RESULTS}/runs/{run}/metrics.json" for run in GRID]
+
+# Kernels come from the Python that runs this, not from elsewhere on the machine.
+shell.prefix("unset JUPYTER_PATH JUPYTER_PREFER_ENV_PATH; ")
+
+
+rule all:
+    input:
+        METRICS,
+        f"{RESULTS}/tables/table1.csv",
+
+
+rule runs:
+    input:
+        METRICS,
+
+
+rule run:
+    input:
+        SOURCES,
+        notebook=lambda wildcards: batch.notebook_file(GRID[wildcards.run]),
+    output:
+        metrics=f"{RESULTS}/runs/{{run}}/metrics.json",
+        scores=f"{RESULTS}/runs/{{run}}/scores.parquet",
+    log:
+        notebook=f"{RESULTS}/runs/{{run}}/notebook.ipynb",
+        text=f"{RESULTS}/runs/{{run}}/papermill.log",
+    params:
+        # Runs that outlive a killed Snakemake are waited for.
+        lock=lambda wildcards: f"{RESULTS}/runs/{wildcards.run}/.papermill.lock",
+        settings=lambda wildcards: batch.papermill_settings(GRID[wildcards.run]),
+    threads: lambda wildcards: batch.threads(GRID[wildcards.run], workflow.cores)
+    resources:
+        gpu=lambda wildcards: batch.gpus(GRID[wildcards.run]),
+    wildcard_constraints:
+        run="[^/]+",
+    shell:
+        "{PY:q} -m amint_core.locked {params.lock:q} papermill {input.notebook:q} {log.notebook:q}"
+        " -k python3 --no-progress-bar --cwd {HERE:q} -y {params.settings:q} > {log.text:q} 2>&1"
+
+
+rule report:
+    input:
+        SOURCES,
+        notebook="notebooks/aMINTResults.ipynb",
+        # `amint reproduce` reports on the runs that succeeded, whatever became of the others.
+        metrics=[path for path in METRICS if not config.get("partial") or Path(path).exists()],
+    output:
+        expand(f"{RESULTS}/tables/table1.{{form}}", form=["csv", "md", "tex", "html"]),
+    log:
+        notebook=f"{RESULTS}/aMINTResults.ipynb",
+        text=f"{RESULTS}/logs/report.log",
+    shell:
+        "{PY:q} -m papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
+        " --cwd {HERE:q} -r profile {PROFILE:q} > {log.text:q} 2>&1"

@@ -1,0 +1,183 @@
+"""The command line: `amint` or `python -m amint_core`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amint_core.exceptions import AmintError, DataError, SettingsError, unknown_name
+
+
+def data(options: argparse.Namespace) -> int:
+    """Download what can be downloaded; say what is there and where to put what is not."""
+    from amint_core.datasets import DATASETS, status
+    from amint_core.locations import data_root, shown
+
+    unknown = set(options.names) - set(DATASETS)
+    if unknown:
+        raise SettingsError(unknown_name("dataset", min(unknown), DATASETS))
+    print(f"Datasets in {shown(data_root())} (AMINT_DATA names another folder):")
+    failed = False
+    for row in status():
+        if not options.names or row["dataset"] in options.names:
+            failed |= _obtain(row, only_say=options.status)
+    return int(failed)
+
+
+def _obtain(row: dict[str, Any], only_say: bool) -> bool:
+    """Say or mend what `datasets.status` tells of a dataset; return whether a download failed."""
+    from amint_core.datasets import DATASETS, download
+
+    title, possible = row["title"], DATASETS[row["dataset"]].download is not None
+    if row["found"]:
+        print(f"  {title}: there, in {row['where']}")
+    elif only_say or not possible:
+        print(f"  {title}: not there. {row['detail']}")
+    else:
+        print(f"  {title}: downloading ...", flush=True)
+        try:
+            download(row["dataset"])
+        except DataError as error:
+            print(f"  {title}: {error}")
+            return True
+        print(f"  {title}: downloaded")
+    return False
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one set of settings without a notebook and print its metrics."""
+    settings = parse_settings(options.settings)
+
+    from amint_core.config import RunConfig
+    from amint_core.experiment import run_all
+
+    metrics = run_all(RunConfig.create(**settings))
+    print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
+    return 0
+
+
+def parse_settings(pairs: list[str]) -> dict[str, object]:
+    """Read KEY=VALUE pairs, values as YAML: `epochs=3`, `defects=[separate_batches]`.
+
+    Raises:
+        SettingsError: a pair has no "=" or its value is not YAML.
+    """
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"{pair!r} is not of the form KEY=VALUE, e.g. model=resnet50.")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(
+                f"{pair!r}: the value is not YAML. Quote it for the shell, e.g. 'taps=[a, b]'."
+            ) from None
+    return settings
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run what is missing or changed of a profile's grid, report and compare."""
+    from amint_core import batch
+
+    return batch.reproduce(options.profile, options.grid, options.snakemake)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a profile's tables and figures anew from its runs."""
+    from amint_core import batch
+    from amint_core.grid import grid_file
+    from amint_core.report import write
+
+    grid_file(options.profile)
+    write(options.profile)
+    batch.say_places(options.profile)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare a profile's runs with its reference values."""
+    from amint_core import reference
+    from amint_core.grid import grid_file, load_grid
+
+    print(reference.compare(options.profile, list(load_grid(grid_file(options.profile)))))
+    return 0
+
+
+def bless(options: argparse.Namespace) -> int:
+    """Keep a profile's present results as its reference values."""
+    from amint_core import reference
+    from amint_core.grid import grid_file, load_grid
+    from amint_core.locations import shown
+
+    target = reference.bless(options.profile, list(load_grid(grid_file(options.profile))))
+    print(f"amint: reference values kept in {shown(target)}")
+    return 0
+
+
+def show_names(options: argparse.Namespace) -> int:
+    """Print the names that settings may take."""
+    from amint_core.datasets import DATASETS
+    from amint_core.models import SETUPS, known_names
+    from amint_core.recipes import DEFECTS, RECIPES
+
+    names = {"datasets": DATASETS, "models (or any of timm's)": known_names(), "setups": SETUPS}
+    for kind, known in (names | {"recipes": RECIPES}).items():
+        print(f"{kind}: {', '.join(known)}")
+    print("defects of the published notebooks:")
+    for name, effect in DEFECTS.items():
+        print(f"  {name}: {effect}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    top = argparse.ArgumentParser(
+        prog="amint", description="Reproduce and try the Active Membership Inference Test (aMINT)."
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    fetch = _command(commands, "data", data)
+    fetch.add_argument("names", nargs="*", metavar="DATASET", help="default: all")
+    fetch.add_argument("--status", action="store_true", help="only say what is there")
+
+    one = _command(commands, "run", run)
+    one.add_argument("settings", nargs="+", metavar="KEY=VALUE", help="e.g. dataset=mnist epochs=3")
+
+    batch = _command(commands, "reproduce", reproduce, profiled=True)
+    batch.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
+    batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
+
+    _command(commands, "report", report, profiled=True)
+    _command(commands, "compare", compare, profiled=True)
+    _command(commands, "reference", bless, profiled=True)
+    _command(commands, "list", show_names)
+    return top
+
+
+def _command(commands, name, action, *, profiled: bool = False) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=action.__doc__, description=action.__doc__)
+    command.set_defaults(action=action)
+    if profiled:
+        command.add_argument(
+            "--profile", default="quick", help="quick, laptop or paper (default: %(default)s)"
+        )
+    return command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit status: 2 for an error that the user can mend."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.action(options)
+    except AmintError as error:
+        print(f"amint: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""A profile's grid through Snakemake: runs, report, comparison, and what failed.
+
+Snakemake decides what is missing or changed and calls papermill once per run (see `Snakefile`);
+this module starts it, survives its failures and names them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from amint_core import reference
+from amint_core.config import RunConfig
+from amint_core.exceptions import ResultsError, SettingsError
+from amint_core.grid import grid_file, load_grid, notebook_for
+from amint_core.locations import project_root, results_root, shown
+
+#: Cores for a run that leaves the number to PyTorch, e.g. to feed a GPU.
+DEFAULT_THREADS = 4
+
+
+def profile_folder(profile: str) -> str:
+    """Return a profile's results folder as Snakemake should name it.
+
+    Inside the project it is relative, so that a moved project finds its results up to date.
+    """
+    folder = results_root() / profile
+    here = Path.cwd().resolve()
+    return (folder.relative_to(here) if folder.is_relative_to(here) else folder).as_posix()
+
+
+def notebook_file(settings: RunConfig) -> str:
+    """Return the notebook that runs `settings`, relative to the project."""
+    return f"notebooks/{notebook_for(settings)}.ipynb"
+
+
+def papermill_settings(settings: RunConfig) -> str:
+    """Write `settings` as one line of YAML for papermill's `-y`.
+
+    Every setting is given, since a notebook's own defaults are not those of `RunConfig`: what the
+    grid leaves open must not depend on the notebook. An open `holdout` has no use in the paper
+    protocol, which refuses a stated one.
+    """
+    values = settings.model_dump(mode="json")
+    if settings.protocol == "paper" and "holdout" not in settings.model_fields_set:
+        raise SettingsError(f"{settings.id}: state holdout: 0 in the grid for protocol 'paper'.")
+    return yaml.safe_dump(values, default_flow_style=True, width=float("inf"), sort_keys=False)
+
+
+def threads(settings: RunConfig, cores: int | None) -> int:
+    """Return the cores that Snakemake sets aside for a run."""
+    return min(settings.cpu_threads or DEFAULT_THREADS, cores or DEFAULT_THREADS)
+
+
+def gpus(settings: RunConfig) -> int:
+    """Return the GPUs that a run takes; one that states its CPU threads is meant for the CPU."""
+    return 0 if settings.cpu_threads else 1
+
+
+def reproduce(profile: str, grid_path: Path | None = None, extra: Sequence[str] = ()) -> int:
+    """Run what is missing or changed of a profile's grid, report, compare and say where all is.
+
+    Args:
+        profile: results go to results/<profile>/.
+        grid_path: the grid; by default config/<profile>.yaml.
+        extra: further options for Snakemake.
+
+    Returns: the exit status, 0 where every run and the report succeeded.
+
+    Raises:
+        SettingsError: the grid is not valid.
+        ResultsError: another call works on the same profile.
+    """
+    started = time.monotonic()
+    path = (grid_path or grid_file(profile)).resolve()
+    grid = load_grid(path, profile)
+    folder = results_root() / profile
+    print(f"amint: profile {profile}, {len(grid)} runs, into {shown(folder)}", flush=True)
+    with _only_driver(folder):
+        status = _snakemake(profile, path, "runs", extra)
+        failed = [run for run in grid if not _is_done(folder / "runs" / run)]
+        reported = len(failed) < len(grid) and _report(profile, path)
+    _say_failures(folder, failed, status)
+    if reported:
+        print()
+        print(reference.compare(profile, list(grid)))
+        say_places(profile)
+    elif len(failed) < len(grid):
+        print(f"\namint: the report failed; see {shown(folder / 'logs' / 'report.log')}")
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    in_place = f"{len(grid) - len(failed)} of {len(grid)} runs in place"
+    print(f"\namint: {in_place}, {minutes} min {seconds} s")
+    return int(bool(status or failed or not reported))
+
+
+@contextmanager
+def _only_driver(folder: Path) -> Iterator[None]:
+    """Lock a profile against a second driver; the lock ends with its process, however it dies."""
+    lock = FileLock(folder / "logs" / "driver.lock")
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResultsError(
+            f"Another `amint reproduce` works on {shown(folder)}. Wait for it or stop it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _report(profile: str, path: Path) -> bool:
+    # Only this rule: runs that failed are not tried a second time.
+    options = ["--allowed-rules", "report"]
+    return _snakemake(profile, path, "report", options, "partial=true") == 0
+
+
+def _snakemake(profile: str, path: Path, target: str, extra: Sequence[str], *config: str) -> int:
+    command = [sys.executable, "-m", "snakemake", target, "--quiet", "host", "reason", *extra]
+    # Snakemake's own lock outlives a killed process; `_only_driver` takes its place.
+    command += ["--nolock", "--config", f"profile={profile}", f"grid={path}", *config]
+    return subprocess.run(command, cwd=project_root(), env=os.environ, check=False).returncode
+
+
+def _is_done(run: Path) -> bool:
+    return (run / "metrics.json").is_file() and (run / "scores.parquet").is_file()
+
+
+def _say_failures(folder: Path, failed: list[str], status: int) -> None:
+    if not failed and status:
+        print(f"\namint: Snakemake ended with status {status}; its messages stand above.")
+    for number, run in enumerate(failed):
+        place = folder / "runs" / run
+        if number == 0:
+            print(f"\namint: {len(failed)} of the runs failed:")
+        print(f"  {run}\n    {last_error(place)}\n    log: {shown(place / 'papermill.log')}")
+
+
+def last_error(run: Path) -> str:
+    """Return the error that ended a run, in one line: from its notebook, or else from its log."""
+    try:
+        cells = json.loads((run / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+        outputs = (output for cell in cells for output in cell.get("outputs", ()))
+        errors = [output for output in outputs if output["output_type"] == "error"]
+        if errors:
+            return f"{errors[-1]['ename']}: {errors[-1]['evalue']}".replace("\n", " ")
+        lines = (run / "papermill.log").read_text(encoding="utf-8", errors="replace").split("\n")
+    except (OSError, ValueError, KeyError):
+        return "It left no readable notebook or log: it was not started, or was killed."
+    return next((line.strip() for line in reversed(lines) if line.strip()), "Its log is empty.")
+
+
+def say_places(profile: str) -> None:
+    """Print where a profile's results are."""
+    folder = results_root() / profile
+    places = {
+        "table": folder / "tables" / "table1.md",
+        "figures": folder / "figures",
+        "tables and figures": folder / "aMINTResults.ipynb",
+        "runs": folder / "runs",
+    }
+    print("\namint: where everything is")
+    for name, place in places.items():
+        print(f"  {name + ':':20}{shown(place)}")
