@@ -254,11 +254,12 @@ def test_module_not_from_create_has_no_taps():
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_row_of_stages_is_found_unless_a_skip_goes_around_it(skip: bool):
+def test_stages_are_taps_unless_a_skip_goes_around_them(skip: bool):
     class Row(nn.Module):
         def __init__(self):
             super().__init__()
             self.stages = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(6))
+            self.feature_info = [{"module": f"stages.{number}"} for number in range(6)]
             self.amint_input_shape = (3, 8, 8)
 
         def forward(self, images):
