@@ -50,12 +50,13 @@ def _obtain(row: dict[str, Any], only_say: bool) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Run one set of settings without a notebook and print its metrics."""
-    settings = parse_settings(options.settings)
-
     from amint_core.config import RunConfig
+
+    settings = RunConfig.create(**parse_settings(options.settings))
+
     from amint_core.experiment import run_all
 
-    metrics = run_all(RunConfig.create(**settings))
+    metrics = run_all(settings)
     print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
     return 0
 

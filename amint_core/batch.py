@@ -11,16 +11,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 
 from amint_core import reference
 from amint_core.config import RunConfig
-from amint_core.exceptions import ResultsError, SettingsError
+from amint_core.exceptions import SettingsError
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
 
@@ -78,17 +76,15 @@ def reproduce(profile: str, grid_path: Path | None = None, extra: Sequence[str] 
 
     Raises:
         SettingsError: the grid is not valid.
-        ResultsError: another call works on the same profile.
     """
     started = time.monotonic()
     path = (grid_path or grid_file(profile)).resolve()
     grid = load_grid(path, profile)
     folder = results_root() / profile
     print(f"amint: profile {profile}, {len(grid)} runs, into {shown(folder)}", flush=True)
-    with _only_driver(folder):
-        status = _snakemake(profile, path, "runs", extra)
-        failed = [run for run in grid if not _is_done(folder / "runs" / run)]
-        reported = len(failed) < len(grid) and _report(profile, path)
+    status = _snakemake(profile, path, "runs", extra)
+    failed = [run for run in grid if not _is_done(folder / "runs" / run)]
+    reported = len(failed) < len(grid) and _report(profile, path)
     _say_failures(folder, failed, status)
     if reported:
         print()
@@ -102,23 +98,6 @@ def reproduce(profile: str, grid_path: Path | None = None, extra: Sequence[str] 
     return int(bool(status or failed or not reported))
 
 
-@contextmanager
-def _only_driver(folder: Path) -> Iterator[None]:
-    """Lock a profile against a second driver; the lock ends with its process, however it dies."""
-    lock = FileLock(folder / "logs" / "driver.lock")
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ResultsError(
-            f"Another `amint reproduce` works on {shown(folder)}. Wait for it or stop it."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _report(profile: str, path: Path) -> bool:
     # Only this rule: runs that failed are not tried a second time.
     options = ["--allowed-rules", "report"]
@@ -126,9 +105,12 @@ def _report(profile: str, path: Path) -> bool:
 
 
 def _snakemake(profile: str, path: Path, target: str, extra: Sequence[str], *config: str) -> int:
-    command = [sys.executable, "-m", "snakemake", target, "--quiet", "host", "reason", *extra]
-    # Snakemake's own lock outlives a killed process; `_only_driver` takes its place.
-    command += ["--nolock", "--config", f"profile={profile}", f"grid={path}", *config]
+    # Snakemake's own lock outlives a killed process; this one ends with it, and a Snakemake that
+    # outlived a killed call is waited for.
+    lock = results_root() / profile / "logs" / "snakemake.lock"
+    command = [sys.executable, "-m", "amint_core.locked", str(lock), "snakemake", "--nolock"]
+    command += [target, "--quiet", "host", "reason", *extra]
+    command += ["--config", f"profile={profile}", f"grid={path}", *config]
     return subprocess.run(command, cwd=project_root(), env=os.environ, check=False).returncode
 
 
@@ -150,13 +132,16 @@ def last_error(run: Path) -> str:
     """Return the error that ended a run, in one line: from its notebook, or else from its log."""
     try:
         cells = json.loads((run / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
-        outputs = (output for cell in cells for output in cell.get("outputs", ()))
-        errors = [output for output in outputs if output["output_type"] == "error"]
-        if errors:
-            return f"{errors[-1]['ename']}: {errors[-1]['evalue']}".replace("\n", " ")
-        lines = (run / "papermill.log").read_text(encoding="utf-8", errors="replace").split("\n")
     except (OSError, ValueError, KeyError):
-        return "It left no readable notebook or log: it was not started, or was killed."
+        cells = []
+    outputs = (output for cell in cells for output in cell.get("outputs", ()))
+    errors = [output for output in outputs if output["output_type"] == "error"]
+    if errors:
+        return f"{errors[-1]['ename']}: {errors[-1]['evalue']}".replace("\n", " ")
+    log = run / "papermill.log"
+    if not log.is_file():
+        return "It left no log: it was not started."
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "Its log is empty.")
 
 

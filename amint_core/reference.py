@@ -130,7 +130,7 @@ def _largest(changed: list[str], ours: dict[str, Any], theirs: dict[str, Any]) -
     # Epochs are counted in whole numbers; beside accuracies they would always be the largest.
     accuracies = [name for name in changed if name != "epochs"] or changed
     worst = max(accuracies, key=distance)
-    others = f", and {len(changed) - 1} more metrics" if len(changed) > 1 else ""
+    others = f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else ""
     return (
         f"{worst} is {_shown(ours[worst])}, reference {_shown(theirs.get(worst))}, "
         f"difference {distance(worst):.2g}{others}."

@@ -1,0 +1,243 @@
+"""A tiny grid through Snakemake and papermill, in a copy of the project."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from amint_core import batch
+from amint_core.config import RunConfig
+from amint_core.exceptions import SettingsError
+from amint_core.grid import load_grid
+from amint_core.locations import project_root
+
+SMALL = {
+    "data": "standin",
+    "model": "tiny",
+    "dataset": "mnist",
+    "members": 40,
+    "external": 60,
+    "calibration": 40,
+    "holdout": 40,
+    "test": 40,
+    "epochs": 1,
+    "batch_size": 20,
+    "cpu_threads": 1,
+}
+GOOD = [{"setup": "entry"}, {"setup": "middle"}]
+FAILING = {"setup": "output", "taps": ["no_such_module"]}
+
+
+class Copy:
+    """A copy of the project with a grid of its own, in a folder with a space in its name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("amint_core", "notebooks", "workflow", "config"):
+            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            shutil.copytree(project_root() / name, folder / name, ignore=ignored)
+        shutil.copy(project_root() / "Snakefile", folder)
+        self.runs = folder / "results" / "tried" / "runs"
+        moved = ("AMINT_RESULTS", "AMINT_CACHE")
+        clean = {name: value for name, value in os.environ.items() if name not in moved}
+        self.environment = clean | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+
+    def write_grid(self, runs: list[dict], **changed) -> dict[str, RunConfig]:
+        path = self.folder / "config" / "tried.yaml"
+        path.write_text(yaml.safe_dump({"defaults": SMALL | changed, "runs": runs}))
+        return load_grid(path)
+
+    def command(self, *options: str) -> list[str]:
+        return [sys.executable, "-m", "amint_core", "reproduce", "--profile", "tried", *options]
+
+    def reproduce(self) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command(),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def planned(self) -> int:
+        """Count the runs that Snakemake would do now."""
+        dry = subprocess.run(
+            [sys.executable, "-m", "snakemake", "runs", "--dry-run", "--config", "profile=tried"],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        return len(re.findall(r"^rule run:", dry.stdout + dry.stderr, re.M))
+
+    def append(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return Copy(tmp_path_factory.mktemp("a copy") / "amint kit")
+
+
+@pytest.fixture(scope="module")
+def first(copy):
+    """The copy's grid and what the first call said: two runs succeed and one fails."""
+    grid = copy.write_grid([FAILING, *GOOD])
+    return list(grid), copy.reproduce()
+
+
+@pytest.fixture
+def settled(copy, first):
+    """The copy with its two good runs done, put back to that state afterwards."""
+    copy.write_grid(GOOD)
+    yield copy
+    for name in ("amint_core", "notebooks"):
+        shutil.copytree(project_root() / name, copy.folder / name, dirs_exist_ok=True)
+
+
+def test_a_failing_run_is_named_and_stops_no_other(copy, first):
+    (failing, *good), said = first
+    assert said.returncode == 1
+    assert "1 of the runs failed" in said.stdout, said.stdout + said.stderr
+    named = said.stdout[said.stdout.index("1 of the runs failed") :]
+    assert failing in named
+    assert "no_such_module" in named
+    assert f"{failing}/papermill.log" in named
+    assert "2 of 3 runs in place" in named
+    assert not (copy.runs / failing / "metrics.json").exists()
+    for run in good:
+        assert json.loads((copy.runs / run / "metrics.json").read_text())["run"]["id"] == run
+        assert (copy.runs / run / "scores.parquet").is_file()
+        assert (copy.runs / run / "notebook.ipynb").is_file()
+
+
+def test_the_report_is_made_from_the_runs_that_succeeded(copy, first):
+    tables = copy.runs.parent / "tables"
+    assert {path.name for path in tables.iterdir()} >= {
+        f"table1.{form}" for form in ("csv", "md", "tex", "html")
+    }, first[1].stdout
+    assert (copy.runs.parent / "aMINTResults.ipynb").is_file()
+
+
+def test_without_a_change_nothing_is_run_again(settled):
+    assert settled.planned() == 0
+
+
+def test_a_changed_setting_runs_again(settled):
+    settled.write_grid(GOOD, epochs=2)
+    assert settled.planned() == 2
+
+
+def test_an_edited_notebook_runs_again(settled):
+    path = settled.folder / "notebooks" / "aMINTMNIST.ipynb"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["metadata"]["edited"] = True
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert settled.planned() == 2
+
+
+def test_an_edited_source_runs_again(settled):
+    settled.append("amint_core/mint.py", "\n# Edited.\n")
+    assert settled.planned() == 2
+
+
+def test_missing_scores_run_again(settled):
+    run = sorted(settled.runs.glob("*-entry-*"))[0]
+    scores = run / "scores.parquet"
+    kept = scores.rename(run / "kept.parquet")
+    planned = settled.planned()
+    kept.rename(scores)
+    assert planned == 1
+
+
+def test_the_same_command_works_after_a_kill(copy, first):
+    grid = copy.write_grid([{"setup": "entry", "seed": 7}])
+    run = copy.runs / next(iter(grid))
+    with (copy.folder / "killed.log").open("w") as log:
+        driver = subprocess.Popen(
+            copy.command(),
+            cwd=copy.folder,
+            env=copy.environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while not (run / "papermill.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    # Driver and Snakemake die; the run itself lives on.
+    children = subprocess.run(
+        ["pgrep", "-P", str(driver.pid)], capture_output=True, text=True, check=True
+    )
+    for process in (driver.pid, *map(int, children.stdout.split())):
+        os.kill(process, signal.SIGKILL)
+    driver.wait()
+    assert not (run / "metrics.json").exists()
+    again = copy.reproduce()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads((run / "metrics.json").read_text())["run"]["id"] == run.name
+
+
+def test_a_locked_module_waits_and_then_runs(tmp_path):
+    lock = tmp_path / "not yet" / "there.lock"
+    lock.parent.mkdir()
+    command = [sys.executable, "-m", "amint_core.locked", str(lock), "platform"]
+    with FileLock(lock):
+        waiting = subprocess.Popen(
+            command, cwd=project_root(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert "waiting until it lets go" in waiting.stderr.readline()
+        assert waiting.poll() is None
+    said, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert said.strip()
+
+
+def test_papermill_gets_every_setting():
+    settings = RunConfig.create(**SMALL, setup="entry", learning_rate=1e-5, taps=["a", "b"])
+    given = yaml.safe_load(batch.papermill_settings(settings))
+    assert set(given) == set(RunConfig.model_fields)
+    assert RunConfig.create(**given) == settings
+    assert "\n" not in batch.papermill_settings(settings).strip()
+
+
+def test_the_paper_protocol_states_that_it_has_no_holdout():
+    settings = {name: value for name, value in SMALL.items() if name != "holdout"}
+    with pytest.raises(SettingsError, match="holdout: 0"):
+        batch.papermill_settings(RunConfig.create(**settings, protocol="paper"))
+    stated = RunConfig.create(**settings, protocol="paper", holdout=0)
+    assert RunConfig.create(**yaml.safe_load(batch.papermill_settings(stated))) == stated
+
+
+@pytest.mark.parametrize(
+    ("cpu_threads", "cores", "threads", "gpus"), [(1, 2, 1, 0), (8, 2, 2, 0), (None, 16, 4, 1)]
+)
+def test_runs_share_cores_and_gpus(cpu_threads, cores, threads, gpus):
+    settings = RunConfig.create(**SMALL | {"cpu_threads": cpu_threads})
+    assert batch.threads(settings, cores) == threads
+    assert batch.gpus(settings) == gpus
+
+
+def test_last_error_reads_the_notebook_then_the_log(tmp_path):
+    assert "not started" in batch.last_error(tmp_path)
+    (tmp_path / "papermill.log").write_text("first\nValueError: at last\n\n")
+    error = {"output_type": "error", "ename": "DataError", "evalue": "no files\nhere"}
+    notebook = {"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [error]}]}
+    (tmp_path / "notebook.ipynb").write_text(json.dumps({"cells": []}))
+    assert batch.last_error(tmp_path) == "ValueError: at last"
+    (tmp_path / "notebook.ipynb").write_text(json.dumps(notebook))
+    assert batch.last_error(tmp_path) == "DataError: no files here"

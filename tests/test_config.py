@@ -1,0 +1,122 @@
+"""Settings: what is accepted, what is refused with which remedy, and what a run is called."""
+
+import pytest
+
+from amint_core.config import RunConfig
+from amint_core.exceptions import SettingsError
+from amint_core.recipes import DEFECTS, RECIPES
+
+
+def settings(**changed) -> RunConfig:
+    return RunConfig.create(**{"dataset": "mnist", "model": "tiny"} | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"dataset": "mnst"}, "Did you mean 'mnist'"),
+        ({"model": "resnet5"}, "Did you mean 'resnet50'"),
+        ({"epoch": 3}, "Did you mean 'epochs'"),
+        ({"recipe": "publishd"}, "Did you mean 'published'"),
+        ({"defects": ["frozen_batchnrm"]}, "Did you mean 'frozen_batchnorm'"),
+        ({"setup": "begin"}, "setup = 'begin'.*'entry', 'middle' or 'output'"),
+        ({"members": 0}, "members = 0"),
+        ({"epochs": "many"}, "epochs = 'many'"),
+        ({"epochs": 2.5}, "epochs = 2.5"),
+        ({"epochs": True}, "epochs = True"),
+        ({"learning_rate": -1.0}, "learning_rate = -1.0"),
+        ({"data": "fake"}, "data = 'fake'"),
+        ({"profile": "../elsewhere"}, "names a folder"),
+        ({"holdout": 0}, "leaves nobody to judge"),
+        ({"protocol": "paper", "holdout": 5}, "Set holdout = 0"),
+        ({"patience": 3, "calibration": 0}, "needs calibration images"),
+    ],
+)
+def test_bad_settings_are_refused_with_a_remedy(changed, message):
+    with pytest.raises(SettingsError, match=message):
+        settings(**changed)
+
+
+def test_a_model_of_timm_is_accepted():
+    assert settings(model="resnet18").model == "resnet18"
+
+
+@pytest.mark.parametrize("given", [0.001, "1e-3", "1.0E-3"])
+def test_numbers_that_yaml_reads_as_text_are_numbers(given):
+    assert settings(learning_rate=given).learning_rate == 0.001
+
+
+def test_whole_numbers_do_for_factors():
+    assert settings(lambda_mint=3).lambda_mint == 3.0
+
+
+def test_lists_become_tuples():
+    assert settings(taps=["a", "b"]).taps == ("a", "b")
+
+
+def test_settings_cannot_change_afterwards():
+    with pytest.raises(Exception, match="frozen"):
+        settings().epochs = 3
+
+
+def test_a_recipe_fills_what_is_open_and_no_more():
+    filled = settings(recipe="published", learning_rate=0.5)
+    assert filled.head == RECIPES["published"]["head"]
+    assert filled.defects == tuple(DEFECTS)
+    assert filled.learning_rate == 0.5
+
+
+def test_published_factors_follow_the_dataset():
+    factors = {
+        name: settings(dataset=name, recipe="published").lambda_mint
+        for name in ("mnist", "gtsrb", "tiny_imagenet")
+    }
+    assert factors["mnist"] == 10
+    assert factors["tiny_imagenet"] == 10_000
+    assert factors["mnist"] < factors["gtsrb"] < factors["tiny_imagenet"]
+    assert settings(dataset="casia_webface", recipe="published").learning_rate == 1e-5
+
+
+def test_a_defect_is_asked_for_by_its_name():
+    assert settings(defects=["frozen_batchnorm"]).has("frozen_batchnorm")
+    assert not settings().has("frozen_batchnorm")
+    with pytest.raises(SettingsError, match="Did you mean 'frozen_batchnorm'"):
+        settings().has("frozen_batch_norm")
+
+
+def test_the_id_tells_what_the_run_is():
+    run = settings(data="standin", setup="entry", seed=3)
+    assert run.id.startswith("mnist-standin-tiny-entry-active-strict-s3-")
+    assert settings(data="real").id.startswith("mnist-tiny-middle-")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"epochs": 7}, {"members": 9}, {"taps": ["a", "b"]}, {"defects": ["scaled_mint_loss"]}],
+)
+def test_another_setting_makes_another_id(changed):
+    assert settings(**changed).id != settings().id
+
+
+def test_the_id_is_the_same_where_the_settings_are():
+    # Where results go, and a default that is spelled out, change nothing.
+    assert settings(profile="laptop", epochs=20).id == settings().id
+    assert settings(learning_rate="1e-3").id == settings().id
+
+
+def test_a_notebooks_values_are_its_settings():
+    notebook = {
+        "dataset": "mnist",
+        "model": "tiny",
+        "epochs": 3,
+        "_": 5,
+        "In": ["x"],
+        "run": object(),
+        "np": pytest,
+    }
+    assert RunConfig.from_namespace(notebook) == settings(epochs=3)
+
+
+def test_a_mistyped_papermill_parameter_is_refused():
+    with pytest.raises(SettingsError, match="Did you mean 'epochs'"):
+        RunConfig.from_namespace({"dataset": "mnist", "model": "tiny", "epohcs": 3})

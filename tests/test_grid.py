@@ -1,0 +1,132 @@
+"""Grids: how a file becomes runs, what is refused, and what the shipped profiles hold."""
+
+import pytest
+
+from amint_core.datasets import DATASETS
+from amint_core.exceptions import SettingsError
+from amint_core.grid import NOTEBOOKS, grid_file, load_grid, notebook_for
+from amint_core.locations import project_root
+from amint_core.models import SETUPS
+
+MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
+
+
+def grid_of(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_grid(path)
+
+
+def test_lists_are_a_product_over_the_defaults(tmp_path):
+    grid = grid_of(
+        tmp_path,
+        """
+        defaults: {dataset: mnist, data: standin, epochs: 3}
+        runs:
+          - {model: tiny, setup: [entry, middle], seed: [0, 1]}
+          - {model: tiny, dataset: cifar10, epochs: 5}
+        """,
+    )
+    runs = list(grid.values())
+    assert [(run.setup, run.seed) for run in runs[:4]] == [
+        ("entry", 0),
+        ("entry", 1),
+        ("middle", 0),
+        ("middle", 1),
+    ]
+    assert [run.epochs for run in runs] == [3, 3, 3, 3, 5]
+    assert list(grid) == [run.id for run in runs]
+    assert {run.profile for run in runs} == {"mine"}
+
+
+def test_settings_that_are_lists_vary_as_lists_of_lists(tmp_path):
+    one = "runs: [{dataset: mnist, model: tiny, taps: [a, b]}]"
+    two = "runs: [{dataset: mnist, model: tiny, taps: [[a, b], [c, d]]}]"
+    assert [run.taps for run in grid_of(tmp_path, one).values()] == [("a", "b")]
+    assert [run.taps for run in grid_of(tmp_path, two).values()] == [("a", "b"), ("c", "d")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at least one run"),
+        ("runs: []", "at least one run"),
+        ("run: [{}]\nruns: [{}]", "Found also: run"),
+        ("runs: [{dataset: mnist, model: tiny, epoch: 3}]", "run block 1.*Did you mean 'epochs'"),
+        (
+            "runs: [{dataset: mnist, model: tiny}, {dataset: mnst, model: tiny}]",
+            "mine.yaml, run block 2.*Did you mean 'mnist'",
+        ),
+        (
+            "runs: [{dataset: mnist, model: tiny}, {dataset: mnist, model: tiny, epochs: 20}]",
+            "run block 2: .* stands twice",
+        ),
+    ],
+)
+def test_bad_grids_are_refused(tmp_path, text, message):
+    with pytest.raises(SettingsError, match=message):
+        grid_of(tmp_path, text)
+
+
+def test_an_unknown_profile_names_the_nearest():
+    with pytest.raises(SettingsError, match="Did you mean 'laptop'"):
+        grid_file("lapptop")
+
+
+def test_every_dataset_has_a_notebook():
+    assert set(NOTEBOOKS) == set(DATASETS)
+
+
+def test_vit_has_its_own_notebook(tmp_path):
+    grid = grid_of(tmp_path, "runs: [{dataset: [mnist, gtsrb], model: [vit, tiny]}]")
+    assert [notebook_for(run) for run in grid.values()] == [
+        "aMINTViT",
+        "aMINTMNIST",
+        "aMINTViT",
+        "aMINTGTSRB",
+    ]
+
+
+def test_quick_shows_everything_once_on_stand_ins():
+    runs = load_grid(grid_file("quick")).values()
+    assert {run.data for run in runs} == {"standin"}
+    assert {run.dataset for run in runs} == set(DATASETS) - {"cifar100"}
+    assert {run.model for run in runs} == MODELS
+    assert {run.setup for run in runs} == set(SETUPS)
+    assert {notebook_for(run) for run in runs} == {*NOTEBOOKS.values(), "aMINTViT"}
+    # One thread per run: two side by side on two cores, with the same bits everywhere.
+    assert {run.cpu_threads for run in runs} == {1}
+
+
+def test_laptop_is_real_and_strict():
+    runs = load_grid(grid_file("laptop")).values()
+    assert {(run.data, run.protocol) for run in runs} == {("real", "strict")}
+    assert {run.dataset for run in runs} == {"mnist", "cifar10"}
+
+
+def test_paper_is_the_whole_of_table_1_at_the_published_sizes():
+    runs = load_grid(grid_file("paper")).values()
+    sizes = {
+        "mnist": (25_000, 35_000),
+        "cifar10": (20_000, 30_000),
+        "gtsrb": (11_000, 15_640),
+        "tiny_imagenet": (40_000, 60_000),
+    }
+    cells = {(run.dataset, run.setup, run.model) for run in runs if run.dataset in sizes}
+    assert cells == {(d, s, m) for d in sizes for s in SETUPS for m in MODELS}
+    for run in runs:
+        assert (run.data, run.protocol, run.holdout) == ("real", "paper", 0)
+        if run.dataset in sizes and (run.dataset, run.model) != ("cifar10", "vit"):
+            assert (run.members, run.external) == sizes[run.dataset]
+    casia = [run for run in runs if run.dataset == "casia_webface"]
+    assert {(run.model, run.members, run.external) for run in casia} == {
+        ("mobilenet", 200_000, 250_000)
+    }
+
+
+@pytest.mark.parametrize("profile", ["quick", "laptop", "paper"])
+def test_every_setting_of_a_profile_has_a_comment(profile):
+    text = (project_root() / "config" / f"{profile}.yaml").read_text(encoding="utf-8")
+    defaults = text.split("defaults:\n")[1].split("\nruns:")[0].splitlines()
+    bare = [line for line in defaults if line.strip() and "#" not in line]
+    assert not bare
