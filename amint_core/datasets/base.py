@@ -90,6 +90,7 @@ class DatasetSpec:
         download: root → downloads the official files, or None where people must fetch them.
         obtain: one or two sentences: where the files come from and where to put them.
         official_sizes: images per part in the official release.
+        notes: what a reader must know of the dataset whatever its files.
     """
 
     name: str
@@ -101,3 +102,4 @@ class DatasetSpec:
     obtain: str
     download: Callable[[Path], None] | None = None
     official_sizes: dict[Part, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

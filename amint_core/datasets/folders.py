@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,8 @@ def by_class(
 ) -> dict[Part, Source] | None:
     """Read `train/CLASS/*` and `test/CLASS/*`, or return None where `home` has no such folders.
 
+    For datasets whose official images are lossless: JPEG files are noted.
+
     Raises:
         DataError: a part or a class is missing or empty, or the parts' classes differ.
     """
@@ -129,4 +132,11 @@ def by_class(
             "again."
         )
     names = class_order(tuple(listed["pool"]), official)
-    return {part: as_source(home, classes, names) for part, classes in listed.items()}
+    sources = {part: as_source(home, classes, names) for part, classes in listed.items()}
+    return {part: replace(source, notes=_lossy(source)) for part, source in sources.items()}
+
+
+def _lossy(source: Source) -> tuple[str, ...]:
+    """Say so where JPEG files take the place of lossless originals."""
+    count = sum(file.path.suffix.lower() in (".jpg", ".jpeg") for file in source.files)
+    return (f"{count:,} JPEG files: close to the official pixels, not equal.",) * (count > 0)

@@ -71,6 +71,11 @@ def _listed(folder: Path) -> ClassFiles:
 def _pool(home: Path, folder: Path) -> tuple[tuple[str, ...], Source]:
     classes = _listed(folder)
     names = class_order(tuple(classes), ())
+    if [int(name) if name.isdigit() else name for name in names] != list(range(CLASSES)):
+        raise DataError(
+            f"{shown(folder)}: class folders are to be numbered 00000 to 00042, as the table of test "
+            f"labels counts them. {OBTAIN}"
+        )
     return names, as_source(home, classes, names, track_of)
 
 

@@ -58,11 +58,13 @@ class Source:
         folder: the folder that all files lie in.
         files: every file that the part depends on.
         read: opens the files, checks them and returns their content.
+        notes: what a reader must know of these files.
     """
 
     folder: Path
     files: Sequence[File]
     read: Callable[[], Content]
+    notes: tuple[str, ...] = ()
 
 
 def seen(*paths: Path) -> tuple[File, ...]:
@@ -91,7 +93,7 @@ def scan(folder: Path, suffixes: Sequence[str] = IMAGES) -> list[File]:
             for entry in entries
             if entry.name.lower().endswith(tuple(suffixes)) and not entry.name.startswith(".")
         ]
-    return sorted(files)
+    return sorted(files, key=lambda file: file.path.name)
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -192,4 +192,5 @@ SPEC = DatasetSpec(
     obtain=OBTAIN,
     download=download,
     official_sizes={"pool": 100_000, "test": 10_000},
+    notes=("test: the official validation set; the official test images have no labels.",),
 )
