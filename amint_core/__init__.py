@@ -1,0 +1,31 @@
+"""amint: train image classifiers that can tell their own training images, and check that claim.
+
+The steps of a run, in order: `RunConfig`, `Run`, `prepare`, `build`, `train`, `score`, `evaluate`.
+To make a model of your own auditable: `enhance`.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "RunConfig": "config",
+    "Run": "runs",
+    "prepare": "experiment",
+    "build": "experiment",
+    "stages": "experiment",
+    "train": "experiment",
+    "score": "experiment",
+    "evaluate": "experiment",
+    "run_all": "experiment",
+    "enhance": "mint",
+    "EnhancedAuditedModel": "mint",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    # Loaded when asked for: reading a grid must not wait for PyTorch.
+    if name in _PUBLIC:
+        return getattr(import_module(f"amint_core.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'amint_core' has no attribute {name!r}")
