@@ -1,0 +1,187 @@
+"""Read the runs of a profile into one table, a row per run."""
+
+from __future__ import annotations
+
+import json
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amint_core.config import RunConfig
+from amint_core.exceptions import ResultsError, unknown_name
+from amint_core.files import read_json
+from amint_core.locations import results_root, shown
+from amint_core.report.paper import dataset_order, model_order, setup_order
+
+#: Measured values: column → place in metrics.json, each {value, low, high}.
+MEASURES = {
+    "mint_accuracy": "mint.accuracy",
+    "audited_accuracy": "audited.accuracy",
+    "accuracy_calibrated": "mint.accuracy_calibrated",
+    "auc": "mint.auc",
+    "tpr_at_1pct_fpr": "mint.tpr_at_fpr.0.01",
+    "tpr_at_01pct_fpr": "mint.tpr_at_fpr.0.001",
+}
+#: What identifies a run, and what a table says of it: column → place in metrics.json.
+FACTS = {
+    "run": "run.id",
+    "dataset": "run.settings.dataset",
+    "title": "data.title",
+    "setup": "run.settings.setup",
+    "model": "run.settings.model",
+    "method": "run.settings.method",
+    "protocol": "run.settings.protocol",
+    "recipe": "run.settings.recipe",
+    "seed": "run.settings.seed",
+    "source": "data.source",
+    "fingerprint": "data.fingerprint",
+    "members": "data.sizes.members",
+    "external": "data.sizes.external",
+    "judged_members": "mint.judged.members",
+    "judged_non_members": "mint.judged.non_members",
+    "judged_role": "mint.judged.role",
+    "audited_role": "audited.role",
+    "threshold_calibrated": "mint.threshold_calibrated",
+    "epochs": "training.epochs",
+    "best_epoch": "training.best_epoch",
+    "seconds": "training.seconds",
+    "device": "training.device",
+    "hardware": "training.hardware",
+    "audited_parameters": "training.parameters.audited",
+    "head_parameters": "training.parameters.head",
+}
+#: Facts without which a run cannot stand in a table.
+NEEDED = ("run", "dataset", "title", "setup", "model", "method", "protocol", "seed", "source")
+
+
+def profile_folder(profile: str) -> Path:
+    """Return the folder of a profile's results.
+
+    Raises:
+        ResultsError: there is no such folder; the message names the nearest and how to fill it.
+    """
+    folder = results_root() / profile
+    if not folder.is_dir():
+        root = results_root()
+        known = [found.name for found in root.iterdir() if found.is_dir()] if root.is_dir() else []
+        raise ResultsError(
+            unknown_name("results profile", profile, known)
+            + f" Run its grid first: make reproduce PROFILE={profile}."
+        )
+    return folder
+
+
+def read_runs(profile: str) -> pd.DataFrame:
+    """Read every finished run of a profile, in the paper's order.
+
+    Returns:
+        One row per run: the columns of `FACTS` and `MEASURES` (with `_low` and `_high`, NaN where
+        a measure has no value), then `settings.*` for every setting, and `path` of the folder.
+
+    Raises:
+        ResultsError: the profile has no finished run, or a file of one is damaged (named).
+    """
+    folder = profile_folder(profile)
+    files = sorted(folder.glob("runs/*/metrics.json"))
+    if not files:
+        raise ResultsError(
+            f"{shown(folder / 'runs')} holds no finished run (no metrics.json), so there is "
+            f"nothing to report. Run the grid first: make reproduce PROFILE={profile}."
+        )
+    rows = sorted((_row(read_metrics(file), file) for file in files), key=_order)
+    runs = pd.DataFrame(rows)
+    counts = [name for name, values in runs.items() if _are_counts(values)]
+    return runs.astype({name: "Int64" for name in counts})
+
+
+def unfinished(profile: str) -> list[str]:
+    """Return the folders under a profile's runs that hold no metrics.json."""
+    folders = sorted(path for path in profile_folder(profile).glob("runs/*") if path.is_dir())
+    return [path.name for path in folders if not (path / "metrics.json").is_file()]
+
+
+def read_metrics(source: Path | str) -> dict[str, Any]:
+    """Read a run's metrics.json and check that a table can be made of it.
+
+    Raises:
+        ResultsError: the file is missing, damaged or lacks a part; the message names both.
+    """
+    source = Path(source)
+    metrics = read_json(source)
+    for place in (FACTS[name] for name in NEEDED):
+        if _at(metrics, place) is None:
+            raise _damaged(source, f"lacks {place}")
+    for place in MEASURES.values():
+        measure = _at(metrics, place)
+        if not isinstance(measure, dict) or "value" not in measure:
+            raise _damaged(source, f"lacks {place}.value")
+        for part in ("value", "low", "high"):
+            _check_fraction(measure.get(part), f"{place}.{part}", source)
+    if metrics["data"]["source"] == "standin" and "STAND-IN" not in metrics["data"]["title"]:
+        raise _damaged(source, "holds a stand-in whose data.title does not say STAND-IN")
+    return metrics
+
+
+def _check_fraction(value: Any, place: str, source: Path) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _damaged(source, f"has {place} = {value!r}, which is no number")
+    # Published defect 5 divides by the wrong count, so an accuracy may exceed 1; never 2.
+    if not 0 <= value <= 2:
+        raise _damaged(source, f"has {place} = {value!r}, which is no fraction")
+
+
+def _damaged(source: Path, what: str) -> ResultsError:
+    return ResultsError(
+        f"{shown(source)} {what}. Delete {shown(source.parent)} and run it again to write it anew."
+    )
+
+
+def _row(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
+    row = {name: _at(metrics, place) for name, place in FACTS.items()}
+    if row["run"] != source.parent.name:
+        raise _damaged(source, f"holds another run, {row['run']}")
+    for name, place in MEASURES.items():
+        measure = _at(metrics, place)
+        row[name] = _number(measure["value"])
+        row[f"{name}_low"] = _number(measure.get("low"))
+        row[f"{name}_high"] = _number(measure.get("high"))
+    # Settings that came later than a run have their default in it.
+    defaults = RunConfig.model_fields
+    settings = {name: field.default for name, field in defaults.items() if not field.is_required()}
+    for name, value in (settings | metrics["run"]["settings"]).items():
+        listed = isinstance(value, list | tuple | dict)
+        row[f"settings.{name}"] = json.dumps(value) if listed else value
+    return row | {"path": source.parent}
+
+
+def _at(metrics: Any, place: str) -> Any:
+    """Return what stands at a dotted place, or None; a key such as "0.01" may hold a dot itself."""
+    if not place:
+        return metrics
+    if not isinstance(metrics, dict):
+        return None
+    parts = place.split(".")
+    for length in range(len(parts), 0, -1):
+        key = ".".join(parts[:length])
+        if key in metrics:
+            return _at(metrics[key], ".".join(parts[length:]))
+    return None
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = dataset_order(row["dataset"]), setup_order(row["setup"]), model_order(row["model"])
+    return (*names, row["title"], row["run"])
+
+
+def _are_counts(values: pd.Series) -> bool:
+    """Tell whether a column holds whole numbers, some of them perhaps missing."""
+    present = [value for value in values if value is not None and value == value]
+    return bool(present) and all(type(value) is int for value in present)

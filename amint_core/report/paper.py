@@ -1,0 +1,129 @@
+"""The paper's numbers as data: "Active Membership Inference Test (aMINT)", ICCV 2025.
+
+Source: arXiv 2509.07879, Table 1 and the comparisons with passive MINT and with MIAs. Accuracies
+are fractions, as printed there with two digits. "ResNet100" of the paper is ResNet-101 in the
+published code, so it stands under `resnet101`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Names in settings → names in tables, in the paper's order.
+DATASETS = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "gtsrb": "GTSRB",
+    "tiny_imagenet": "Tiny ImageNet",
+    "casia_webface": "CASIA-WebFace",
+}
+SETUPS = ("entry", "middle", "output")
+MODELS = {
+    "mobilenet": "MobileNet",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "densenet121": "DenseNet-121",
+    "xception": "Xception",
+    "vit": "ViT",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of Table 1: accuracy of the MINT model, and of the audited model beside it."""
+
+    mint: float
+    audited: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the paper's comparison of passive and active MINT.
+
+    Attributes:
+        passive, active: MINT accuracies.
+        audited_alone: accuracy of the audited model trained without MINT.
+        audited_with: its accuracy when trained with MINT.
+    """
+
+    passive: float
+    active: float
+    audited_alone: float
+    audited_with: float
+
+
+#: dataset → setup → "MINT/audited" per model, in the order of `MODELS`.
+_PRINTED = {
+    "mnist": {
+        "entry": ".86/.96 .83/.97 .83/.97 .82/.99 .85/.98 .80/.94",
+        "middle": ".88/.92 .82/.97 .82/.96 .83/.99 .83/.98 .81/.95",
+        "output": ".82/.90 .80/.90 .77/.80 .81/.98 .80/.83 .80/.93",
+    },
+    "cifar10": {
+        "entry": ".86/.41 .86/.53 .87/.58 .86/.80 .86/.64 .86/.19",
+        "middle": ".91/.41 .89/.49 .87/.54 .87/.80 .86/.62 .87/.20",
+        "output": ".85/.33 .85/.39 .85/.40 .82/.76 .87/.46 .88/.19",
+    },
+    "gtsrb": {
+        "entry": ".89/.89 .86/.98 .87/.97 .85/.99 .86/.99 .80/.91",
+        "middle": ".87/.82 .83/.98 .85/.98 .84/.99 .88/.98 .81/.93",
+        "output": ".83/.81 .81/.95 .81/.94 .83/.99 .88/.95 .79/.90",
+    },
+    "tiny_imagenet": {
+        "entry": ".80/.11 .80/.12 .80/.11 .86/.34 .88/.28 .81/.17",
+        "middle": ".88/.10 .80/.09 .86/.09 .88/.34 .87/.28 .81/.19",
+        "output": ".79/.12 .79/.07 .79/.08 .79/.33 .86/.16 .80/.17",
+    },
+}
+
+#: Table 1: (dataset, setup, model) → cell. CASIA-WebFace has none; see `PASSIVE_ACTIVE`.
+TABLE1: dict[tuple[str, str, str], Cell] = {
+    (dataset, setup, model): Cell(*map(float, printed.split("/")))
+    for dataset, setups in _PRINTED.items()
+    for setup, row in setups.items()
+    for model, printed in zip(MODELS, row.split(), strict=True)
+}
+
+#: (dataset, model) → passive against active MINT. Known to us from a secondary source, not from
+#: the paper's own table; the setup is not stated. Rows that are also in Table 1 agree with Entry.
+PASSIVE_ACTIVE: dict[tuple[str, str], Comparison] = {
+    ("mnist", "resnet50"): Comparison(0.51, 0.83, 0.97, 0.97),
+    ("cifar10", "densenet121"): Comparison(0.60, 0.86, 0.80, 0.80),
+    ("cifar10", "resnet50"): Comparison(0.66, 0.86, 0.55, 0.53),
+    ("gtsrb", "xception"): Comparison(0.59, 0.86, 0.99, 0.99),
+    ("tiny_imagenet", "xception"): Comparison(0.65, 0.88, 0.28, 0.28),
+    ("casia_webface", "mobilenet"): Comparison(0.60, 0.86, 0.17, 0.15),
+}
+
+#: attack → dataset → accuracy: the paper's comparison with membership inference attacks.
+ATTACKS: dict[str, dict[str, float]] = {
+    "Salem": {"cifar10": 0.61, "gtsrb": 0.67},
+    "Yeom": {"cifar10": 0.64, "gtsrb": 0.79},
+    "Watson": {"cifar10": 0.63, "gtsrb": 0.79},
+    "Passive MINT": {"cifar10": 0.66, "gtsrb": 0.61},
+    "Active MINT": {"cifar10": 0.86, "gtsrb": 0.86},
+}
+
+
+def cell(dataset: str, setup: str, model: str, method: str = "active") -> Cell | None:
+    """Return the paper's cell for a run, or None where Table 1 has none."""
+    return TABLE1.get((dataset, setup, model)) if method == "active" else None
+
+
+def dataset_order(name: str) -> tuple[int, str]:
+    """Sort key: the paper's datasets in its order, then the others by name."""
+    return _place(name, tuple(DATASETS))
+
+
+def setup_order(name: str) -> tuple[int, str]:
+    """Sort key: entry, middle, output."""
+    return _place(name, SETUPS)
+
+
+def model_order(name: str) -> tuple[int, str]:
+    """Sort key: the paper's models in its order, then the others by name."""
+    return _place(name, tuple(MODELS))
+
+
+def _place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
+    return (known.index(name), "") if name in known else (len(known), name)

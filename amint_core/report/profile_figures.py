@@ -1,0 +1,257 @@
+"""Figures of a whole profile: results beside the paper's, ROC curves, effect of the setup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from amint_core.exceptions import ResultsError
+from amint_core.locations import shown
+from amint_core.report import paper
+from amint_core.report.run_figures import LOWEST_RATE, curve, judged, to_log_log
+from amint_core.report.style import (
+    GREY,
+    SETUP_LINES,
+    SETUPS,
+    headed,
+    model_look,
+    model_title,
+    styled,
+)
+from amint_core.report.tables import was_run
+
+SIDES = {"mint": "MINT accuracy", "audited": "Audited accuracy"}
+STANDIN = "[STAND-IN]: substitute data; not to be compared with the paper's values."
+
+
+@styled
+def results_beside_paper(table: pd.DataFrame, profile: str) -> Figure:
+    """Draw every run cell with its 95 % interval, and the paper's value where it has one.
+
+    Args:
+        table: as from `table1`; a panel per dataset, a line per model, variant and setup.
+    """
+    panels = _by_title(table)
+    heights = [_places(rows)[-1][0] + 1.2 for rows in panels.values()]
+    size = (10, 0.21 * sum(heights) + 0.42 * len(panels) + 1.5)
+    figure, grid = plt.subplots(
+        *(len(panels), 2), figsize=size, squeeze=False, height_ratios=heights
+    )
+    headed(figure, f"Results beside the paper's: profile {profile}")
+    for (title, rows), row in zip(panels.items(), grid, strict=True):
+        for (side, name), axes in zip(SIDES.items(), row, strict=True):
+            _dots(axes, rows, side)
+            axes.set_title(f"{title}: {name}")
+        row[1].tick_params(labelleft=False)
+    handles = [
+        Line2D([], [], color=color, marker="o", label=f"{setup}, 95 % interval")
+        for setup, color in SETUPS.items()
+    ]
+    handles.append(_paper_mark())
+    _foot(figure, handles, panels)
+    return figure
+
+
+def _places(rows: pd.DataFrame) -> list[tuple[float, pd.Series]]:
+    """Return the height of each row; a model's rows stand together, models a little apart."""
+    places: list[tuple[float, pd.Series]] = []
+    height, before = -1.0, None
+    for _, row in rows.sort_values("model", key=_model_keys, kind="stable").iterrows():
+        line = row["model"], row["variant"]
+        height += 1.0 if before in (None, line) else 1.7
+        places.append((height, row))
+        before = line
+    return places
+
+
+def _model_keys(names: pd.Series) -> list[tuple[int, str]]:
+    return [paper.model_order(name) for name in names]
+
+
+def _dots(axes: Axes, rows: pd.DataFrame, side: str) -> None:
+    places = _places(rows)
+    lines: dict[str, list[float]] = {}
+    for height, row in places:
+        color = SETUPS[row["setup"]]
+        value = row[f"{side}_accuracy"]
+        low, high = row[f"{side}_accuracy_low"], row[f"{side}_accuracy_high"]
+        axes.plot([low, high], [height, height], color=color, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(value, height, "o", color=color, markersize=6)
+        axes.plot(row[f"paper_{side}_accuracy"], height, **_PAPER_LOOK)
+        variant = f"\n{row['variant']}" if row["variant"] else ""
+        lines.setdefault(model_title(row["model"]) + variant, []).append(height)
+    axes.set_yticks([float(np.mean(heights)) for heights in lines.values()], list(lines))
+    axes.set_ylim(places[-1][0] + 0.8, -0.8)
+    axes.set_xlim(*_limits(rows, side))
+    axes.grid(axis="y", visible=False)
+
+
+_PAPER_LOOK = {
+    "marker": "D",
+    "markersize": 5.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": "#222222",
+    "linestyle": "none",
+    "zorder": 4,
+}
+
+
+def _paper_mark() -> Line2D:
+    return Line2D([], [], label="paper", **_PAPER_LOOK)
+
+
+def _limits(rows: pd.DataFrame, side: str) -> tuple[float, float]:
+    """Return the axis' range: from chance (.5) or from 0 to 1, wider only where values lie out."""
+    names = [f"{side}_accuracy", f"{side}_accuracy_low", f"{side}_accuracy_high"]
+    values = rows[[*names, f"paper_{side}_accuracy"]]
+    start = 0.5 if side == "mint" else 0.0
+    return min(start, values.min(axis=None)) - 0.02, max(1.0, values.max(axis=None)) + 0.02
+
+
+@styled
+def setup_effect(table: pd.DataFrame, profile: str) -> Figure:
+    """Draw MINT and audited accuracy over entry, middle and output, a line per model.
+
+    Args:
+        table: as from `table1`. The paper's lines are thin, those of models that were run only.
+    """
+    panels = _by_title(table)
+    size = (max(6.5, 3.1 * len(panels) + 0.6), 6.6)
+    figure, grid = plt.subplots(2, len(panels), figsize=size, squeeze=False, sharey="row")
+    headed(figure, f"Effect of the setup: profile {profile}")
+    looks: dict[str, Line2D] = {}
+    for column, (title, rows) in enumerate(panels.items()):
+        for (side, name), axes in zip(SIDES.items(), grid[:, column], strict=True):
+            for (model, variant), of_model in rows.groupby(["model", "variant"], dropna=False):
+                label = model_title(model) + (f" ({variant})" if isinstance(variant, str) else "")
+                looks[model_title(model)] = _setup_line(axes, of_model, side, model)
+                del label
+            axes.set_xticks(range(3), paper.SETUPS)
+            axes.set_xlim(-0.3, 2.3)
+            axes.set_title(title)
+            axes.set_ylim(*_limits(table, side))
+            if column == 0:
+                axes.set_ylabel(name)
+    handles = [looks[model_title(name)] for name in sorted(set(table["model"]), key=paper.model_order) if model_title(name) in looks]
+    paper_line = Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="paper")
+    _foot(figure, [*handles, paper_line], panels)
+    return figure
+
+
+def _setup_line(axes: Axes, rows: pd.DataFrame, side: str, model: str) -> Line2D:
+    color, marker = model_look(model)
+    x = rows["setup"].map(paper.SETUPS.index)
+    value = rows[f"{side}_accuracy"]
+    errors = value - rows[f"{side}_accuracy_low"], rows[f"{side}_accuracy_high"] - value
+    look = {"color": color, "marker": marker, "markersize": 6}
+    axes.errorbar(x, value, yerr=np.clip(errors, 0, None), elinewidth=1, **look)
+    dataset = rows["dataset"].iloc[0]
+    printed = [paper.cell(dataset, setup, model) for setup in paper.SETUPS]
+    if all(printed):
+        values = [getattr(cell, side) for cell in printed]
+        axes.plot(range(3), values, color=color, linewidth=1, linestyle="--", alpha=0.7)
+    return Line2D([], [], label=model_title(model), **look)
+
+
+def scores_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Read the judged scores of those runs whose scores.parquet is there: run id → rows.
+
+    Raises:
+        ResultsError: a file is damaged (named), or judges members or non-members alone.
+    """
+    found = {}
+    for name, folder in zip(runs["run"], runs["path"], strict=True):
+        path = Path(folder) / "scores.parquet"
+        if path.is_file():
+            found[name] = judged(_read_scores(path))
+    return found
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=["member", "judged", "method", "score"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(
+            f"{shown(path)} is not a readable score table ({error}). Delete {shown(path.parent)} "
+            "and run it again to write it anew."
+        ) from error
+
+
+@styled
+def roc_by_dataset(runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile: str) -> Figure:
+    """Draw log-log ROC curves, a panel per dataset and a curve per run whose scores are there.
+
+    Args:
+        runs: as from `read_runs`.
+        scores: as from `scores_of`.
+    """
+    panels = dict(list(runs.groupby("title", sort=False)))
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (max(6.5, 3.6 * columns), 3.7 * lines + 1.5)
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
+    headed(figure, f"ROC curves of judged images: profile {profile}")
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    for (title, rows), axes in zip(panels.items(), grid.flat, strict=False):
+        _roc_panel(axes, rows, scores)
+        axes.set_title(title)
+    missing = len(runs) - len(scores)
+    note = f"{missing} of {len(runs)} runs are not drawn: their scores.parquet is not here. "
+    _foot(figure, _roc_legend(runs), panels, note if missing else "")
+    return figure
+
+
+def _roc_panel(axes: Axes, rows: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> None:
+    here = rows[rows["run"].isin(scores)]
+    non_members = 0
+    for _, run in here.iterrows():
+        own = scores[run["run"]]
+        fpr, tpr = curve(own[own["method"] == run["method"]])
+        color, _ = model_look(run["model"])
+        axes.plot(fpr, tpr, color=color, linestyle=SETUP_LINES[run["setup"]], linewidth=1.5)
+        non_members = max(non_members, int((~own["member"]).sum()))
+    chance = np.geomspace(1e-6, 1, 50)
+    axes.plot(chance, chance, color=GREY, linewidth=1, alpha=0.7)
+    to_log_log(axes, non_members or round(1 / LOWEST_RATE))
+    axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
+    if here.empty:
+        place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}
+        axes.text(0.5, 0.5, "no scores.parquet here", **place)
+
+
+def _roc_legend(runs: pd.DataFrame) -> list[Line2D]:
+    models = [name for name in dict.fromkeys(runs["model"])]
+    return [
+        *(
+            Line2D([], [], color=model_look(name)[0], label=model_title(name))
+            for name in sorted(models, key=paper.model_order)
+        ),
+        *(
+            Line2D([], [], color="#555555", linestyle=SETUP_LINES[setup], label=setup)
+            for setup in sorted(set(runs["setup"]), key=paper.setup_order)
+        ),
+        Line2D([], [], color=GREY, linewidth=1, alpha=0.7, label="chance"),
+    ]
+
+
+def _by_title(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows that were run, by the dataset's title."""
+    return dict(list(table[was_run(table)].groupby("title", sort=False)))
+
+
+def _foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str = "") -> None:
+    """Put the legend below all panels, and what a reader must know beneath it."""
+    if any("STAND-IN" in title for title in titles):
+        note += STANDIN
+    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.6)))
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+    if note:
+        figure.supxlabel(note, fontsize=9, x=0.01, ha="left", color="#444444")

@@ -1,0 +1,295 @@
+"""Figures and the metrics table of one run, as its notebook shows them.
+
+Every `title` is the run's, as from `run_title`, so that stand-in data says so on each figure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.special import logit
+from sklearn.metrics import auc, roc_curve
+
+from amint_core.exceptions import ResultsError
+from amint_core.report import paper
+from amint_core.report.compact import short
+from amint_core.report.style import (
+    BLACK,
+    GREY,
+    RED,
+    ROLES,
+    TASKS,
+    headed,
+    method_title,
+    run_title,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from amint_core.datasets.base import Dataset
+    from amint_core.datasets.splits import Split
+
+#: Where the log-log ROC starts, unless there are enough non-members to start lower.
+LOWEST_RATE = 1e-3
+METRICS = {
+    "MINT accuracy (probability .5)": ("mint", "accuracy"),
+    "MINT accuracy (calibrated threshold)": ("mint", "accuracy_calibrated"),
+    "MINT AUC": ("mint", "auc"),
+    "TPR at 1 % FPR": ("mint", "tpr_at_fpr", "0.01"),
+    "TPR at 0.1 % FPR": ("mint", "tpr_at_fpr", "0.001"),
+    "Audited accuracy": ("audited", "accuracy"),
+}
+
+
+@styled
+def images_by_role(dataset: Dataset, split: Split, columns: int = 10) -> Figure:
+    """Show images of each role in a row, with their class names beneath.
+
+    The images are spread evenly over the role, so that sorted classes all come up.
+    """
+    roles = [name for name in ROLES if name in split.roles and len(split.roles[name].indices)]
+    size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
+    figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
+    headed(figure, f"{dataset.title}: images by role")
+    for name, row in zip(roles, grid, strict=True):
+        role = split.roles[name]
+        images = dataset.pool if role.part == "pool" else dataset.test
+        spread = np.linspace(0, len(role.indices) - 1, min(columns, len(role.indices)))
+        for axes in row:
+            axes.axis("off")
+        for axes, index in zip(row, np.asarray(role.indices)[spread.astype(int)], strict=False):
+            _image(axes, images.pixels[index], _class_name(dataset, int(images.labels[index])))
+        row[0].text(
+            *(-0.15, 0.5, f"{name}\n{len(role.indices):,}"),
+            transform=row[0].transAxes,
+            ha="right",
+            va="center",
+            color=ROLES[name],
+            fontweight="bold",
+        )
+    return figure
+
+
+def _image(axes: Axes, pixels: np.ndarray, label: str) -> None:
+    grey = pixels.shape[-1] == 1
+    axes.imshow(pixels[..., 0] if grey else pixels, cmap="gray" if grey else None, vmin=0, vmax=255)
+    axes.set_title(label, y=-0.24, fontsize=7.5, fontweight="normal", loc="center")
+
+
+def _class_name(dataset: Dataset, label: int) -> str:
+    name = dataset.class_names[label] if label >= 0 else "no label"
+    return name if len(name) <= 14 else name[:13] + "…"
+
+
+@styled
+def training_curves(history: pd.DataFrame, title: str) -> Figure:
+    """Draw both tasks' losses, both accuracies on training images, and AUC on calibration.
+
+    Args:
+        history: as in history.csv, a row per epoch.
+    """
+    panels = {
+        "Loss": {"audited_loss": "audited (cross-entropy)", "mint_loss": "MINT (binary)"},
+        "Accuracy on training images": {"audited_accuracy": "audited", "mint_accuracy": "MINT"},
+    }
+    watched = history["calibration_auc"].notna().any()
+    if watched:
+        panels["AUC on calibration"] = {"calibration_auc": "MINT"}
+    figure, row = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 3.2))
+    headed(figure, f"{title}: training")
+    for axes, (name, curves) in zip(row, panels.items(), strict=True):
+        for column, label in curves.items():
+            color = TASKS["audited" if column.startswith("audited") else "mint"]
+            axes.plot(*_known(history, column), color=color, label=label, marker=_dot(history))
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        if name == "Loss":
+            axes.set_ylim(bottom=0)
+    if watched:
+        _mark_best(row[-1], history)
+    return figure
+
+
+def _mark_best(axes: Axes, history: pd.DataFrame) -> None:
+    best = history.loc[history["calibration_auc"].idxmax()]
+    place = best["epoch"], best["calibration_auc"]
+    label = f"best: {short(place[1])}, epoch {place[0]:.0f}"
+    axes.plot(*place, "o", color=RED, markersize=7, label=label, zorder=3)
+    axes.legend(loc="lower right")
+
+
+def _known(history: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
+    known = history[history[column].notna()]
+    return known["epoch"], known[column]
+
+
+def _dot(history: pd.DataFrame) -> str | None:
+    """Mark single epochs where a line alone would show little or nothing."""
+    return "o" if len(history) < 4 else None
+
+
+@styled
+def score_distributions(
+    scores: pd.DataFrame, title: str, threshold_calibrated: float | None = None
+) -> Figure:
+    """Draw how the scores of judged members and non-members are spread, with the thresholds.
+
+    Args:
+        scores: as in scores.parquet; a panel per method.
+        threshold_calibrated: a membership logit, or None where there is none.
+
+    Raises:
+        ResultsError: no member, or no non-member, was judged.
+    """
+    methods = dict(list(judged(scores).groupby("method", sort=False)))
+    figure, row = plt.subplots(1, len(methods), figsize=(7.2 * len(methods), 3.8), squeeze=False)
+    headed(figure, f"{title}: scores of judged images")
+    for axes, (method, rows) in zip(row[0], methods.items(), strict=True):
+        _histograms(axes, rows)
+        axes.axvline(0, color=BLACK, linewidth=1.2, label="probability .5")
+        if threshold_calibrated is not None:
+            label = f"calibrated ({threshold_calibrated:.2f})"
+            axes.axvline(threshold_calibrated, color=BLACK, linewidth=1.2, ls="--", label=label)
+        axes.set(xlabel="membership logit", ylabel="density")
+        if len(methods) > 1:
+            axes.set_title(method_title(method))
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        _probability_axis(axes)
+    return figure
+
+
+def _histograms(axes: Axes, rows: pd.DataFrame) -> None:
+    wanted = len(np.histogram_bin_edges(rows["score"], bins="auto")) - 1
+    bins = np.histogram_bin_edges(rows["score"], bins=int(np.clip(wanted, 15, 60)))
+    for member, color, name in (
+        (True, ROLES["members"], "members"),
+        (False, ROLES["holdout"], "non-members"),
+    ):
+        values = rows.loc[rows["member"] == member, "score"]
+        look = {"bins": bins, "density": True, "color": color}
+        axes.hist(values, histtype="stepfilled", alpha=0.3, **look)
+        axes.hist(values, histtype="step", lw=1.5, label=f"{name} ({len(values):,})", **look)
+
+
+def _probability_axis(axes: Axes) -> None:
+    """Name some logits by their probability along the top, as many as fit."""
+    low, high = axes.get_xlim()
+    top = axes.secondary_xaxis("top")
+    steps = [0.5, 0.9, 0.1, 0.99, 0.01, 0.999, 0.001, 1 - 1e-6, 1e-6]
+    ticks: list[float] = []
+    for probability in steps:
+        place = float(logit(probability))
+        if low <= place <= high and all(abs(place - t) > (high - low) / 14 for t in ticks):
+            ticks.append(place)
+    top.set_xticks(ticks, [f"{1 / (1 + np.exp(-tick)):.6g}".lstrip("0") for tick in ticks])
+    top.set_xlabel("probability of being a member")
+    top.spines["top"].set_visible(True)
+
+
+@styled
+def roc(scores: pd.DataFrame, title: str) -> Figure:
+    """Draw the ROC curve with linear axes and with logarithmic axes, a curve per method.
+
+    Args:
+        scores: as in scores.parquet.
+
+    Raises:
+        ResultsError: no member, or no non-member, was judged.
+    """
+    rows = judged(scores)
+    figure, (linear, logarithmic) = plt.subplots(1, 2, figsize=(9, 4.4))
+    headed(figure, f"{title}: ROC")
+    colors = (ROLES["members"], ROLES["external"], ROLES["test"], ROLES["calibration"], BLACK, RED)
+    for number, (method, of_method) in enumerate(rows.groupby("method", sort=False)):
+        fpr, tpr = curve(of_method)
+        color = colors[number % len(colors)]
+        label = f"{method_title(method)}: AUC {short(auc(fpr, tpr))}"
+        linear.plot(fpr, tpr, color=color, label=label)
+        logarithmic.plot(fpr, tpr, color=color)
+        at_one = tpr[fpr <= 0.01].max()
+        label = f"{method_title(method)}: TPR {short(at_one)} at 1 % FPR"
+        logarithmic.plot(0.01, at_one, "o", color=color, label=label, zorder=3)
+    for axes in (linear, logarithmic):
+        chance = np.geomspace(1e-6, 1, 50)
+        axes.plot(chance, chance, color=GREY, linewidth=1, linestyle="--", label="chance")
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
+    linear.set(title="linear", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    linear.legend(loc="lower right")
+    to_log_log(logarithmic, int((~rows["member"]).sum()))
+    logarithmic.set_title("log-log")
+    logarithmic.legend(loc="lower right")
+    return figure
+
+
+def curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return false- and true-positive rates of one method's judged scores."""
+    fpr, tpr, _ = roc_curve(rows["member"], rows["score"])
+    return fpr, tpr
+
+
+def to_log_log(axes: Axes, non_members: int) -> None:
+    """Set log-log axes that start at the smallest rate that `non_members` can show."""
+    lowest = min(LOWEST_RATE, 1 / max(non_members, 1))
+    axes.set(xscale="log", yscale="log", xlim=(lowest, 1.15), ylim=(lowest, 1.15))
+
+
+def judged(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that count for the metrics.
+
+    Raises:
+        ResultsError: no member, or no non-member, was judged.
+    """
+    rows = scores[scores["judged"]]
+    if rows["member"].nunique() < 2:
+        raise ResultsError(
+            f"The scores hold {int(rows['member'].sum())} judged members and "
+            f"{int((~rows['member']).sum())} judged non-members; a comparison needs both. Run "
+            "again with holdout images (strict protocol) or test images (paper protocol)."
+        )
+    return rows
+
+
+def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Put a run's metrics beside the paper's values.
+
+    Args:
+        metrics: as in metrics.json.
+
+    Returns:
+        A row per metric: `ours`, `95 % interval`, `paper` ("" where Table 1 has no such cell) and,
+        only where a metric has no value, `note`. The columns' name is the run's title.
+    """
+    settings = metrics["run"]["settings"]
+    names = {key: settings[key] for key in ("dataset", "setup", "model", "method")}
+    printed = paper.cell(**names)
+    papers = {
+        "MINT accuracy (probability .5)": printed and printed.mint,
+        "Audited accuracy": printed and printed.audited,
+    }
+    rows = []
+    for name, place in METRICS.items():
+        value: Any = metrics
+        for key in place:
+            value = value[key]
+        rows.append(_metric(name, value, papers.get(name)))
+    title = run_title(metrics["data"]["title"], settings["model"], settings["setup"])
+    table = pd.DataFrame(rows).set_index("metric").rename_axis(columns=title)
+    return table.drop(columns=[name for name in ("note",) if not table[name].any()])
+
+
+def _metric(name: str, measure: dict[str, Any], printed: float | None) -> dict[str, str]:
+    bounds = measure.get("low"), measure.get("high")
+    return {
+        "metric": name,
+        "ours": short(measure["value"]) or "–",
+        "95 % interval": "" if None in bounds else f"{short(bounds[0])} to {short(bounds[1])}",
+        "paper": short(printed, digits=2),
+        "note": measure.get("reason") or "",
+    }

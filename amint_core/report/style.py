@@ -1,0 +1,129 @@
+"""One look for all figures: fixed colours per role, setup and model, and files that never differ.
+
+The palette is Okabe and Ito's (2008), which colour-blind readers can tell apart; setups are three
+steps of matplotlib's magma, dark to light from the input to the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from amint_core.files import atomic_path
+from amint_core.report import paper
+
+Given = ParamSpec("Given")
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#222222", "#8C8C8C"
+
+ROLES = {
+    "members": BLUE,
+    "external": ORANGE,
+    "calibration": PURPLE,
+    "holdout": RED,
+    "test": GREEN,
+}
+#: The two tasks of active training.
+TASKS = {"mint": BLUE, "audited": GREEN}
+SETUPS = {"entry": "#3B0F70", "middle": "#B73779", "output": "#FC8961"}
+SETUP_LINES = {"entry": "-", "middle": "--", "output": ":"}
+MODELS = dict(zip(paper.MODELS, (BLUE, ORANGE, GREEN, RED, PURPLE, SKY), strict=True))
+#: Shapes beside the colours, so that models differ in black and white too.
+MARKERS = dict(zip(paper.MODELS, ("o", "s", "D", "^", "v", "P"), strict=True))
+OTHER_MODEL = (BLACK, "X")
+
+RC = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.edgecolor": "#555555",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
+    "text.color": BLACK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+}
+
+
+def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
+    """Draw in the project's style and leave no figure open behind.
+
+    A closed figure still shows when it ends a notebook cell, and shows only once.
+    """
+
+    @wraps(draw)
+    def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Figure:
+        with plt.rc_context(RC):
+            figure = draw(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return drawn
+
+
+def save(figure: Figure, target: Path) -> list[Path]:
+    """Write a figure as PNG (150 dpi) and SVG, byte for byte the same each time.
+
+    Args:
+        target: the path without a suffix.
+    """
+    written = []
+    # Without a fixed salt, names inside an SVG are random; without these keys, files hold a date.
+    with plt.rc_context({**RC, "svg.hashsalt": "amint"}):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            path = target.with_name(target.name + suffix)
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, metadata=metadata)
+            written.append(path)
+    return written
+
+
+def model_look(name: str) -> tuple[str, str]:
+    """Return a model's colour and marker."""
+    return (MODELS[name], MARKERS[name]) if name in MODELS else OTHER_MODEL
+
+
+def model_title(name: str) -> str:
+    """Return a model's name for figures."""
+    return paper.MODELS.get(name, name)
+
+
+def method_title(name: str) -> str:
+    """Return a method's name for figures."""
+    return {"active": "active MINT", "passive": "passive MINT"}.get(name, name)
+
+
+def headed(figure: Figure, title: str) -> None:
+    """Put a figure's title at its top left."""
+    figure.suptitle(title, x=0.01, ha="left")
+
+
+def run_title(dataset_title: str, model: str, setup: str) -> str:
+    """Name one run for the titles of its figures."""
+    return f"{dataset_title} · {model_title(model)} · {setup}"
