@@ -1,7 +1,8 @@
 """One papermill call per run of a profile's grid, then the report.
 
-snakemake --config profile=laptop            all runs, then tables and figures
-snakemake --config grid=my.yaml profile=mine a grid of your own, into results/mine/
+`make reproduce` calls it. By hand, e.g.:
+snakemake --workflow-profile workflow/profiles/default --config profile=laptop
+snakemake --workflow-profile workflow/profiles/default --config profile=mine grid=my.yaml
 """
 
 import os
@@ -19,7 +20,10 @@ GRID = load_grid(GRID_FILE, PROFILE)
 RESULTS = batch.profile_folder(PROFILE)
 # Any change of the code counts as a change of every run.
 SOURCES = sorted(str(path) for path in Path("amint_core").rglob("*.py"))
-METRICS = [f"{RESULTS}/runs/{run}/metrics.json" for run in GRID]
+# Scores are asked for too: a fresh clone has the metrics, but draws no curves without scores.
+DONE = [
+    f"{RESULTS}/runs/{run}/{name}" for run in GRID for name in ("metrics.json", "scores.parquet")
+]
 
 # Kernels come from the Python that runs this, not from elsewhere on the machine.
 shell.prefix("unset JUPYTER_PATH JUPYTER_PREFER_ENV_PATH; ")
@@ -27,13 +31,13 @@ shell.prefix("unset JUPYTER_PATH JUPYTER_PREFER_ENV_PATH; ")
 
 rule all:
     input:
-        METRICS,
+        DONE,
         f"{RESULTS}/tables/table1.csv",
 
 
 rule runs:
     input:
-        METRICS,
+        DONE,
 
 
 rule run:
@@ -65,7 +69,7 @@ rule report:
         SOURCES,
         notebook="notebooks/aMINTResults.ipynb",
         # `amint reproduce` reports on the runs that succeeded, whatever became of the others.
-        metrics=[path for path in METRICS if not config.get("partial") or Path(path).exists()],
+        runs=[path for path in DONE if not config.get("partial") or Path(path).exists()],
     output:
         expand(f"{RESULTS}/tables/table1.{{form}}", form=["csv", "md", "tex", "html"]),
     log:

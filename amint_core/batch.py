@@ -22,6 +22,8 @@ from amint_core.exceptions import SettingsError
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
 
+#: Options for Snakemake: cores, GPUs, what to do on failures.
+WORKFLOW_PROFILE = "workflow/profiles/default"
 #: Cores for a run that leaves the number to PyTorch, e.g. to feed a GPU.
 DEFAULT_THREADS = 4
 
@@ -109,7 +111,7 @@ def _snakemake(profile: str, path: Path, target: str, extra: Sequence[str], *con
     # outlived a killed call is waited for.
     lock = results_root() / profile / "logs" / "snakemake.lock"
     command = [sys.executable, "-m", "amint_core.locked", str(lock), "snakemake", "--nolock"]
-    command += [target, "--quiet", "host", "reason", *extra]
+    command += [target, "--workflow-profile", WORKFLOW_PROFILE, "--quiet", "host", "reason", *extra]
     command += ["--config", f"profile={profile}", f"grid={path}", *config]
     return subprocess.run(command, cwd=project_root(), env=os.environ, check=False).returncode
 
