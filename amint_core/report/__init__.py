@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.files import atomic_path, write_text
 from amint_core.report import compact, profile_figures, style
 from amint_core.report.collect import profile_folder, read_metrics, read_runs, unfinished
@@ -21,6 +24,7 @@ from amint_core.report.tables import runs_table, table1
 __all__ = [
     "images_by_role",
     "metrics_table",
+    "profile_of",
     "read_metrics",
     "read_runs",
     "roc",
@@ -32,6 +36,23 @@ __all__ = [
     "unfinished",
     "write",
 ]
+
+
+def profile_of(namespace: Mapping[str, Any]) -> str:
+    """Return the profile that a notebook's `globals()` name, its only parameter.
+
+    Every other plain value counts as a mistyped papermill parameter, for which papermill itself
+    only warns.
+
+    Raises:
+        SettingsError: there is another value; the message names it.
+    """
+    plain, jupyter = (bool, int, float, str, list, tuple), {"In", "Out", "exit", "quit"}
+    for name, value in namespace.items():
+        given = isinstance(value, plain) and not name.startswith("_") and name not in jupyter
+        if given and name != "profile":
+            raise SettingsError(unknown_name("parameter", name, ["profile"]))
+    return namespace["profile"]
 
 
 def write(profile: str) -> dict[str, Path]:

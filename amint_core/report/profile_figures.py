@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from matplotlib.lines import Line2D
 from amint_core.exceptions import ResultsError
 from amint_core.locations import shown
 from amint_core.report import paper
-from amint_core.report.run_figures import LOWEST_RATE, curve, judged, to_log_log
+from amint_core.report.run_figures import curve, judged, to_log_log
 from amint_core.report.style import (
     GREY,
     SETUP_LINES,
@@ -28,6 +29,10 @@ from amint_core.report.style import (
 from amint_core.report.tables import was_run
 
 SIDES = {"mint": "MINT accuracy", "audited": "Audited accuracy"}
+#: With more runs than this on one dataset, ROC curves get a panel per setup.
+MOST_CURVES = 8
+#: Markers of one model's variants.
+FILLS = ("full", "none", "left", "right", "top", "bottom")
 STANDIN = "[STAND-IN]: substitute data; not to be compared with the paper's values."
 
 
@@ -39,8 +44,8 @@ def results_beside_paper(table: pd.DataFrame, profile: str) -> Figure:
         table: as from `table1`; a panel per dataset, a line per model, variant and setup.
     """
     panels = _by_title(table)
-    heights = [_places(rows)[-1][0] + 1.2 for rows in panels.values()]
-    size = (10, 0.21 * sum(heights) + 0.42 * len(panels) + 1.5)
+    heights = [_places(rows)[-1][0] + 1.6 for rows in panels.values()]
+    size = (10, 0.165 * sum(heights) + 0.55 * len(panels) + 1.0)
     figure, grid = plt.subplots(
         *(len(panels), 2), figsize=size, squeeze=False, height_ratios=heights
     )
@@ -53,6 +58,7 @@ def results_beside_paper(table: pd.DataFrame, profile: str) -> Figure:
     handles = [
         Line2D([], [], color=color, marker="o", label=f"{setup}, 95 % interval")
         for setup, color in SETUPS.items()
+        if (table.loc[was_run(table), "setup"] == setup).any()
     ]
     handles.append(_paper_mark())
     _foot(figure, handles, panels)
@@ -60,19 +66,32 @@ def results_beside_paper(table: pd.DataFrame, profile: str) -> Figure:
 
 
 def _places(rows: pd.DataFrame) -> list[tuple[float, pd.Series]]:
-    """Return the height of each row; a model's rows stand together, models a little apart."""
+    """Return the height of each row; the setups of a model stand together, models apart."""
     places: list[tuple[float, pd.Series]] = []
-    height, before = -1.0, None
-    for _, row in rows.sort_values("model", key=_model_keys, kind="stable").iterrows():
-        line = row["model"], row["variant"]
-        height += 1.0 if before in (None, line) else 1.7
+    height, before = 0.0, None
+    for _, row in _by_model(rows).iterrows():
+        line = _line(row)
+        if before is not None:
+            height += 1.0 if line == before else 1.5 + 0.7 * line.count("\n")
         places.append((height, row))
         before = line
     return places
 
 
-def _model_keys(names: pd.Series) -> list[tuple[int, str]]:
-    return [paper.model_order(name) for name in names]
+def _line(row: pd.Series) -> str:
+    """Name what rows that differ only by setup have in common."""
+    variant = row["variant"] if isinstance(row["variant"], str) else ""
+    return "\n".join([model_title(row["model"]), *textwrap.wrap(variant, 28)])
+
+
+def _by_model(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sort_values(["model", "variant"], key=_sort_keys, kind="stable")
+
+
+def _sort_keys(values: pd.Series) -> pd.Series:
+    if values.name == "model":
+        return values.map(paper.model_order)
+    return values.fillna("")
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, side: str) -> None:
@@ -85,8 +104,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, side: str) -> None:
         axes.plot([low, high], [height, height], color=color, linewidth=2.2, solid_capstyle="butt")
         axes.plot(value, height, "o", color=color, markersize=6)
         axes.plot(row[f"paper_{side}_accuracy"], height, **_PAPER_LOOK)
-        variant = f"\n{row['variant']}" if row["variant"] else ""
-        lines.setdefault(model_title(row["model"]) + variant, []).append(height)
+        lines.setdefault(_line(row), []).append(height)
     axes.set_yticks([float(np.mean(heights)) for heights in lines.values()], list(lines))
     axes.set_ylim(places[-1][0] + 0.8, -0.8)
     axes.set_xlim(*_limits(rows, side))
@@ -128,36 +146,47 @@ def setup_effect(table: pd.DataFrame, profile: str) -> Figure:
     headed(figure, f"Effect of the setup: profile {profile}")
     looks: dict[str, Line2D] = {}
     for column, (title, rows) in enumerate(panels.items()):
+        rows = _by_model(rows)
+        lines = dict(list(rows.groupby(rows.apply(_line, axis=1), sort=False)))
         for (side, name), axes in zip(SIDES.items(), grid[:, column], strict=True):
-            for (model, variant), of_model in rows.groupby(["model", "variant"], dropna=False):
-                label = model_title(model) + (f" ({variant})" if isinstance(variant, str) else "")
-                looks[model_title(model)] = _setup_line(axes, of_model, side, model)
-                del label
+            for number, (line, of_line) in enumerate(lines.items()):
+                # A little beside each other, so that no marker hides another.
+                shift = 0.05 * (number - (len(lines) - 1) / 2)
+                label = line.replace("\n", " ")
+                fill = FILLS[_earlier(lines, line) % len(FILLS)]
+                looks[label] = _setup_line(axes, of_line, side, shift, fill)
+                looks[label].set_label(label)
+            axes.set(title=title, xlim=(-0.35, 2.35), ylim=_limits(table, side))
             axes.set_xticks(range(3), paper.SETUPS)
-            axes.set_xlim(-0.3, 2.3)
-            axes.set_title(title)
-            axes.set_ylim(*_limits(table, side))
             if column == 0:
                 axes.set_ylabel(name)
-    handles = [looks[model_title(name)] for name in sorted(set(table["model"]), key=paper.model_order) if model_title(name) in looks]
     paper_line = Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="paper")
-    _foot(figure, [*handles, paper_line], panels)
+    _foot(figure, [*looks.values(), paper_line], panels)
     return figure
 
 
-def _setup_line(axes: Axes, rows: pd.DataFrame, side: str, model: str) -> Line2D:
+def _earlier(lines: Iterable[str], line: str) -> int:
+    """Count the lines before `line` that are of the same model."""
+    names = [other.split("\n")[0] for other in lines]
+    place = list(lines).index(line)
+    return names[:place].count(names[place])
+
+
+def _setup_line(
+    axes: Axes, rows: pd.DataFrame, side: str, shift: float, fill: str = "full"
+) -> Line2D:
+    dataset, model = rows[["dataset", "model"]].iloc[0]
     color, marker = model_look(model)
-    x = rows["setup"].map(paper.SETUPS.index)
+    look = {"color": color, "marker": marker, "markersize": 6, "fillstyle": fill}
+    x = rows["setup"].map(paper.SETUPS.index) + shift
     value = rows[f"{side}_accuracy"]
     errors = value - rows[f"{side}_accuracy_low"], rows[f"{side}_accuracy_high"] - value
-    look = {"color": color, "marker": marker, "markersize": 6}
     axes.errorbar(x, value, yerr=np.clip(errors, 0, None), elinewidth=1, **look)
-    dataset = rows["dataset"].iloc[0]
     printed = [paper.cell(dataset, setup, model) for setup in paper.SETUPS]
     if all(printed):
         values = [getattr(cell, side) for cell in printed]
         axes.plot(range(3), values, color=color, linewidth=1, linestyle="--", alpha=0.7)
-    return Line2D([], [], label=model_title(model), **look)
+    return Line2D([], [], **look)
 
 
 def scores_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -188,39 +217,41 @@ def _read_scores(path: Path) -> pd.DataFrame:
 def roc_by_dataset(runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile: str) -> Figure:
     """Draw log-log ROC curves, a panel per dataset and a curve per run whose scores are there.
 
+    Where a dataset has many runs, each setup has a panel of its own.
+
     Args:
         runs: as from `read_runs`.
         scores: as from `scores_of`.
     """
-    panels = dict(list(runs.groupby("title", sort=False)))
-    columns = min(3, len(panels))
+    crowded = runs.groupby("title").size().max() > MOST_CURVES
+    panels = dict(list(runs.groupby(["title", "setup"] if crowded else ["title"], sort=False)))
+    columns = 3 if crowded else min(len(panels), 2 if len(panels) == 4 else 3)
     lines = -(-len(panels) // columns)
-    size = (max(6.5, 3.6 * columns), 3.7 * lines + 1.5)
-    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False)
+    size = (max(5.5, 3.5 * columns), 3.5 * lines + 1.1)
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="compressed")
     headed(figure, f"ROC curves of judged images: profile {profile}")
     for axes in grid.flat[len(panels) :]:
         axes.axis("off")
-    for (title, rows), axes in zip(panels.items(), grid.flat, strict=False):
+    for (name, rows), axes in zip(panels.items(), grid.flat, strict=False):
         _roc_panel(axes, rows, scores)
-        axes.set_title(title)
+        axes.set_title(": ".join(name))
     missing = len(runs) - len(scores)
     note = f"{missing} of {len(runs)} runs are not drawn: their scores.parquet is not here. "
-    _foot(figure, _roc_legend(runs), panels, note if missing else "")
+    _foot(figure, _roc_legend(runs), runs["title"], note if missing else "")
     return figure
 
 
 def _roc_panel(axes: Axes, rows: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> None:
     here = rows[rows["run"].isin(scores)]
-    non_members = 0
+    counts = [int((~scores[name]["member"]).sum()) for name in here["run"]]
     for _, run in here.iterrows():
         own = scores[run["run"]]
         fpr, tpr = curve(own[own["method"] == run["method"]])
         color, _ = model_look(run["model"])
         axes.plot(fpr, tpr, color=color, linestyle=SETUP_LINES[run["setup"]], linewidth=1.5)
-        non_members = max(non_members, int((~own["member"]).sum()))
     chance = np.geomspace(1e-6, 1, 50)
     axes.plot(chance, chance, color=GREY, linewidth=1, alpha=0.7)
-    to_log_log(axes, non_members or round(1 / LOWEST_RATE))
+    to_log_log(axes, max(counts, default=1000))
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
     if here.empty:
         place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}
@@ -248,10 +279,11 @@ def _by_title(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str = "") -> None:
-    """Put the legend below all panels, and what a reader must know beneath it."""
+    """Put the legend below all panels, headed by what a reader must know."""
     if any("STAND-IN" in title for title in titles):
         note += STANDIN
-    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.6)))
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
-    if note:
-        figure.supxlabel(note, fontsize=9, x=0.01, ha="left", color="#444444")
+    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.5)))
+    legend = figure.legend(
+        handles=handles, loc="outside lower left", ncols=columns, title=note or None
+    )
+    legend.set_alignment("left")

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from amint_core.datasets.base import Dataset
     from amint_core.datasets.splits import Split
 
-#: Where the log-log ROC starts, unless there are enough non-members to start lower.
-LOWEST_RATE = 1e-3
+#: With fewer non-members than this, no error rate of 1 % can be seen.
+FEWEST_FOR_ONE_PERCENT = 100
 METRICS = {
     "MINT accuracy (probability .5)": ("mint", "accuracy"),
     "MINT accuracy (calibrated threshold)": ("mint", "accuracy_calibrated"),
@@ -204,6 +204,7 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
         ResultsError: no member, or no non-member, was judged.
     """
     rows = judged(scores)
+    non_members = int((~rows["member"]).sum())
     figure, (linear, logarithmic) = plt.subplots(1, 2, figsize=(9, 4.4))
     headed(figure, f"{title}: ROC")
     colors = (ROLES["members"], ROLES["external"], ROLES["test"], ROLES["calibration"], BLACK, RED)
@@ -213,16 +214,17 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
         label = f"{method_title(method)}: AUC {short(auc(fpr, tpr))}"
         linear.plot(fpr, tpr, color=color, label=label)
         logarithmic.plot(fpr, tpr, color=color)
-        at_one = tpr[fpr <= 0.01].max()
-        label = f"{method_title(method)}: TPR {short(at_one)} at 1 % FPR"
-        logarithmic.plot(0.01, at_one, "o", color=color, label=label, zorder=3)
+        if non_members >= FEWEST_FOR_ONE_PERCENT:
+            at_one = tpr[fpr <= 0.01].max()
+            label = f"{method_title(method)}: TPR {short(at_one)} at 1 % FPR"
+            logarithmic.plot(0.01, at_one, "o", color=color, label=label, zorder=3)
     for axes in (linear, logarithmic):
         chance = np.geomspace(1e-6, 1, 50)
         axes.plot(chance, chance, color=GREY, linewidth=1, linestyle="--", label="chance")
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
     linear.set(title="linear", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     linear.legend(loc="lower right")
-    to_log_log(logarithmic, int((~rows["member"]).sum()))
+    to_log_log(logarithmic, non_members)
     logarithmic.set_title("log-log")
     logarithmic.legend(loc="lower right")
     return figure
@@ -235,8 +237,8 @@ def curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def to_log_log(axes: Axes, non_members: int) -> None:
-    """Set log-log axes that start at the smallest rate that `non_members` can show."""
-    lowest = min(LOWEST_RATE, 1 / max(non_members, 1))
+    """Set log-log axes that start at the smallest rate that so many non-members can show."""
+    lowest = 1 / max(non_members, 10)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.15), ylim=(lowest, 1.15))
 
 

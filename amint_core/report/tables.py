@@ -39,7 +39,8 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 
     Runs that differ only by seed share a row: values are means over seeds, `_sd` the standard
     deviation over them, `_low` and `_high` the means of the runs' own 95 % intervals, counts are
-    rounded means. Runs that differ in any other setting stand in rows of their own, told apart by `variant`.
+    rounded means. Runs that differ in any other setting stand in rows of their own; `variant`
+    tells them apart.
 
     Args:
         runs: as from `read_runs`.
@@ -122,16 +123,16 @@ def _paper(dataset: str, setup: str, model: str, method: str = "active") -> dict
 
 
 def _name_variants(rows: list[dict[str, Any]]) -> None:
-    """Fill `variant` where several rows stand in one cell: the settings that tell them apart."""
-    cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    """Fill `variant` where runs of one model on one dataset differ in more than the setup."""
+    models: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        cells.setdefault((row["title"], row["setup"], row["model"]), []).append(row)
-    for same in cells.values():
+        models.setdefault((row["title"], row["model"]), []).append(row)
+    for same in models.values():
         settings = [name for name in same[0] if name.startswith("settings.")]
-        compared = [name for name in (*settings, "fingerprint") if name not in AVERAGED]
+        compared = {*settings, "fingerprint"} - {*AVERAGED, "settings.setup"}
         differing = [name for name in compared if len({str(row[name]) for row in same}) > 1]
         for row in same:
-            values = (f"{name.removeprefix('settings.')}={row[name]}" for name in differing)
+            values = (f"{name.removeprefix('settings.')}={row[name]}" for name in sorted(differing))
             row["variant"] = ", ".join(values) or None
 
 
