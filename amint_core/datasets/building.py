@@ -24,7 +24,7 @@ from amint_core.datasets.sources import Content, Item, Source
 from amint_core.exceptions import DataError
 from amint_core.locations import shown
 
-CHUNK_BYTES = 2**24  # of decoded pixels held in memory at a time
+CHUNK_BYTES = 2**22  # of decoded pixels held in memory at a time
 Sources = Mapping[Part, Source]
 
 
@@ -54,7 +54,7 @@ def build(
 def listing(sources: Sources) -> dict[str, str]:
     """Map each source file, by its place in the source folder, to its size and time of change."""
     return {
-        os.path.relpath(file.path, source.folder): f"{file.size} {file.mtime_ns}"
+        file.path[len(str(source.folder)) + 1 :]: f"{file.size} {file.mtime_ns}"
         for source in sources.values()
         for file in source.files
     }
@@ -134,14 +134,14 @@ def _write_pixels(
         )
     if spec.channels == 3 and grey == count:
         raise DataError(
-            f"{spec.title}: all {count:,} images of a part are grey (1 channel), but the dataset is "
-            f"in colour (3 channels). These are other images, or converted ones. {spec.obtain}"
+            f"{spec.title}: all {count:,} images of a part are grey (1 channel), but the dataset "
+            f"is in colour (3 channels). These are other images, or converted ones. {spec.obtain}"
         )
     return np.concatenate(hashes), grey
 
 
 def _chunks(items: Iterable[Item], spec: DatasetSpec, image_size: int) -> Iterator[list[Decoded]]:
-    """Decode in order, some 16 MiB at a time, on several threads (Pillow frees the interpreter)."""
+    """Decode in order, some 4 MiB at a time, on several threads (Pillow frees the interpreter)."""
     size = max(1, CHUNK_BYTES // (image_size * image_size * spec.channels))
     decode_one = partial(decode, spec=spec, image_size=image_size)
     walk = iter(items)

@@ -8,13 +8,14 @@ by file name alone, so that it depends neither on a seed nor on the order of the
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from amint_core.datasets.base import DatasetSpec, Part
 from amint_core.datasets.folders import ClassFiles, as_source, class_order, list_classes
-from amint_core.datasets.sources import File, Source, homes, missing, plain, subfolders
+from amint_core.datasets.sources import Content, File, Source, homes, missing, plain, subfolders
 from amint_core.datasets.strata import allocate
 from amint_core.exceptions import DataError
 from amint_core.locations import shown
@@ -47,35 +48,46 @@ def _parts(folder: Path) -> dict[Part, Source]:
             f"{shown(folder)} holds {len(names):,} folders, but {TITLE} has {IDENTITIES:,} "
             f"identities. {OBTAIN}"
         )
-    pool, test = set_aside(identities, names)
-    if not any(test.values()):
-        raise DataError(
-            f"{shown(folder)} holds too few images to set a test part aside ({TEST_IMAGES:,} of "
-            f"{IMAGES:,}, and no identity's only image). {OBTAIN}"
-        )
-    return {"pool": as_source(folder, pool, names), "test": as_source(folder, test, names)}
+    # Every file belongs to the listing; which part it goes to is worked out only when decoding.
+    files = [file for name in names for file in identities[name]]
+
+    def read(part: Part) -> Content:
+        return as_source(folder, set_aside(identities, names)[part], names).read()
+
+    return {
+        "pool": Source(folder, files, partial(read, "pool")),
+        "test": Source(folder, (), partial(read, "test")),
+    }
 
 
-def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> tuple[ClassFiles, ClassFiles]:
+def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> dict[Part, ClassFiles]:
     """Part the images into pool and test, in each identity by the paper's share.
 
     An identity's last image always stays in the pool.
+
+    Raises:
+        DataError: there are too few images for a test part.
     """
     sizes = np.array([len(identities[name]) for name in names])
     total = min(round(sizes.sum() * TEST_IMAGES / IMAGES), int((sizes - 1).sum()))
+    if not total:
+        raise DataError(
+            f"{TITLE}: {sizes.sum():,} images of {len(names):,} identities are too few to set a "
+            f"test part aside ({TEST_IMAGES:,} of {IMAGES:,}, no identity's only image). {OBTAIN}"
+        )
     # Equal remainders go by the name's hash, not to the identities that happen to come first.
     order = np.argsort(np.argsort([_digest(name) for name in names]))
     counts = allocate(total, sizes, sizes - 1, order)
-    pool: ClassFiles = {}
-    test: ClassFiles = {}
+    parts: dict[Part, ClassFiles] = {"pool": {}, "test": {}}
     for name, count in zip(names, counts, strict=True):
         ranked = sorted(identities[name], key=_rank)
-        test[name], pool[name] = sorted(ranked[:count]), sorted(ranked[count:])
-    return pool, test
+        parts["test"][name] = sorted(ranked[:count])
+        parts["pool"][name] = sorted(ranked[count:])
+    return parts
 
 
 def _rank(file: File) -> str:
-    return _digest(f"{file.path.parent.name}/{file.path.name}")
+    return _digest("/".join(file.path.rsplit("/", 2)[-2:]))
 
 
 def _digest(name: str) -> str:

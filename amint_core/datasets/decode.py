@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +56,7 @@ def _open(item: Item) -> Image.Image:
 
 
 def _where(item: Item) -> str:
-    return shown(item.data) if isinstance(item.data, Path) else item.name
+    return shown(item.data) if isinstance(item.data, str) else item.name
 
 
 def _with_channels(image: Image.Image, spec: DatasetSpec, where: str) -> Image.Image:

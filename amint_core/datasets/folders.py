@@ -76,14 +76,14 @@ def as_source(
         if track is not None:
             tracks = [f"{label}/{track(file)}" for label, file in zip(labels, files, strict=True)]
             groups = np.unique(tracks, return_inverse=True)[1]
-        return Content(items_of(folder, files), labels, tuple(names), groups)
+        return Content(items_of(files), labels, tuple(names), groups)
 
     return Source(folder, files, read)
 
 
-def items_of(folder: Path, files: Sequence[File]) -> Iterator[Item]:
-    """Walk files as images, named by their path inside `folder`."""
-    return (Item(file.path.relative_to(folder).as_posix(), file.path) for file in files)
+def items_of(files: Sequence[File]) -> Iterator[Item]:
+    """Walk files as images, named by their paths."""
+    return (Item(file.path, file.path) for file in files)
 
 
 def find_parts(home: Path, parts: dict[Part, tuple[str, ...]] = PARTS) -> dict[Part, Path] | None:
@@ -138,5 +138,5 @@ def by_class(
 
 def _lossy(source: Source) -> tuple[str, ...]:
     """Say so where JPEG files take the place of lossless originals."""
-    count = sum(file.path.suffix.lower() in (".jpg", ".jpeg") for file in source.files)
+    count = sum(file.path.lower().endswith((".jpg", ".jpeg")) for file in source.files)
     return (f"{count:,} JPEG files: close to the official pixels, not equal.",) * (count > 0)

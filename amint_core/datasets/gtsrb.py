@@ -73,8 +73,8 @@ def _pool(home: Path, folder: Path) -> tuple[tuple[str, ...], Source]:
     names = class_order(tuple(classes), ())
     if [int(name) if name.isdigit() else name for name in names] != list(range(CLASSES)):
         raise DataError(
-            f"{shown(folder)}: class folders are to be numbered 00000 to 00042, as the table of test "
-            f"labels counts them. {OBTAIN}"
+            f"{shown(folder)}: class folders are to be numbered 00000 to 00042, as the table of "
+            f"test labels counts them. {OBTAIN}"
         )
     return names, as_source(home, classes, names, track_of)
 
@@ -85,7 +85,7 @@ def track_of(file: File) -> str:
     Raises:
         DataError: the name tells no track, so frames of one sign could not be kept together.
     """
-    match = re.fullmatch(r"(?:\d+_)?(\d+)_\d+", file.path.stem)
+    match = re.fullmatch(r"(?:\d+_)?(\d+)_\d+", Path(file.path).stem)
     if not match:
         raise DataError(
             f"{shown(file.path)}: the name tells no track (TTTTT_FFFFF), so frames of one sign "
@@ -97,7 +97,7 @@ def track_of(file: File) -> str:
 def _test(home: Path, folder: Path, table: Path | None, names: tuple[str, ...]) -> Source:
     if table is None:
         return as_source(home, _listed(folder), names)
-    files = {file.path.name: file for file in scan(folder)}
+    files = {file.name: file for file in scan(folder)}
 
     def read() -> Content:
         rows = _rows(table)
@@ -108,7 +108,7 @@ def _test(home: Path, folder: Path, table: Path | None, names: tuple[str, ...]) 
                     f"images are half downloaded. {OBTAIN}"
                 )
         labels = np.array([label for _, label in rows], np.int64)
-        return Content(items_of(home, [files[name] for name, _ in rows]), labels, names)
+        return Content(items_of([files[name] for name, _ in rows]), labels, names)
 
     return Source(home, (*files.values(), *seen(table)), read)
 

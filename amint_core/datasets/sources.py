@@ -19,18 +19,25 @@ IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".ti
 
 
 class File(NamedTuple):
-    """A file as it was seen: enough to notice a change without reading it."""
+    """A file as it was seen: enough to notice a change without reading it.
 
-    path: Path
+    Its path is text, since half a million `Path`s would take longer than all else in a load.
+    """
+
+    path: str
     size: int
     mtime_ns: int
 
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path)
+
 
 class Item(NamedTuple):
-    """One image not yet decoded: a file, an encoded image, or an (H, W) or (H, W, C) array."""
+    """One image not yet decoded: a file's path, encoded bytes, or an (H, W[, C]) array."""
 
     name: str
-    data: Path | bytes | np.ndarray
+    data: str | bytes | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def seen(*paths: Path) -> tuple[File, ...]:
                 f"{shown(path.parent)} and fetch the dataset again."
             )
     return tuple(
-        File(path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]
+        File(str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]
     )
 
 
@@ -89,11 +96,12 @@ def scan(folder: Path, suffixes: Sequence[str] = IMAGES) -> list[File]:
     """List the files of one folder that end in `suffixes`, by name; hidden files are left out."""
     with os.scandir(folder) as entries:
         files = [
-            File(Path(entry.path), entry.stat().st_size, entry.stat().st_mtime_ns)
+            File(entry.path, stat.st_size, stat.st_mtime_ns)
             for entry in entries
             if entry.name.lower().endswith(tuple(suffixes)) and not entry.name.startswith(".")
+            for stat in [entry.stat()]
         ]
-    return sorted(files, key=lambda file: file.path.name)
+    return sorted(files, key=lambda file: file.path)
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -174,8 +174,9 @@ class Deck:
             parts = ", ".join(f"{role} {size:,}" for role, size in sizes.items())
             removed = f" after {self.removed:,} duplicates were left out" if self.removed else ""
             raise DataError(
-                f"{self.title}: the roles want {total:,} images ({parts}), but the {self.part} part "
-                f"has {available:,}{removed}. Lower one of them by {total - available:,} or more."
+                f"{self.title}: the roles want {total:,} images ({parts}), but the {self.part} "
+                f"part has {available:,}{removed}. Lower one of them by {total - available:,} "
+                "or more."
             )
 
     def _short(self, role: str, size: int) -> str:

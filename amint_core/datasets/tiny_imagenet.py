@@ -97,7 +97,7 @@ def _validation(folder: Path, wnids: tuple[str, ...]) -> Source:
             )
         return _titled(as_source(folder, classes, wnids), folder)
     images = place / "images"
-    files = {file.path.name: file for file in (scan(images) if images.is_dir() else ())}
+    files = {file.name: file for file in (scan(images) if images.is_dir() else ())}
     return Source(
         folder,
         (*files.values(), *seen(table)),
@@ -120,20 +120,20 @@ def _annotated(
             raise DataError(f"{shown(table)} {what}: {TITLE} is half unpacked. {OBTAIN}")
     labels = np.array([numbers[wnid] for _, wnid in rows], np.int64)
     names = _words(folder / "words.txt", wnids)
-    return Content(items_of(folder, [files[name] for name, _ in rows]), labels, names)
+    return Content(items_of([files[name] for name, _ in rows]), labels, names)
 
 
 def _parquet(folder: Path, split: str) -> Source:
     """Read the shards SPLIT-00000-of-00001-*.parquet: columns image {bytes, path} and label."""
-    shards = [file for file in scan(folder, [".parquet"]) if file.path.name.startswith(split)]
-    counts = {int(n) for f in shards for n in re.findall(r"-of-(\d+)", f.path.name)}
+    shards = [file for file in scan(folder, [".parquet"]) if file.name.startswith(split)]
+    counts = {int(n) for f in shards for n in re.findall(r"-of-(\d+)", f.name)}
     if not shards or (counts and counts != {len(shards)}):
         wanted = f"{max(counts)} files" if counts else "a file"
         raise DataError(
             f"{shown(folder)} holds {len(shards)} files {split}-*.parquet, but {wanted} belong "
             f"there: the dataset is half downloaded. {OBTAIN}"
         )
-    return Source(folder, shards, lambda: _parquet_content([file.path for file in shards]))
+    return Source(folder, shards, lambda: _parquet_content([Path(file.path) for file in shards]))
 
 
 def _parquet_content(shards: list[Path]) -> Content:

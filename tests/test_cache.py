@@ -1,0 +1,195 @@
+"""The decoded cache: whole or absent, exact, and never silently another one."""
+
+import errno
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amint_core.datasets import DATASETS, building, load
+from amint_core.datasets.building import build
+from amint_core.datasets.cache import cache_folder
+from amint_core.datasets.cifar import CIFAR10_CLASSES
+from amint_core.datasets.identity import fingerprint, image_hashes
+from amint_core.datasets.sources import Content, File, Item, Source
+from amint_core.exceptions import CacheError, DataError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A small CIFAR-10 as a folder of images per class."""
+    rng = np.random.default_rng(1)
+    for name in CIFAR10_CLASSES:
+        for part, count in (("train", 3), ("test", 1)):
+            folder = tmp_path / "data" / "CIFAR10" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+                image.save(folder / f"{number}.png")
+    return tmp_path / "data"
+
+
+def cifar(root, **options):
+    return load("cifar10", root=root, progress=False, **options)
+
+
+def folders(tmp_path):
+    return [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+
+
+def test_second_load_decodes_nothing_and_is_the_same(root, monkeypatch):
+    first = cifar(root)
+    monkeypatch.setattr(building, "decode", None)
+    second = cifar(root)
+    assert second.fingerprint == first.fingerprint
+    assert isinstance(second.pool.pixels, np.memmap)
+    assert not second.pool.pixels.flags.writeable
+    assert (second.notes, second.class_names) == (first.notes, first.class_names)
+
+
+def test_fingerprint_and_hashes_are_those_of_the_content(root):
+    dataset = cifar(root)
+    assert dataset.fingerprint == fingerprint({"pool": dataset.pool, "test": dataset.test})
+    np.testing.assert_array_equal(dataset.pool.hashes, image_hashes(dataset.pool.pixels))
+
+
+def test_fingerprint_does_not_depend_on_chunks_or_place(root, tmp_path, monkeypatch):
+    first = cifar(root)
+    shutil.copytree(root, tmp_path / "elsewhere")
+    monkeypatch.setattr(building, "CHUNK_BYTES", 7_000)  # two images at a time
+    assert cifar(tmp_path / "elsewhere").fingerprint == first.fingerprint
+    assert len(folders(tmp_path)) == 2
+
+
+def test_fingerprint_sees_one_pixel_and_one_label(root):
+    dataset = cifar(root)
+    pixels, labels = np.array(dataset.pool.pixels), np.array(dataset.pool.labels)
+    parts = {"pool": dataset.pool, "test": dataset.test}
+    pixels[3, 4, 5, 1] ^= 1
+    labels[2] += 1
+    for change in ({"pixels": pixels}, {"labels": labels}):
+        changed = type(dataset.pool)(**{**vars(dataset.pool), **change})
+        assert fingerprint({**parts, "pool": changed}) != dataset.fingerprint
+
+
+def test_each_size_has_its_own_cache(root, tmp_path):
+    assert cifar(root, image_size=16).pool.pixels.shape[1:3] == (16, 16)
+    assert cifar(root).pool.pixels.shape[1:3] == (32, 32)
+    assert len(folders(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("change", ["touch", "add", "remove"])
+def test_changed_files_are_named_and_never_served(root, tmp_path, change):
+    before = cifar(root)
+    path = root / "CIFAR10" / "train" / "cat" / "1.png"
+    if change == "touch":
+        os.utime(path, ns=(1, 1))
+        message = r"train/cat/1\.png was changed"
+    elif change == "add":
+        shutil.copy(path, path.with_name("new.png"))
+        message = r"train/cat/new\.png was added"
+    else:
+        path.unlink()
+        message = r"train/cat/1\.png was removed"
+    with pytest.raises(CacheError, match=message) as error:
+        cifar(root)
+    assert folders(tmp_path)[0].name in str(error.value)
+    assert "load('cifar10', rebuild=True)" in str(error.value)
+    after = cifar(root, rebuild=True)
+    assert (after.fingerprint == before.fingerprint) == (change == "touch")
+    assert cifar(root).fingerprint == after.fingerprint
+
+
+@pytest.mark.parametrize("name", ["pool-pixels.npy", "test-labels.npy", "description.json"])
+def test_damaged_cache_is_refused_with_a_remedy(root, tmp_path, name):
+    cifar(root)
+    path = folders(tmp_path)[0] / name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(CacheError, match=rf"is damaged: {name} .* rebuild=True"):
+        cifar(root)
+    assert len(cifar(root, rebuild=True).pool) == 30
+
+
+def test_array_of_another_size_is_refused(root, tmp_path):
+    cifar(root)
+    np.save(folders(tmp_path)[0] / "pool-labels.npy", np.zeros(5, np.int64))
+    with pytest.raises(CacheError, match=r"pool-labels\.npy holds \(5,\) int64, not \(30,\)"):
+        cifar(root)
+
+
+def test_full_disk_is_said_and_leaves_nothing(root, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(building.np, "save", full)
+    with pytest.raises(CacheError, match=r"No space left on device.*Free some space.*AMINT_CACHE"):
+        cifar(root)
+    assert not folders(tmp_path)
+
+
+def test_an_interrupted_build_leaves_nothing_half(root, tmp_path, monkeypatch):
+    """Ctrl-C clears up at once; what a killed process left is cleared by the next."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "image_hashes", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cifar(root)
+    assert not folders(tmp_path)
+    sources = DATASETS["cifar10"].find(root)
+    target = cache_folder(DATASETS["cifar10"], 32, sources)
+    killed = target.parent / f".{target.name}-abc"
+    killed.mkdir()
+    cifar(root)
+    assert [path.name for path in folders(tmp_path)] == [target.name]
+
+
+def test_a_cache_needs_no_lock_to_be_read(root, tmp_path):
+    cifar(root)
+    for lock in (tmp_path / "cache").glob("*.lock"):
+        lock.unlink()
+    cifar(root)
+    assert not list((tmp_path / "cache").glob("*.lock"))
+
+
+def stream(count, size=64):
+    """Make a source of `count` images that never exist together."""
+    content = Content(
+        (Item(str(i), np.full((size, size, 3), i % 251, np.uint8)) for i in range(count)),
+        np.arange(count) % 7,
+        tuple("abcdefg"),
+    )
+    return lambda: content
+
+
+def test_building_takes_constant_memory(tmp_path):
+    """6,000 images of 64×64×3 are 74 MB; a build holds a few chunks of 4 MiB at most."""
+    import tracemalloc
+
+    sources = {
+        "pool": Source(tmp_path, [File(f"{tmp_path}/a", 1, 1)], stream(6_000)),
+        "test": Source(tmp_path, [], stream(10)),
+    }
+    tracemalloc.start()
+    build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, sources, progress=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "out" / "pool-pixels.npy").stat().st_size > 73e6
+    assert peak < 30e6
+    assert (
+        json.loads((tmp_path / "out" / "description.json").read_text())["parts"]["pool"][0] == 6_000
+    )
+
+
+def test_images_without_labels_are_refused(tmp_path):
+    content = stream(5)()
+    short = Content(content.items, content.labels[:3], content.class_names)
+    sources = {"pool": Source(tmp_path, [], lambda: short)}
+    with pytest.raises(DataError, match="5 images, but 3 labels"):
+        build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, sources, progress=False)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,72 @@
+"""Real images: every dataset that lies at AMINT_DATA loads, splits and keeps its roles apart."""
+
+import numpy as np
+import pytest
+
+from amint_core.datasets import DATASETS, load, status
+from amint_core.datasets.splits import make_split
+
+SIZES = {"members": 2_000, "external": 3_000, "calibration": 1_000, "holdout": 2_000, "test": 0}
+
+
+@pytest.fixture(params=DATASETS)
+def dataset(request, real_data):
+    """Each dataset in turn, decoded once per session; skips those that are not there.
+
+    Only a dataset without any of its files is skipped: a broken one fails.
+    """
+    row = next(row for row in status(real_data) if row["dataset"] == request.param)
+    if not row["found"] and "no images under" in row["detail"]:
+        pytest.skip(f"{row['title']} is not at AMINT_DATA.")
+    return load(request.param, root=real_data, progress=False)
+
+
+def test_shapes_and_labels(dataset):
+    spec = dataset.spec
+    side = spec.image_size
+    for part, images in (("pool", dataset.pool), ("test", dataset.test)):
+        assert images.pixels.shape == (len(images), side, side, spec.channels)
+        assert images.labels.min() >= 0
+        assert images.labels.max() < dataset.num_classes
+        official = spec.official_sizes[part]
+        short = len(images) != official
+        assert any(f"has {official:,}" in note for note in dataset.notes) == short
+    assert set(dataset.pool.labels) == set(range(dataset.num_classes))
+    assert dataset.source == "real"
+    assert dataset.title == spec.title
+
+
+def test_images_are_pictures(dataset):
+    """Neither blank nor noise: values vary, and neighbouring pixels are alike."""
+    sample = dataset.pool.pixels[:: max(1, len(dataset.pool) // 100)].astype(float)
+    assert sample.std() > 20
+    steps = np.abs(np.diff(sample, axis=2)).mean()
+    shuffled = np.random.default_rng(0).permuted(sample, axis=2)
+    assert steps < 0.75 * np.abs(np.diff(shuffled, axis=2)).mean()
+
+
+def test_second_load_is_the_same(dataset, real_data):
+    again = load(dataset.spec.name, root=real_data, progress=False)
+    assert again.fingerprint == dataset.fingerprint
+    assert isinstance(again.pool.pixels, np.memmap)
+
+
+@pytest.mark.parametrize("protocol", ["strict", "paper"])
+def test_roles_are_disjoint(dataset, protocol):
+    split = make_split(dataset, protocol, SIZES, seed=0)
+    images = {
+        name: (getattr(dataset, role.part), role.indices) for name, role in split.roles.items()
+    }
+    hashes = [set(part.hashes[index].tolist()) for part, index in images.values()]
+    assert sum(map(len, hashes)) == len(set.union(*hashes))
+    groups = [set(part.groups[index].tolist()) for part, index in images.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    for role in ("members", "external"):
+        assert len(split.roles[role]) == SIZES[role]
+
+
+def test_gtsrb_has_tracks_of_30_frames(real_data):
+    if not (real_data / "gtsrb").is_dir():
+        pytest.skip("GTSRB is not at AMINT_DATA.")
+    pool = load("gtsrb", root=real_data, progress=False).pool
+    assert np.median(np.bincount(pool.groups)) == 30

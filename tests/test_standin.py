@@ -1,0 +1,92 @@
+"""Stand-ins: right shapes, the same bits again, labelled everywhere, and learnable."""
+
+import numpy as np
+import pytest
+
+from amint_core.datasets import DATASETS, load
+from amint_core.datasets.identity import fingerprint
+from amint_core.exceptions import SettingsError
+
+#: dataset → (images in the pool, classes); every registered dataset has its row.
+EXPECTED = {
+    "mnist": (1_400, 10),
+    "cifar10": (5_000, 10),
+    "cifar100": (5_000, 100),
+    "gtsrb": (5_160, 43),
+    "tiny_imagenet": (5_000, 200),
+    "casia_webface": (5_000, 50),
+}
+
+#: dataset → start of the fingerprint at 16 pixels a side.
+PINNED = {
+    "mnist": "fdcb6d47a6c05c3a",
+    "cifar10": "8e61e521d6ca0112",
+    "cifar100": "de5add7ade17be33",
+    "gtsrb": "78956ff3045fd99a",
+    "tiny_imagenet": "9ff4911b010cbcce",
+    "casia_webface": "7a32f5e0f2d25749",
+}
+
+
+@pytest.fixture(scope="module")
+def standins():
+    return {name: load(name, data="standin", image_size=16) for name in DATASETS}
+
+
+def test_every_dataset_has_a_row():
+    assert set(EXPECTED) == set(DATASETS)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_shapes_and_marking(standins, name):
+    dataset, spec = standins[name], DATASETS[name]
+    images, classes = EXPECTED[name]
+    assert dataset.pool.pixels.shape == (images, 16, 16, spec.channels)
+    assert dataset.pool.pixels.dtype == dataset.test.pixels.dtype == np.uint8
+    assert dataset.num_classes == classes
+    assert set(dataset.pool.labels) == set(dataset.test.labels) == set(range(classes))
+    assert len(dataset.test) >= 390
+    assert not set(dataset.pool.groups) & set(dataset.test.groups)
+    assert not set(dataset.pool.hashes) & set(dataset.test.hashes)
+    assert dataset.source == "standin"
+    assert dataset.title == f"{spec.title} [STAND-IN]"
+    assert dataset.notes[0].startswith("STAND-IN")
+
+
+def test_the_default_size_is_the_datasets_own():
+    assert load("gtsrb", data="standin").pool.pixels.shape[1:] == (64, 64, 3)
+
+
+def test_gtsrb_comes_in_tracks_of_30_frames_of_one_class(standins):
+    pool = standins["gtsrb"].pool
+    assert set(np.bincount(pool.groups)) == {30}
+    assert all(len(set(pool.labels[pool.groups == group])) == 1 for group in range(10))
+
+
+def test_the_same_bits_come_out_again(standins):
+    """The pinned values hold on every machine: all arithmetic is on integers."""
+    pinned = {name: dataset.fingerprint[:16] for name, dataset in standins.items()}
+    assert pinned == PINNED
+    again = load("cifar10", data="standin", image_size=16)
+    assert again.fingerprint == standins["cifar10"].fingerprint
+    assert again.fingerprint == fingerprint({"pool": again.pool, "test": again.test})
+
+
+@pytest.mark.parametrize(
+    ("name", "chance"),
+    [("mnist", 0.1), ("cifar10", 0.1), ("gtsrb", 1 / 43), ("tiny_imagenet", 1 / 200)],
+)
+def test_labels_can_be_learnt(standins, name, chance):
+    """The nearest class mean, the weakest of learners, does at least five times chance."""
+    pool, test = standins[name].pool, standins[name].test
+    means = np.stack(
+        [pool.pixels[pool.labels == k].mean(0) for k in range(standins[name].num_classes)]
+    ).reshape(standins[name].num_classes, -1)
+    images = test.pixels.reshape(len(test), -1).astype(float)
+    nearest = ((means**2).sum(1) - 2 * images @ means.T).argmin(1)
+    assert (nearest == test.labels).mean() > 5 * chance
+
+
+def test_a_wrong_kind_of_data_names_the_nearest():
+    with pytest.raises(SettingsError, match="Did you mean 'standin'"):
+        load("mnist", data="stand-in")
