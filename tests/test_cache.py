@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -155,6 +156,20 @@ def test_a_cache_needs_no_lock_to_be_read(root, tmp_path):
         lock.unlink()
     cifar(root)
     assert not list((tmp_path / "cache").glob("*.lock"))
+
+
+def test_two_runs_that_start_at_once_decode_once(root, monkeypatch):
+    builds = []
+
+    def counted(*arguments):
+        builds.append(arguments)
+        build(*arguments)
+
+    monkeypatch.setattr("amint_core.datasets.cache.build", counted)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: cifar(root), range(2))
+    assert first.fingerprint == second.fingerprint
+    assert len(builds) == 1
 
 
 def stream(count, size=64):
