@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,8 @@ def _check_fraction(value: Any, place: str, source: Path) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, Real):
         raise _damaged(source, f"has {place} = {value!r}, which is no number")
-    # Published defect 5 divides by the wrong count, so an accuracy may exceed 1; never 2.
-    if not 0 <= value <= 2:
+    # Published defect 5 divides by the wrong count, so an accuracy may exceed 1.
+    if not (math.isfinite(value) and value >= 0):
         raise _damaged(source, f"has {place} = {value!r}, which is no fraction")
 
 

@@ -182,14 +182,14 @@ def to_latex(table: pd.DataFrame, profile: str) -> str:
         text = text.drop(columns=leave_out, errors="ignore")
         names = [_tex(_TEX_NAMES.get(name) or name) for name in text]
         style = _style(text, _tex(caption), escape="latex").relabel_index(names, axis="columns")
-        parts.append(
-            style.to_latex(
-                environment="longtable",
-                column_format="".join("l" if name in WORDS else "r" for name in text),
-                hrules=True,
-                label=f"tab:amint-{profile}-{number}",
-            )
+        source = style.to_latex(
+            environment="longtable",
+            column_format="".join("l" if name in WORDS else "r" for name in text),
+            hrules=True,
+            label=f"tab:amint-{profile}-{number}",
         )
+        # Later pages of a long table need not repeat the whole caption.
+        parts.append(source.replace(rf"\caption[]{{{_tex(caption)}}}", r"\caption[]{(continued)}"))
     return _TEX_HEAD + "\n".join(parts) + "\\endgroup\n"
 
 

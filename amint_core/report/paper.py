@@ -20,9 +20,9 @@ DATASETS = {
 SETUPS = ("entry", "middle", "output")
 MODELS = {
     "mobilenet": "MobileNet",
-    "resnet50": "ResNet-50",
-    "resnet101": "ResNet-101",
-    "densenet121": "DenseNet-121",
+    "resnet50": "ResNet50",
+    "resnet101": "ResNet101",
+    "densenet121": "DenseNet121",
     "xception": "Xception",
     "vit": "ViT",
 }

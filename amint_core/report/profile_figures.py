@@ -91,7 +91,7 @@ def _by_model(rows: pd.DataFrame) -> pd.DataFrame:
 def _sort_keys(values: pd.Series) -> pd.Series:
     if values.name == "model":
         return values.map(paper.model_order)
-    return values.fillna("")
+    return values.map(lambda variant: variant if isinstance(variant, str) else "")
 
 
 def _dots(axes: Axes, rows: pd.DataFrame, side: str) -> None:

@@ -1,0 +1,96 @@
+"""The paper's values, against sums that were taken from the printed table by other means."""
+
+import pytest
+
+from amint_core.datasets import DATASETS
+from amint_core.models import AUDITED, SETUPS
+from amint_core.report import paper
+
+#: (dataset, setup) → sums over the six models of MINT and of audited accuracy, in hundredths.
+ROW_SUMS = {
+    ("mnist", "entry"): (499, 581),
+    ("mnist", "middle"): (499, 577),
+    ("mnist", "output"): (480, 534),
+    ("cifar10", "entry"): (517, 315),
+    ("cifar10", "middle"): (527, 306),
+    ("cifar10", "output"): (512, 253),
+    ("gtsrb", "entry"): (513, 573),
+    ("gtsrb", "middle"): (508, 568),
+    ("gtsrb", "output"): (495, 554),
+    ("tiny_imagenet", "entry"): (495, 113),
+    ("tiny_imagenet", "middle"): (510, 109),
+    ("tiny_imagenet", "output"): (482, 93),
+}
+
+
+@pytest.mark.parametrize("place", ROW_SUMS, ids="-".join)
+def test_rows_sum_to_the_printed_ones(place):
+    row = [cell for key, cell in paper.TABLE1.items() if key[:2] == place]
+    assert len(row) == 6
+    sums = sum(cell.mint for cell in row), sum(cell.audited for cell in row)
+    assert tuple(round(100 * value) for value in sums) == ROW_SUMS[place]
+
+
+@pytest.mark.parametrize(
+    ("place", "mint", "audited"),
+    [
+        (("mnist", "entry", "mobilenet"), 0.86, 0.96),
+        (("mnist", "output", "resnet101"), 0.77, 0.80),
+        (("cifar10", "middle", "mobilenet"), 0.91, 0.41),
+        (("cifar10", "output", "vit"), 0.88, 0.19),
+        (("gtsrb", "entry", "resnet50"), 0.86, 0.98),
+        (("gtsrb", "middle", "xception"), 0.88, 0.98),
+        (("tiny_imagenet", "middle", "densenet121"), 0.88, 0.34),
+        (("tiny_imagenet", "output", "resnet50"), 0.79, 0.07),
+    ],
+)
+def test_single_cells(place, mint, audited):
+    assert paper.cell(*place) == paper.Cell(mint, audited)
+
+
+def test_the_grid_is_whole():
+    assert len(paper.TABLE1) == 4 * 3 * 6
+
+
+def test_names_are_those_of_the_settings():
+    assert set(paper.DATASETS) <= set(DATASETS)
+    assert set(paper.MODELS) <= set(AUDITED)
+    assert paper.SETUPS == SETUPS
+    titles = {name: DATASETS[name].title for name in paper.DATASETS}
+    assert titles == paper.DATASETS
+
+
+def test_only_active_mint_has_a_cell():
+    assert paper.cell("cifar10", "middle", "mobilenet", method="passive") is None
+    assert paper.cell("casia_webface", "entry", "mobilenet") is None
+
+
+def test_comparison_agrees_with_entry_where_both_are_known():
+    both = {
+        place: (row, paper.cell(place[0], "entry", place[1]))
+        for place, row in paper.PASSIVE_ACTIVE.items()
+        if place[0] != "casia_webface"
+    }
+    assert len(both) == 5
+    for row, cell in both.values():
+        assert (row.active, row.audited_with) == (cell.mint, cell.audited)
+
+
+def test_comparison_and_attacks():
+    passive = sum(row.passive for row in paper.PASSIVE_ACTIVE.values())
+    alone = sum(row.audited_alone for row in paper.PASSIVE_ACTIVE.values())
+    assert round(100 * passive) == 361
+    assert round(100 * alone) == 376
+    assert paper.PASSIVE_ACTIVE["casia_webface", "mobilenet"].audited_with == 0.15
+    sums = [
+        round(100 * sum(row[name] for row in paper.ATTACKS.values()))
+        for name in ("cifar10", "gtsrb")
+    ]
+    assert sums == [340, 372]
+
+
+def test_order_is_the_papers_then_by_name():
+    assert sorted(["zoo", "cifar100", "gtsrb", "mnist"], key=paper.dataset_order) == [
+        *("mnist", "gtsrb", "cifar100", "zoo")
+    ]
+    assert sorted(["tiny", "vit", "resnet50"], key=paper.model_order)[-1] == "tiny"
