@@ -18,6 +18,7 @@ _PUBLIC = {
     "score": "experiment",
     "evaluate": "experiment",
     "run_all": "experiment",
+    "versions": "provenance",
     "enhance": "mint",
     "EnhancedAuditedModel": "mint",
 }

@@ -37,12 +37,20 @@ class Data:
     """A dataset and who is who in it.
 
     Attributes:
+        settings: the run's settings.
         dataset: the decoded images.
         split: which image has which role.
     """
 
+    settings: RunConfig
     dataset: Dataset
     split: Split
+
+    @property
+    def title(self) -> str:
+        """Name for the run's figures; stand-in data says so."""
+        model = models.architecture(self.settings.model).title
+        return f"{self.dataset.title} · {model} · {self.settings.setup}"
 
     @property
     def example(self) -> torch.Tensor:
@@ -81,16 +89,16 @@ def prepare(settings: RunConfig) -> Data:
     # Defect 9: the published notebooks take no notice of GTSRB's tracks.
     tracks = settings.has("tracks_ignored")
     split = make_split(dataset, settings.protocol, sizes, settings.seed, ignore_tracks=tracks)
-    return Data(dataset, split)
+    return Data(settings, dataset, split)
 
 
-def build(settings: RunConfig, data: Data) -> EnhancedAuditedModel:
+def build(data: Data) -> EnhancedAuditedModel:
     """Build the Enhanced Audited Model with initial weights that follow from the seed.
 
     Raises:
         ModelError: model, taps or head do not fit the images or each other.
     """
-    dataset = data.dataset
+    settings, dataset = data.settings, data.dataset
     classes = dataset.num_classes
     if settings.has("hundred_outputs") and settings.model == "xception" and classes < 100:
         classes = _CLASSES_OF_DEFECT_8
@@ -186,7 +194,7 @@ def run_all(settings: RunConfig) -> dict[str, Any]:
     """Do a whole run without a notebook and return its metrics."""
     run = Run(settings)
     data = prepare(settings)
-    model = build(settings, data)
+    model = build(data)
     history = train(run, data, model)
     return evaluate(run, data, model, history, score(run, data, model))
 

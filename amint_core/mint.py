@@ -156,13 +156,20 @@ def _probe(audited: nn.Module, taps: Sequence[str], images: Tensor) -> dict[str,
 
 def _check_cut(enhanced: EnhancedAuditedModel, images: Tensor) -> None:
     """Refuse taps behind which the model still needs the whole batch."""
+    # Two of three images: one alone would broadcast, and blank ones would all look the same.
+    noise = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)) - 0.5
+    noise = noise.to(images)
     try:
         with _evaluating(enhanced), torch.no_grad():
-            whole = enhanced(images)[0]
-            cut = enhanced(images, members=1)[0]
+            whole = enhanced(noise)[0][:2]
+            cut = enhanced(noise, members=2)[0]
     except RuntimeError as error:
         whole, cut = None, error
-    if isinstance(cut, Exception) or not torch.allclose(whole[:1], cut, rtol=1e-3, atol=1e-4):
+    if (
+        isinstance(cut, Exception)
+        or whole.shape != cut.shape
+        or not torch.allclose(whole, cut, rtol=1e-3, atol=1e-4)
+    ):
         raise ModelError(
             f"Behind the tap {enhanced.taps[-1]!r} the model still uses earlier activations (a "
             "connection skips it), so external images cannot stop there. Tap the module where the "
@@ -214,7 +221,9 @@ def describe(model: EnhancedAuditedModel, images: Tensor) -> pd.DataFrame:
     return table
 
 
-def _stages(module: nn.Module, taps: Sequence[str], prefix: str = "") -> list[tuple[str, nn.Module]]:
+def _stages(
+    module: nn.Module, taps: Sequence[str], prefix: str = ""
+) -> list[tuple[str, nn.Module]]:
     """Return the outermost modules that no tap lies inside of."""
     stages: list[tuple[str, nn.Module]] = []
     for name, child in module.named_children():

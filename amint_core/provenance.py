@@ -12,9 +12,19 @@ from typing import Any
 
 import torch
 
+from amint_core import __version__
 from amint_core.locations import project_root
 
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scipy", "scikit-learn", "pandas")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+)
 #: Parts of the package that show results and take no part in computing them.
 SHOWING = ("report", "reference.py", "__main__.py")
 
@@ -34,7 +44,7 @@ def code_fingerprint() -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
     found = {name: metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **found}
+    return {"amint": __version__, "python": platform.python_version(), **found}
 
 
 def hardware(device: torch.device) -> str:

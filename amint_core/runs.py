@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError
 from amint_core.files import atomic_path, read_json, write_json
-from amint_core.locations import results_root
+from amint_core.locations import results_root, shown
 
 
 @dataclass
@@ -44,6 +44,11 @@ class Run:
         except OSError as error:
             raise ResultsError(f"Cannot write to {self.folder}: {error.strerror}.") from error
         write_json(self.folder / "config.json", self.settings.model_dump(mode="json"))
+
+    @property
+    def shown_folder(self) -> str:
+        """The folder as a reader should see it, relative to the project."""
+        return shown(self.folder)
 
     @property
     def checkpoint(self) -> Path:

@@ -99,7 +99,11 @@ def _audited_metrics(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any
     role = "external" if settings.has("audited_on_external") else "test"
     rows = scores[(scores["role"] == role) & (scores["label"] >= 0)]
     if not len(rows):
-        return {"accuracy": metrics.no_metric(f"no labelled {role} images"), "images": 0, "role": role}
+        return {
+            "accuracy": metrics.no_metric(f"no labelled {role} images"),
+            "images": 0,
+            "role": role,
+        }
     hits = int((rows["label"] == rows["predicted"]).sum())
     value = metrics.metric(hits / len(rows), intervals.proportion(hits, len(rows)))
     return {"accuracy": value, "images": len(rows), "role": role}

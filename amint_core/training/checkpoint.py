@@ -61,5 +61,3 @@ class Checkpoint:
                 f"The checkpoint {path} cannot be read ({error}). Delete it to train from the start."
             ) from error
         return found if found.identity == identity else None
-
-

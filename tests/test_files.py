@@ -1,0 +1,52 @@
+"""Writes leave a whole file or none."""
+
+import pytest
+
+from amint_core.exceptions import ResultsError, unknown_name
+from amint_core.files import atomic_path, read_json, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "before")
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path):
+    target = tmp_path / "a.bin"
+    with pytest.raises(ResultsError, match=r"a\.bin.*No space left.*Free some space"):  # noqa: SIM117
+        with atomic_path(target):
+            raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="Could not write"):
+        write_text(tmp_path / "file" / "below.txt", "x")
+
+
+def test_json_is_read_back_and_nan_is_refused(tmp_path):
+    write_json(tmp_path / "a.json", {"λ": 1.5})
+    assert read_json(tmp_path / "a.json") == {"λ": 1.5}
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert read_json(tmp_path / "a.json") == {"λ": 1.5}
+
+
+def test_damaged_and_missing_json_are_named(tmp_path):
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ResultsError, match=r"bad\.json is not valid JSON"):
+        read_json(tmp_path / "bad.json")
+    with pytest.raises(ResultsError, match=r"none\.json is missing"):
+        read_json(tmp_path / "none.json")
+
+
+def test_an_unknown_name_comes_with_the_nearest():
+    message = unknown_name("model", "resnet5", ["resnet50", "vit"])
+    assert message == "Unknown model 'resnet5'. Did you mean 'resnet50'? Valid: resnet50, vit."
+    assert "Did you mean" not in unknown_name("model", "qqqq", ["resnet50", "vit"])

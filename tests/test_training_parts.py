@@ -1,0 +1,149 @@
+"""Losses, batches and checkpoints."""
+
+import numpy as np
+import pytest
+import torch
+
+from amint_core.datasets.base import Images
+from amint_core.exceptions import ResultsError
+from amint_core.training.batches import JointBatches, to_tensor
+from amint_core.training.checkpoint import Checkpoint
+from amint_core.training.losses import LossBalance, audited_loss, mint_loss
+
+CPU = torch.device("cpu")
+
+
+def images(count=40, side=4, channels=3):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
+    numbers = np.arange(count)
+    return Images(pixels, numbers % 10, numbers, numbers.astype("S32"))
+
+
+def batches(**changes):
+    given = {
+        "images": images(),
+        "members": np.arange(10),
+        "external": np.arange(10, 33),
+        "size": 4,
+        "seed": 3,
+        "device": CPU,
+    }
+    return JointBatches(**{**given, **changes})
+
+
+def test_pixels_become_floats_around_zero_in_channels_last():
+    pixels = np.array([[[[0, 255, 51]]]], np.uint8)  # (1, 1, 1, 3)
+    tensor = to_tensor(pixels, CPU)
+    torch.testing.assert_close(tensor.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
+    wide = to_tensor(images().pixels, CPU)
+    assert wide.is_contiguous(memory_format=torch.channels_last)
+    # ((x / 255) - .5) / .5, the published scaling
+    expected = (torch.from_numpy(images().pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    torch.testing.assert_close(wide, expected)
+
+
+def test_a_batch_is_half_members_half_external():
+    for batch in batches().epoch(1):
+        assert batch.images.shape == (8, 3, 4, 4)
+        assert batch.members == len(batch.labels) == 4
+
+
+def test_an_epoch_passes_the_external_images_once_and_recycles_the_members():
+    drawn = list(batches().indices(1))
+    members, external = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    assert len(drawn) == 23 // 4
+    assert len(set(external)) == len(external) == 20
+    assert set(external) <= set(range(10, 33))
+    counts = np.bincount(members, minlength=10)
+    assert counts.min() == counts.max() == 2
+
+
+def test_members_come_up_equally_often_over_epochs():
+    drawn = [members for epoch in (1, 2, 3, 4, 5) for members, _ in batches().indices(epoch)]
+    counts = np.bincount(np.concatenate(drawn), minlength=10)
+    assert counts.min() == counts.max() == 10
+
+
+def test_batches_follow_from_seed_and_epoch_alone():
+    def drawn(epoch, **changes):
+        return np.concatenate([np.r_[pair] for pair in batches(**changes).indices(epoch)])
+
+    assert np.array_equal(drawn(2), drawn(2))
+    assert not np.array_equal(drawn(2), drawn(1))
+    assert not np.array_equal(drawn(2), drawn(2, seed=4))
+
+
+def test_processes_share_each_batch_without_overlap():
+    whole = list(batches().epoch(1))
+    shares = [list(batches(rank=rank, world=2).epoch(1)) for rank in (0, 1)]
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert first.members == second.members == 2
+        parts = [first.images[:2], second.images[:2], first.images[2:], second.images[2:]]
+        rows = {tuple(row.flatten().tolist()) for part in parts for row in part}
+        assert rows == {tuple(row.flatten().tolist()) for row in batch.images}
+
+
+def test_few_images_make_a_smaller_batch():
+    assert batches(members=np.arange(3)).half == 3
+    assert len(batches(members=np.arange(3))) == 23 // 3
+
+
+def test_losses_are_the_textbook_ones():
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    expected = -torch.log_softmax(logits, 1)[torch.arange(2), labels].mean()
+    torch.testing.assert_close(audited_loss(logits, labels), expected)
+    membership = torch.tensor([1.0, -2.0, 0.5])
+    p = torch.sigmoid(membership)
+    by_hand = -(torch.log(p[0]) + torch.log(1 - p[1]) + torch.log(1 - p[2])) / 3
+    torch.testing.assert_close(mint_loss(membership, 1), by_hand)
+
+
+def test_the_first_batch_balance_never_moves():
+    balance = LossBalance(first_batch=True)
+    for value in (4.0, 2.0, 1.0):
+        balance.update({"audited": torch.tensor(value)})
+    assert balance.scales == {"audited": 4.0}
+
+
+def test_the_running_balance_follows_the_loss_down_to_its_floor():
+    balance = LossBalance(momentum=0.5)
+    for value in (4.0, 2.0):
+        balance.update({"mint": torch.tensor(value)})
+    assert balance.scales["mint"] == pytest.approx(3.0)
+    for _ in range(60):
+        balance.update({"mint": torch.tensor(0.0)})
+    assert balance.scales["mint"] == pytest.approx(balance.floor)
+
+
+def test_the_total_is_the_weighted_sum_of_scaled_losses():
+    balance = LossBalance()
+    losses = {"audited": torch.tensor(4.0), "mint": torch.tensor(0.5)}
+    balance.update(losses)
+    assert float(balance.total(losses, {"audited": 1.0, "mint": 10.0})) == pytest.approx(11.0)
+
+
+def checkpoint(identity):
+    weights = {"w": torch.arange(3.0)}
+    return Checkpoint(
+        identity, 2, weights, {"lr": 0.1}, {"last_epoch": 4}, {"mint": 1.0}, [{"epoch": 1}]
+    )
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path):
+    checkpoint({"code": "a"}).save(tmp_path / "c.pt")
+    found = Checkpoint.load(tmp_path / "c.pt", {"code": "a"})
+    assert found.epoch == 2
+    assert torch.equal(found.model["w"], torch.arange(3.0))
+    assert found.history == [{"epoch": 1}]
+
+
+def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path):
+    checkpoint({"code": "a"}).save(tmp_path / "c.pt")
+    assert Checkpoint.load(tmp_path / "c.pt", {"code": "b"}) is None
+    assert Checkpoint.load(tmp_path / "none.pt", {"code": "a"}) is None
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "c.pt").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(ResultsError, match=r"c\.pt cannot be read.*Delete it"):
+        Checkpoint.load(tmp_path / "c.pt", {})
