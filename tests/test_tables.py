@@ -143,7 +143,7 @@ def test_markdown_shows_values_with_intervals(results):
     put(results, made_metrics())
     text = compact.to_markdown(table1(read_runs("quick")), "quick")
     assert ".913 [.896, .931] |" in text
-    assert "1 of the paper's 72 cells were run, none of them on real data." in text
+    assert "Cells run: 1 of the paper's 72, none of them on real data." in text
     assert ".86 / .53" in text  # CIFAR-10, entry, ResNet50: not run, the paper's values
     (row,) = (line for line in text.splitlines() if line.startswith("| CIFAR-10") and "·" in line)
     assert "middle" in row
@@ -153,7 +153,7 @@ def test_the_full_grid_leaves_no_second_table(results):
     cells = [(dataset, model, setup) for dataset, setup, model in paper.TABLE1]
     put_many(results, tuple(cells), scores=False, data="real")
     text = compact.to_markdown(table1(read_runs("quick")), "quick")
-    assert "cells were run" not in text
+    assert "Cells run" not in text
     assert text.count("\n| MNIST ") == 18
 
 

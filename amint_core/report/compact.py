@@ -147,7 +147,7 @@ def captions(table: pd.DataFrame, profile: str) -> tuple[str, str]:
             "deviation of MINT accuracy over seeds."
         )
     rest = (
-        f"{_cells(done)} of the paper's {len(paper.TABLE1)} cells were run, "
+        f"Cells run: {_cells(done)} of the paper's {len(paper.TABLE1)}, "
         f"{_cells(done[done['data'] == 'real']) or 'none'} of them on real data. The others, as "
         "the paper has them: MINT / audited accuracy; a dot stands for a cell that was run."
     )

@@ -217,7 +217,8 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
         if non_members >= FEWEST_FOR_ONE_PERCENT:
             at_one = tpr[fpr <= 0.01].max()
             label = f"{method_title(method)}: TPR {short(at_one)} at 1 % FPR"
-            logarithmic.plot(0.01, at_one, "o", color=color, label=label, zorder=3)
+            dot = {"color": color, "label": label, "zorder": 3, "clip_on": False}
+            logarithmic.plot(0.01, at_one, "o", **dot)
     for axes in (linear, logarithmic):
         chance = np.geomspace(1e-6, 1, 50)
         axes.plot(chance, chance, color=GREY, linewidth=1, linestyle="--", label="chance")
