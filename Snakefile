@@ -33,11 +33,15 @@ rule all:
     input:
         DONE,
         f"{RESULTS}/tables/table1.csv",
+    message:
+        "all runs and the report are in place"
 
 
 rule runs:
     input:
         DONE,
+    message:
+        "all runs are in place"
 
 
 rule run:
@@ -59,6 +63,8 @@ rule run:
         gpu=lambda wildcards: batch.gpus(GRID[wildcards.run]),
     wildcard_constraints:
         run="[^/]+",
+    message:
+        "{wildcards.run}"
     shell:
         "{PY:q} -m amint_core.locked {params.lock:q} papermill {input.notebook:q} {log.notebook:q}"
         " -k python3 --no-progress-bar --cwd {HERE:q} -y {params.settings:q} > {log.text:q} 2>&1"
@@ -75,6 +81,8 @@ rule report:
     log:
         notebook=f"{RESULTS}/aMINTResults.ipynb",
         text=f"{RESULTS}/logs/report.log",
+    message:
+        "tables and figures"
     shell:
         "{PY:q} -m papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
         " --cwd {HERE:q} -r profile {PROFILE:q} > {log.text:q} 2>&1"

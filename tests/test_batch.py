@@ -81,7 +81,7 @@ class Copy:
             timeout=120,
             check=True,
         )
-        return len(re.findall(r"^rule run:", dry.stdout + dry.stderr, re.M))
+        return len(re.findall(r"^Job \d+: mnist-", dry.stdout + dry.stderr, re.M))
 
     def append(self, name: str, text: str) -> None:
         path = self.folder / name
