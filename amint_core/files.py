@@ -39,8 +39,8 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         raise ResultsError(
-            f"Could not write {target}: {error.strerror or error}. Free some space or choose another "
-            "folder; what was there before is unchanged."
+            f"Could not write {target}: {error.strerror or error}. Free some space or choose "
+            "another folder; what was there before is unchanged."
         ) from error
     finally:
         if temporary is not None:

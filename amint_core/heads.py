@@ -79,7 +79,7 @@ class PublishedHead(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Read the tokens of a transformer: a two-layer network per token, maximum and mean over them."""
+    """Read a transformer's tokens: two layers per token, then maximum and mean over tokens."""
 
     def __init__(self, shapes: Sequence[Shape], width: int = 256) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ the auxiliary auditable data (AAD); the MINT model T(·|θ) is `head`; all toget
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pandas as pd
 import torch
@@ -51,16 +51,13 @@ class EnhancedAuditedModel(nn.Module):
 
     def membership(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits alone, through the shared layers and the head."""
-        with self._tapped(0) as maps:
-            try:
-                self.audited(images)
-            except _PastTheDeepestTap:
-                pass
+        with self._tapped(0) as maps, suppress(_PastTheDeepestTap):
+            self.audited(images)
         return self.head(self._in_order(maps))
 
     @contextmanager
     def _tapped(self, members: int | None) -> Iterator[dict[str, Tensor]]:
-        """Record the activations at the taps; behind the deepest keep the first `members` images."""
+        """Record the activations at the taps; keep only the first `members` behind the deepest."""
         maps: dict[str, Tensor] = {}
 
         def record(name: str):

@@ -15,10 +15,11 @@ DEFECTS: dict[str, str] = {
     "on, which makes the calibrated accuracy too high.",
     "audited_on_external": "3: audited accuracy is measured on external images, not on the test "
     "set.",
-    "separate_batches": "4: members and external images pass BatchNorm as two homogeneous batches, "
-    "whose statistics differ.",
-    "sampled_members": "5: members are scored on a random subset rounded down to whole batches, and "
-    "accuracy on members and on non-members are divided by each other's counts, which can exceed 1.",
+    "separate_batches": "4: members and external images pass BatchNorm as two homogeneous "
+    "batches, whose statistics differ.",
+    "sampled_members": "5: members are scored on a random subset rounded down to whole batches, "
+    "and the hits on members and on non-members are divided by each other's counts, which can "
+    "exceed 1.",
     "scaled_mint_loss": "6: the MINT loss is multiplied by 0 on CIFAR and Tiny ImageNet and by "
     "1/10000 on CASIA-WebFace.",
     "hundred_outputs": "8: Xception always has 100 outputs on MNIST, CIFAR and GTSRB, whatever the "

@@ -78,7 +78,7 @@ class Run:
             raise ResultsError(
                 f"{weights} cannot be read ({error}). Delete it to train again."
             ) from error
-        return tensors, pd.read_csv(history, float_precision="round_trip")
+        return tensors, pd.read_csv(history)
 
     def save_history(self, history: pd.DataFrame) -> None:
         """Write one row per epoch."""

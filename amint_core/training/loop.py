@@ -119,17 +119,16 @@ class Fit:
         self._close(epoch, means, started)
 
     def _refuse_divergence(self, loss: Tensor, epoch: int, number: int) -> None:
-        if math.isfinite(float(loss.detach())):
+        value = float(loss.detach())
+        if math.isfinite(value):
             return
-        kept = (
-            f"The state after epoch {self.state.epoch} is kept in {self.checkpoint.name} of the run's folder."
-            if self.state.epoch
-            else "No epoch was finished."
-        )
+        kept = "No epoch was finished."
+        if self.state.epoch:
+            kept = f"The state after epoch {self.state.epoch} is kept in {self.checkpoint.name}."
         raise TrainingError(
-            f"Training diverged: the loss is {float(loss.detach())} at epoch {epoch}, step {number}. "
-            f"{kept} Try a lower learning_rate (now {self.settings.learning_rate:g}), "
-            "precision = 'fp32', or a smaller lambda_mint."
+            f"Training diverged: the loss is {value} at epoch {epoch}, step {number}. {kept} Try a "
+            f"lower learning_rate (now {self.settings.learning_rate:g}), precision = 'fp32', or a "
+            "smaller lambda_mint."
         )
 
     def _close(self, epoch: int, means: dict[str, float], started: float) -> None:

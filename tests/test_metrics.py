@@ -1,0 +1,218 @@
+"""Metrics and intervals against independent computations and by simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from amint_core.config import RunConfig
+from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation.judge import judge
+from amint_core.exceptions import ProtocolError
+
+
+def two_samples(seed=0, members=300, others=400, shift=1.0):
+    random = np.random.default_rng(seed)
+    return random.normal(shift, 1, members), random.normal(0, 1, others)
+
+
+def test_accuracy_weighs_members_and_non_members_the_same():
+    members, others = two_samples()
+    truth = np.r_[np.ones(300), np.zeros(400)]
+    said = np.concatenate([members, others]) > 0.3
+    value = metrics.accuracy(members, others, 0.3)["value"]
+    assert value == pytest.approx(balanced_accuracy_score(truth, said))
+
+
+def test_a_score_at_the_threshold_does_not_accuse():
+    assert metrics.accuracy(np.zeros(5), np.zeros(5), 0.0)["value"] == 0.5
+
+
+def test_auc_is_the_chance_that_a_member_outscores_a_non_member():
+    members, others = two_samples(members=40, others=50)
+    members, others = members.round(1), others.round(1)  # ties
+    wins = (members[:, None] > others).mean() + (members[:, None] == others).mean() / 2
+    assert metrics.auc(members, others)["value"] == pytest.approx(wins)
+
+
+def test_tpr_at_fpr_by_counting():
+    members, others = two_samples()
+    accused = np.sort(others)[::-1]
+    # 1 % of 400: four non-members may score above the threshold.
+    expected = (members > accused[4]).mean()
+    assert metrics.tpr_at_fpr(members, others, 0.01)["value"] == pytest.approx(expected)
+
+
+def test_tpr_at_fpr_never_accuses_more_than_allowed_with_ties():
+    members, others = np.array([2.0, 1.0, 1.0]), np.r_[np.ones(50), np.zeros(150)]
+    # At threshold 1 a quarter of the others would be accused, so only the member at 2 counts.
+    assert metrics.tpr_at_fpr(members, others, 0.01)["value"] == pytest.approx(1 / 3)
+
+
+def test_a_rate_finer_than_the_non_members_resolve_is_refused():
+    members, others = two_samples(others=400)
+    found = metrics.tpr_at_fpr(members, others, 0.001)
+    assert found["value"] is None
+    assert "400 non-members cannot resolve" in found["reason"]
+    assert "takes 1000" in found["reason"]
+
+
+def test_the_best_threshold_beats_every_other_on_its_own_scores():
+    members, others = two_samples()
+    best = metrics.accuracy(members, others, metrics.best_threshold(members, others))["value"]
+    tried = [metrics.accuracy(members, others, cut)["value"] for cut in np.linspace(-4, 4, 500)]
+    assert best >= max(tried)
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "expected"),
+    [([3.0, 4.0], [0.0, 1.0], 1.0), ([0.0, 1.0], [3.0, 4.0], 0.5), ([1.0, 1.0], [1.0, 1.0], 0.5)],
+)
+def test_the_best_threshold_of_extreme_scores(members, others, expected):
+    members, others = np.array(members), np.array(others)
+    threshold = metrics.best_threshold(members, others)
+    assert metrics.accuracy(members, others, threshold)["value"] == expected
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
+def test_auc_intervals_cover_the_truth(shift):
+    from scipy.stats import norm
+
+    truth = norm.cdf(shift / 2**0.5)
+    covered = [
+        low <= truth <= high
+        for low, high in (intervals.auc(*two_samples(seed, 100, 150, shift)) for seed in range(600))
+    ]
+    assert 0.93 <= np.mean(covered) <= 0.975
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 2.5])
+def test_accuracy_intervals_cover_the_truth(threshold):
+    from scipy.stats import norm
+
+    truth = (norm.sf(threshold - 2) + norm.cdf(threshold)) / 2
+    found = [metrics.accuracy(*two_samples(s, 150, 200, 2.0), threshold) for s in range(600)]
+    covered = np.mean([one["low"] <= truth <= one["high"] for one in found])
+    assert 0.93 <= covered <= 0.98
+
+
+def test_tpr_intervals_cover_the_truth():
+    from scipy.stats import norm
+
+    truth = norm.sf(norm.isf(0.05) - 1.5)
+    bounds = (two_samples(seed, 400, 400, 1.5) for seed in range(400))
+    found = [intervals.tpr_at_fpr(members, others, 20) for members, others in bounds]
+    covered = np.mean([low <= truth <= high for low, high in found])
+    assert 0.92 <= covered <= 0.98
+
+
+def test_random_scores_are_at_chance():
+    inside = [
+        one["low"] <= 0.5 <= one["high"]
+        for one in (metrics.auc(*two_samples(seed, 100, 100, 0.0)) for seed in range(100))
+    ]
+    assert sum(inside) >= 90
+
+
+def test_perfect_separation_still_has_an_interval():
+    low, high = intervals.auc(np.arange(5, 10.0), np.arange(5.0))
+    assert low < 1.0 == high
+
+
+def table(seed=0, calibration=100, role="holdout"):
+    random = np.random.default_rng(seed)
+    counts = {"members": 200, "external": 100, "calibration": calibration, "holdout": 0, "test": 80}
+    counts[role] = counts[role] or 150
+    rows = []
+    for name, count in counts.items():
+        for _ in range(count):
+            number = len(rows)
+            rows.append(
+                {
+                    "image": f"{number:032x}",
+                    "index": number,
+                    "role": name,
+                    "member": name == "members",
+                    "judged": (number % 2 == 0 or not calibration)
+                    if name == "members"
+                    else name == role,
+                    "label": number % 10,
+                    "predicted": number % 10 if random.random() < 0.7 else (number + 1) % 10,
+                    "method": "active",
+                    "score": random.normal(2.0 if name == "members" else -0.5, 1.0),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def settings(**changes):
+    return RunConfig.create(dataset="mnist", model="tiny", data="standin", **changes)
+
+
+def test_judge_uses_judged_images_only():
+    scores = table()
+    found = judge(scores, settings())
+    rows = scores[scores["judged"]]
+    assert found["mint"]["auc"]["value"] == pytest.approx(roc_auc_score(rows.member, rows.score))
+    assert found["mint"]["judged"] == {"members": 100, "non_members": 150, "role": "holdout"}
+    test = scores[scores.role == "test"]
+    share = (test.label == test.predicted).mean()
+    assert found["audited"]["accuracy"]["value"] == pytest.approx(share)
+
+
+def test_the_calibrated_threshold_ignores_the_judged_scores():
+    scores = table()
+    changed = scores.copy()
+    changed.loc[changed["judged"], "score"] += 5
+    thresholds = [
+        judge(one, settings())["mint"]["threshold_calibrated"] for one in (scores, changed)
+    ]
+    assert thresholds[0] == thresholds[1]
+
+
+def test_an_image_that_chooses_and_is_judged_is_refused():
+    scores = table()
+    calibration = scores.index[scores["role"] == "calibration"][0]
+    holdout = scores.index[scores["role"] == "holdout"][0]
+    scores.loc[calibration, "image"] = scores.loc[holdout, "image"]
+    with pytest.raises(ProtocolError, match="would choose the threshold and be judged by it"):
+        judge(scores, settings())
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    scores = table()
+    scores.loc[3, "score"] = np.nan
+    with pytest.raises(ProtocolError, match="1 scores are not numbers"):
+        judge(scores, settings())
+
+
+def test_without_calibration_there_is_no_calibrated_accuracy():
+    scores = table(calibration=0, role="test")
+    mint = judge(scores, settings(protocol="paper", calibration=0))["mint"]
+    assert mint["accuracy_calibrated"]["value"] is None
+    assert "no calibration images" in mint["accuracy_calibrated"]["reason"]
+    assert mint["judged"]["role"] == "test"
+
+
+def test_defect_2_chooses_on_the_judged():
+    scores = table()
+    honest = judge(scores, settings())["mint"]
+    published = judge(scores, settings(defects=("threshold_on_judged",)))["mint"]
+    assert published["accuracy_calibrated"]["value"] >= honest["accuracy_calibrated"]["value"]
+    rows = scores[scores["judged"]]
+    best = metrics.best_threshold(rows.score[rows.member].values, rows.score[~rows.member].values)
+    assert published["threshold_calibrated"] == best
+
+
+def test_defect_3_measures_audited_accuracy_on_external_images():
+    audited = judge(table(), settings(defects=("audited_on_external",)))["audited"]
+    assert (audited["role"], audited["images"]) == ("external", 100)
+
+
+def test_defect_5_can_exceed_one():
+    scores = table()
+    scores["score"] = np.where(scores["member"], 5.0, -5.0)
+    found = judge(scores, settings(defects=("sampled_members",), batch_size=64))["mint"]
+    # 64 of 100 members, all 150 non-members: (64/150 + 150/64) / 2
+    assert found["accuracy"]["value"] == pytest.approx((64 / 150 + 150 / 64) / 2)
+    assert found["accuracy"]["low"] is None
