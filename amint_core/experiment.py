@@ -139,9 +139,8 @@ def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
             monitor=_monitor(data, model, accelerator.device),
         )
         history = fit.run()
-        if accelerator.is_main_process:
-            run.save_history(history)
-            run.save_model(model, identity)
+        run.save_history(history)
+        run.save_model(model, identity)
     return history
 
 

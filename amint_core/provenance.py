@@ -25,8 +25,8 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
 )
-#: Parts of the package that show results and take no part in computing them.
-SHOWING = ("report", "reference.py", "__main__.py")
+#: Parts of the package that start runs or show results and take no part in computing them.
+SHOWING = ("report", "reference.py", "batch.py", "locked.py", "grid.py", "__main__.py")
 
 
 @cache

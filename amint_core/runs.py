@@ -1,4 +1,4 @@
-"""The folder of one run: results/<profile>/runs/<id>/, written atomically, by one writer at a time."""
+"""The folder of one run, results/<profile>/runs/<id>/: written atomically, by one writer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from accelerate import PartialState
 from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -18,32 +19,51 @@ from amint_core.exceptions import ResultsError
 from amint_core.files import atomic_path, read_json, write_json
 from amint_core.locations import results_root, shown
 
+_PATIENCE = 5.0  # seconds to wait for another process to let go of a run
+
 
 @dataclass
 class Run:
     """One run's settings and folder. Opening it takes the folder's lock until the process ends.
 
+    Where several processes train one run together, only the first of them locks and writes.
+
+    Attributes:
+        settings: the run's settings.
+        folder: where its files go.
+        writes: whether this process writes them.
+
     Raises:
-        ResultsError: another process is writing this run.
+        ResultsError: another process is writing this run, or the folder cannot be written.
     """
 
     settings: RunConfig
     folder: Path = field(init=False)
+    writes: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = results_root() / self.settings.profile / "runs" / self.settings.id
+        self.writes = PartialState().is_main_process
+        if self.writes:
+            self._lock_folder()
+            write_json(self.folder / "config.json", self.settings.model_dump(mode="json"))
+
+    def _lock_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # One lock object per file and process, so that a notebook may open its run again.
             self._lock = FileLock(self.folder / ".lock", is_singleton=True)
-            self._lock.acquire(timeout=0)
+            # A kernel whose papermill was killed takes a moment to end.
+            self._lock.acquire(timeout=_PATIENCE)
         except Timeout:
             raise ResultsError(
                 f"Another process is writing {self.folder}. Wait until it has ended, or stop it."
             ) from None
         except OSError as error:
-            raise ResultsError(f"Cannot write to {self.folder}: {error.strerror}.") from error
-        write_json(self.folder / "config.json", self.settings.model_dump(mode="json"))
+            raise ResultsError(
+                f"Cannot write to {self.folder}: {error.strerror}. Free some space, mend the "
+                "permissions, or name another folder by AMINT_RESULTS."
+            ) from error
 
     @property
     def shown_folder(self) -> str:
@@ -57,6 +77,8 @@ class Run:
 
     def save_model(self, model: torch.nn.Module, identity: dict[str, Any]) -> None:
         """Write the weights, with the settings they belong to, as safetensors."""
+        if not self.writes:
+            return
         weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
         with atomic_path(self.folder / "model.safetensors") as temporary:
             save_file(weights, temporary, metadata={"amint": json.dumps(identity)})
@@ -82,16 +104,22 @@ class Run:
 
     def save_history(self, history: pd.DataFrame) -> None:
         """Write one row per epoch."""
+        if not self.writes:
+            return
         with atomic_path(self.folder / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
 
     def save_scores(self, scores: pd.DataFrame) -> None:
         """Write one row per image."""
+        if not self.writes:
+            return
         with atomic_path(self.folder / "scores.parquet") as temporary:
             scores.to_parquet(temporary, index=False)
 
     def save_results(self, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
         """Write provenance and, last, the metrics: their file says that the run is complete."""
+        if not self.writes:
+            return
         write_json(self.folder / "manifest.json", manifest)
         write_json(self.folder / "metrics.json", metrics)
         self.checkpoint.unlink(missing_ok=True)

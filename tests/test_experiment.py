@@ -121,7 +121,7 @@ def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path):
         patch.setattr(Fit, "_close", close_then_stop)
         with pytest.raises(Cut):
             train(settings())
-    resumed, again, run, _ = train(settings())
+    resumed, again, *_ = train(settings())
     pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), history.drop(columns="seconds"))
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
@@ -290,8 +290,8 @@ def test_the_paper_protocol_judges_against_the_test_set():
 def test_two_processes_cannot_write_one_run(tmp_path):
     writing = Run(settings())
     code = (
-        "from amint_core.config import RunConfig; from amint_core.runs import Run; import json, sys;"
-        "Run(RunConfig.create(**json.loads(sys.argv[1])))"
+        "import json, sys; from amint_core.config import RunConfig; "
+        "from amint_core.runs import Run; Run(RunConfig.create(**json.loads(sys.argv[1])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(SMALL)],

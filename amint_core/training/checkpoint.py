@@ -58,6 +58,6 @@ class Checkpoint:
             found = cls(**torch.load(path, map_location="cpu", weights_only=True))
         except (RuntimeError, EOFError, TypeError, zipfile.BadZipFile, OSError) as error:
             raise ResultsError(
-                f"The checkpoint {path} cannot be read ({error}). Delete it to train from the start."
+                f"The checkpoint {path} cannot be read ({error}). Delete it to start over."
             ) from error
         return found if found.identity == identity else None

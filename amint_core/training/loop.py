@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -93,6 +94,7 @@ class Fit:
         with bar:
             while self.state.epoch < total and not self._exhausted():
                 self._epoch(self.state.epoch + 1, bar)
+        self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
         if self.state.best_model:
             self.model.load_state_dict(self.state.best_model)
         return pd.DataFrame(self.state.history)
@@ -133,7 +135,7 @@ class Fit:
 
     def _close(self, epoch: int, means: dict[str, float], started: float) -> None:
         """End an epoch: look at calibration, remember the best, write the checkpoint."""
-        auc = self.monitor() if self.monitor else float("nan")
+        auc = self._auc_on_calibration()
         state = self.state
         earlier = [row["calibration_auc"] for row in state.history]
         if self.settings.patience and auc > max(earlier, default=-1.0):
@@ -150,6 +152,11 @@ class Fit:
         state.scales = dict(self.step.balance.scales)
         if self.accelerator.is_main_process:
             state.save(self.checkpoint)
+
+    def _auc_on_calibration(self) -> float:
+        """Ask the monitor; the first process's answer counts for all, so that all stop together."""
+        auc = torch.tensor(self.monitor() if self.monitor else float("nan"), dtype=torch.float64)
+        return float(broadcast(auc.to(self.accelerator.device)))
 
     def _resume(self) -> None:
         found = Checkpoint.load(self.checkpoint, self.identity)
