@@ -10,6 +10,13 @@ PY := .venv/bin/python
 UV := .venv/bin/uv
 READY := .venv/.ready
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+SUMMARY := notebooks/aMINTResults.ipynb
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 600
+EXECUTE := $(PY) -m nbconvert --to notebook --inplace --execute \
+  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 \
+  --ClearMetadataPreprocessor.enabled=True \
+  --ClearMetadataPreprocessor.preserve_cell_metadata_mask=tags \
+  --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec
 
 # Kernels come from .venv, not from elsewhere on the machine.
 unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH
@@ -58,22 +65,21 @@ lint: $(READY) ## Check style
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-# Notebooks run on caches and results of their own, so that no test touches yours.
+# Notebooks run on caches and results of their own, so that no test touches yours; the results
+# notebook comes last, on what the others left there.
 test: lint ## Check style, run all tests and every notebook
 	$(PY) -m pytest -n 2 --dist loadfile
-	AMINT_RESULTS="$$PWD/build/test/results" AMINT_CACHE="$$PWD/build/test/cache" \
-	  $(PY) -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env \
-	  --nbval-cell-timeout 600 $(NOTEBOOKS)
+	rm -rf build/test
+	export AMINT_RESULTS="$$PWD/build/test/results" AMINT_CACHE="$$PWD/build/test/cache" TQDM_DISABLE=1 && \
+	  $(PY) -m pytest $(NBVAL) -n 2 --dist loadfile $(filter-out $(SUMMARY),$(NOTEBOOKS)) && \
+	  $(PY) -m pytest $(NBVAL) $(SUMMARY)
 
+# Runs of the notebooks as they are committed go elsewhere; the results notebook shows the profile's.
 notebooks: $(READY) ## Run the committed notebooks in place
-	for notebook in $(NOTEBOOKS); do \
-	  $(PY) -m nbconvert --to notebook --inplace --execute \
-	    --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 \
-	    --ClearMetadataPreprocessor.enabled=True \
-	    --ClearMetadataPreprocessor.preserve_cell_metadata_mask=tags \
-	    --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec \
-	    "$$notebook" || exit 1; \
-	done
+	rm -rf build/notebooks
+	export AMINT_RESULTS="$$PWD/build/notebooks/results" TQDM_DISABLE=1 && \
+	  for notebook in $(filter-out $(SUMMARY),$(NOTEBOOKS)); do $(EXECUTE) "$$notebook" || exit 1; done
+	$(EXECUTE) $(SUMMARY)
 
 reference: $(READY) ## Keep the present results of PROFILE as its reference values
 	$(PY) -m amint_core reference --profile "$(PROFILE)"

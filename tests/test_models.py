@@ -56,7 +56,7 @@ STEM = {
     "tiny": ("stem", (8, 32, 32)),
 }
 
-PAPER_COLUMNS = ["MobileNet", "ResNet50", "ResNet100", "DenseNet121", "Xception", "ViT"]
+PAPER_COLUMNS = ["MobileNet", "ResNet50", "ResNet101", "DenseNet121", "Xception", "ViT"]
 
 #: Models of timm without a row of their own, and their Middle taps.
 OTHERS = {

@@ -38,4 +38,4 @@ def _resnet(name: str, title: str) -> Architecture:
 
 
 RESNET50 = _resnet("resnet50", "ResNet50")
-RESNET101 = _resnet("resnet101", "ResNet100")
+RESNET101 = _resnet("resnet101", "ResNet101")
