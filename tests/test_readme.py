@@ -1,0 +1,65 @@
+"""What the README says holds: its code runs, its numbers are those of the committed results."""
+
+import re
+
+import pandas as pd
+import pytest
+import torch
+
+from amint_core.grid import NOTEBOOKS
+from amint_core.locations import project_root
+
+ROOT = project_root()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLE1 = ROOT / "results" / "laptop" / "tables" / "table1.csv"
+
+
+def test_the_method_in_15_lines_runs():
+    code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    assert len(code.strip().splitlines()) <= 15
+    members, external = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+    names = {"batches": [(members, torch.tensor([0, 1, 2, 3]), external)], "images": members}
+    exec(code, names)
+    assert names["is_member"].shape == (4,)
+    assert names["is_member"].dtype == torch.bool
+
+
+def test_every_link_into_the_repository_leads_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_every_notebook_has_a_row():
+    present = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert set(NOTEBOOKS.values()) | {"aMINTViT", "aMINTResults"} == present
+    assert all(f"(notebooks/{name}.ipynb)" in README for name in present)
+
+
+def rows():
+    """Rows of the README's table of results, by dataset, setup and model as printed."""
+    section = README.split("## Results")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: "-".join(row[:3]))
+def test_the_table_of_results_is_the_committed_one(row):
+    table = pd.read_csv(TABLE1)
+    table = table[table["mint_accuracy"].notna()]
+    dataset, setup, model, mint, calibrated, auc, tpr, audited, paper, _ = row
+    found = table[
+        (table["dataset"] == dataset) & (table["setup"] == setup) & (table["model"] == model)
+    ]
+    assert len(found) == 1
+    (one,) = found.to_dict("records")
+    printed = [mint, calibrated, auc, tpr, audited]
+    names = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
+    assert printed == [f"{one[name]:.3f}".replace("0.", ".", 1) for name in names]
+    values = [one["paper_mint_accuracy"], one["paper_audited_accuracy"]]
+    assert paper == " / ".join(f"{value:.2f}".replace("0.", ".", 1) for value in values)
+
+
+def test_the_table_of_results_shows_every_run():
+    assert len(rows()) == int(pd.read_csv(TABLE1)["mint_accuracy"].notna().sum())
