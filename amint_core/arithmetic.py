@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -28,10 +29,18 @@ def open_accelerator(settings: RunConfig) -> Accelerator:
         raise SettingsError(
             "precision = 'fp16' needs a CUDA device; use 'bf16' or 'fp32' on this machine."
         )
+    # cuBLAS repeats itself only with a workspace of its own, named before CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # accelerate keeps the precision for the whole process; a notebook may change it between runs.
-    if not PartialState._shared_state or PartialState().num_processes == 1:
-        AcceleratorState._reset_state(reset_partial_state=True)
+    if processes().num_processes == 1:
+        AcceleratorState._reset_state()
     return Accelerator(mixed_precision=_ACCELERATE[settings.precision])
+
+
+def processes() -> PartialState:
+    """Return accelerate's handle on the processes that train together; often this one alone."""
+    # Without `cpu`, processes that torchrun starts on a CPU would not know of each other.
+    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
 
 
 def keep_freed_memory() -> None:
@@ -60,9 +69,7 @@ def repeatable(settings: RunConfig) -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     filling = torch.utils.deterministic.fill_uninitialized_memory
     with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*does not have a deterministic implementation.*"
-        )
+        warnings.filterwarnings("ignore", message=".*determinis.*")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Guards against reading memory never written, at about 8 % of a step on a CPU.
         torch.utils.deterministic.fill_uninitialized_memory = False

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -15,6 +15,8 @@ from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+AtLeastTwo = Annotated[int, Field(ge=2)]  # batch normalisation needs two images
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 #: Settings that are spelled out in a run's id; of the others only those off their default enter
 #: its hash, so that a new setting leaves the ids of old runs as they are.
@@ -38,11 +40,13 @@ class RunConfig(BaseModel):
     recipe: str = "fixed"  # fills the settings left open; see recipes.py
     data: Literal["real", "standin"] = "real"  # stand-ins only on request
     profile: str = "quick"  # results/<profile>/ takes the results
-    seed: Count = 0  # splits, initial weights and order of batches follow from it
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = (
+        0  # splits, initial weights and order of batches follow from it
+    )
 
     # Images per role; 0 leaves the role empty. `test` = 0 takes the whole test set.
-    members: Positive = 2_000
-    external: Positive = 3_000
+    members: AtLeastTwo = 2_000
+    external: AtLeastTwo = 3_000
     calibration: Count = 1_000  # non-members that choose thresholds and stop training early
     holdout: Count = 2_000  # non-members that are judged (strict only)
     test: Count = 0  # labelled images for audited accuracy (and judged, in `paper`)
@@ -54,12 +58,12 @@ class RunConfig(BaseModel):
 
     # Training.
     epochs: Positive = 20  # one epoch is one pass over the external images
-    batch_size: Annotated[int, Field(ge=2)] = 64  # members per batch, and as many external images
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # Adam
+    batch_size: AtLeastTwo = 64  # members per batch, and as many external images
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3  # Adam
     schedule: Literal["cosine", "constant"] = "cosine"  # of the learning rate, over all epochs
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # L2 in the loss, R(w+)
-    lambda_audited: Annotated[float, Field(ge=0)] = 1.0
-    lambda_mint: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Weight = 1e-4  # L2 in the loss, R(w+)
+    lambda_audited: Weight = 1.0
+    lambda_mint: Weight = 1.0
     patience: Count = 0  # epochs without a better AUC on calibration before stopping; 0: never
     defects: tuple[str, ...] = ()  # the published notebooks' defects to keep; see recipes.py
 
@@ -76,14 +80,25 @@ class RunConfig(BaseModel):
         if unknown:
             raise SettingsError(unknown_name("setting", min(unknown), cls.model_fields))
         recipe = given.get("recipe", "fixed")
-        if recipe not in RECIPES:
+        if not isinstance(recipe, str) or recipe not in RECIPES:
             raise SettingsError(unknown_name("recipe", recipe, RECIPES))
-        return recipe_settings(recipe, str(given.get("dataset"))) | dict(given)
+        settings = recipe_settings(recipe, str(given.get("dataset"))) | dict(given)
+        if settings.get("protocol") == "paper":
+            settings["holdout"] = 0  # the official test set is judged in its place
+        return settings
 
     @field_validator("defects", "taps", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return (value,)
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("defects")
+    @classmethod
+    def _in_one_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # The same defects make the same run, however they are listed.
+        return tuple(sorted(set(value)))
 
     @field_validator(
         "learning_rate", "weight_decay", "lambda_audited", "lambda_mint", mode="before"
@@ -91,9 +106,10 @@ class RunConfig(BaseModel):
     @classmethod
     def _as_float(cls, value: Any) -> Any:
         # YAML and papermill read 1 as an integer and 1e-4 (no dot) as text.
-        if isinstance(value, str) and re.fullmatch(r"\d+(\.\d*)?[eE][+-]?\d+", value):
-            return float(value)
-        return float(value) if type(value) is int else value
+        try:
+            return float(value) if type(value) in (int, str) else value
+        except (ValueError, OverflowError):
+            return value
 
     @model_validator(mode="after")
     def _check_names_and_fit(self) -> RunConfig:
@@ -109,20 +125,18 @@ class RunConfig(BaseModel):
         for name in self.defects:
             if name not in DEFECTS:
                 raise SettingsError(unknown_name("defect", name, DEFECTS))
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.profile):
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
             raise SettingsError(
-                f"profile {self.profile!r} names a folder: use letters, digits, '_', '-' and '.'."
+                f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and '.' "
+                "after the first."
             )
         if self.protocol == "strict" and self.holdout == 0:
             raise SettingsError(
                 "holdout = 0 leaves nobody to judge: the strict protocol judges members against "
                 "holdout. Give holdout images, or choose protocol = 'paper'."
             )
-        if self.protocol == "paper" and self.holdout and "holdout" in self.model_fields_set:
-            raise SettingsError(
-                f"holdout = {self.holdout} does not fit protocol = 'paper', which judges members "
-                "against the official test set. Set holdout = 0, or choose protocol = 'strict'."
-            )
+        if self.taps == ():
+            raise SettingsError("taps = [] names no module. Name some, or leave taps to the setup.")
         if self.patience and not self.calibration:
             raise SettingsError(
                 f"patience = {self.patience} needs calibration images to watch. Set calibration "
@@ -155,26 +169,40 @@ class RunConfig(BaseModel):
         try:
             return cls(**settings)
         except ValidationError as error:
-            problems = [
-                f"{'.'.join(map(str, problem['loc'])) or 'settings'} = {problem['input']!r}: "
-                f"{problem['msg']}"
-                for problem in error.errors()
-            ]
-            raise SettingsError("Settings refused. " + "; ".join(problems)) from None
+            problems = [cls._in_words(problem) for problem in error.errors()]
+            raise SettingsError("Settings refused. " + " ".join(problems)) from None
+
+    @classmethod
+    def _in_words(cls, problem: Mapping[str, Any]) -> str:
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        if problem["type"] == "missing":
+            return f"{name} is missing: give one."
+        if problem["type"] == "literal_error":
+            annotation = cls.model_fields[name].annotation
+            valid = [one for kind in (annotation, *get_args(annotation)) for one in get_args(kind)]
+            return unknown_name(name, problem["input"], filter(_is_text, valid))
+        return f"{name} = {problem['input']!r}: {problem['msg']}."
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> RunConfig:
         """Build settings from a notebook's `globals()`.
 
         Every plain value counts as a setting, so that a mistyped papermill parameter, for which
-        papermill itself only warns, is refused here.
+        papermill itself only warns, is refused here. So is a setting whose name now holds
+        something else.
         """
         plain = (bool, int, float, str, list, tuple, type(None))
         jupyter = {"In", "Out", "exit", "quit"}
         return cls.create(
             **{
-                name: value
+                name: value.item() if hasattr(value, "item") else value
                 for name, value in namespace.items()
-                if isinstance(value, plain) and not name.startswith("_") and name not in jupyter
+                if (isinstance(value, plain) or name in cls.model_fields)
+                and not name.startswith("_")
+                and name not in jupyter
             }
         )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

@@ -21,6 +21,7 @@ from amint_core.datasets.splits import Split, make_split
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.metrics import auc
 from amint_core.evaluation.scores import score_images
+from amint_core.exceptions import SettingsError, TrainingError
 from amint_core.inference import membership_logits
 from amint_core.mint import EnhancedAuditedModel, describe, enhance, parameter_count
 from amint_core.runs import Run
@@ -118,6 +119,7 @@ def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
     Raises:
         TrainingError: training diverged; the last good checkpoint is kept.
     """
+    _check_same(run, data)
     settings, identity = run.settings, _identity(run.settings, data)
     finished = run.load_finished(identity)
     if finished:
@@ -125,13 +127,16 @@ def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
         model.load_state_dict(weights)
         print(f"Already trained with this code, settings and data: loaded {settings.id}.")
         return history
+    run.clear()
+    # Whatever the model has learnt before: a run starts from the weights that follow from its seed.
+    model.load_state_dict(build(data).state_dict())
     with repeatable(settings):
         accelerator = open_accelerator(settings)
         model.to(accelerator.device, memory_format=torch.channels_last)
         fit = Fit(
             model=model,
             batches=_batches(settings, data, accelerator),
-            step=ActiveStep(settings),
+            step=ActiveStep(settings, lambda loss: accelerator.reduce(loss, "mean")),
             settings=settings,
             accelerator=accelerator,
             checkpoint=run.checkpoint,
@@ -146,6 +151,7 @@ def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
 
 def score(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
     """Score every image of every role and write the table; see `evaluation.scores`."""
+    _check_same(run, data)
     with repeatable(run.settings):
         accelerator = open_accelerator(run.settings)
         model.to(accelerator.device, memory_format=torch.channels_last)
@@ -165,6 +171,7 @@ def evaluate(
     scores: pd.DataFrame,
 ) -> dict[str, Any]:
     """Judge the scores, and write the run's metrics and provenance."""
+    _check_same(run, data)
     device = next(model.parameters()).device
     with repeatable(run.settings):
         hardware = provenance.hardware(device)
@@ -211,8 +218,21 @@ def stages(model: EnhancedAuditedModel, data: Data) -> pd.DataFrame:
     return describe(model, example)
 
 
+def _check_same(run: Run, data: Data) -> None:
+    if run.settings != data.settings:
+        raise SettingsError(
+            f"The data were prepared for {data.settings.id}, but the run is {run.settings.id}. Run "
+            "the steps from `prepare` on again."
+        )
+
+
 def _batches(settings: RunConfig, data: Data, accelerator) -> JointBatches:
     members, external = data.split.roles["members"], data.split.roles["external"]
+    if settings.batch_size % accelerator.num_processes:
+        raise SettingsError(
+            f"batch_size = {settings.batch_size} cannot be shared evenly by "
+            f"{accelerator.num_processes} processes. Choose a multiple."
+        )
     return JointBatches(
         images=getattr(data.dataset, members.part),
         members=members.indices,
@@ -238,7 +258,10 @@ def _monitor(data: Data, model: EnhancedAuditedModel, device: torch.device):
         inside = membership_logits(model, images[0], choosing, device)
         outside = membership_logits(model, images[1], calibration.indices, device)
         if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
-            return float("nan")
+            raise TrainingError(
+                "Training diverged: scores of calibration images are no numbers. Try a lower "
+                f"learning_rate (now {data.settings.learning_rate:g}) or precision = 'fp32'."
+            )
         return auc(inside, outside)["value"]
 
     return monitor
@@ -250,6 +273,8 @@ def _identity(settings: RunConfig, data: Data) -> dict[str, Any]:
         "code": provenance.code_fingerprint(),
         "data": data.dataset.fingerprint,
         "split": data.split.digest,
+        "torch": provenance.versions()["torch"],
+        "timm": provenance.versions()["timm"],
     }
 
 

@@ -22,7 +22,7 @@ def membership_logits(
 ) -> np.ndarray:
     """Return (N,) membership logits of the images at `indices`, through the shared layers only."""
     passes = _passes(model, images, indices, device, lambda batch: (model.membership(batch),))
-    return np.concatenate([logits for (logits,) in passes])
+    return np.concatenate([np.empty(0, np.float32), *(logits for (logits,) in passes)])
 
 
 def both_outputs(

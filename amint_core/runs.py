@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import PartialState
 from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from amint_core.arithmetic import processes
 from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError
 from amint_core.files import atomic_path, read_json, write_json
@@ -43,7 +43,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.folder = results_root() / self.settings.profile / "runs" / self.settings.id
-        self.writes = PartialState().is_main_process
+        self.writes = processes().is_main_process
         if self.writes:
             self._lock_folder()
             write_json(self.folder / "config.json", self.settings.model_dump(mode="json"))
@@ -101,6 +101,12 @@ class Run:
                 f"{weights} cannot be read ({error}). Delete it to train again."
             ) from error
         return tensors, pd.read_csv(history)
+
+    def clear(self) -> None:
+        """Remove what an earlier training left: old numbers must not lie beside new weights."""
+        for name in ("metrics.json", "manifest.json", "scores.parquet", "model.safetensors"):
+            if self.writes:
+                (self.folder / name).unlink(missing_ok=True)
 
     def save_history(self, history: pd.DataFrame) -> None:
         """Write one row per epoch."""

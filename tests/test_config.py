@@ -120,3 +120,45 @@ def test_a_notebooks_values_are_its_settings():
 def test_a_mistyped_papermill_parameter_is_refused():
     with pytest.raises(SettingsError, match="Did you mean 'epochs'"):
         RunConfig.from_namespace({"dataset": "mnist", "model": "tiny", "epohcs": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"setup": "midle"}, "Unknown setup 'midle'. Did you mean 'middle'"),
+        ({"head": "leen"}, "Unknown head 'leen'. Did you mean 'lean'"),
+        ({"recipe": ["fixed"]}, "Unknown recipe"),
+        ({"learning_rate": float("inf")}, "learning_rate = inf"),
+        ({"learning_rate": "fast"}, "learning_rate = 'fast'"),
+        ({"seed": 2**64}, "seed ="),
+        ({"members": 1}, "members = 1"),
+        ({"taps": []}, "names no module"),
+        ({"profile": ".."}, "names a folder"),
+        ({"members": True}, "members = True"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_in_words(changes, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        RunConfig.create(**{"dataset": "mnist", "model": "tiny", **changes})
+
+
+def test_defects_in_any_order_make_the_same_run():
+    ids = {
+        RunConfig.create(dataset="mnist", model="tiny", defects=defects).id
+        for defects in (
+            ["separate_batches", "frozen_batchnorm"],
+            ("frozen_batchnorm", "separate_batches", "frozen_batchnorm"),
+        )
+    }
+    assert len(ids) == 1
+
+
+def test_a_notebook_takes_numpy_numbers_and_refuses_objects_in_place_of_settings():
+    import numpy as np
+
+    given = {"dataset": "mnist", "model": "tiny", "members": np.int64(5)}
+    assert RunConfig.from_namespace(given).members == 5
+    with pytest.raises(SettingsError, match="defects"):
+        RunConfig.from_namespace({**given, "defects": {"frozen_batchnorm"}})
+    with pytest.raises(SettingsError, match="model"):
+        RunConfig.from_namespace({**given, "model": object()})

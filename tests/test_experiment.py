@@ -314,3 +314,53 @@ def test_a_damaged_model_file_is_named():
 def test_fp16_needs_a_gpu():
     with pytest.raises(SettingsError, match="fp16' needs a CUDA device"):
         train(settings(precision="fp16"))
+
+
+def test_training_starts_anew_whatever_the_model_has_learnt():
+    history, model, run, data = train(settings(epochs=1))
+    run.clear()
+    again = experiment.train(run, data, model)
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"))
+
+
+def test_data_of_another_run_is_refused():
+    run = Run(settings())
+    other = experiment.prepare(settings(members=40))
+    with pytest.raises(SettingsError, match="The data were prepared for"):
+        experiment.train(run, other, experiment.build(other))
+
+
+def test_old_numbers_do_not_stay_beside_a_new_training(monkeypatch):
+    experiment.run_all(settings(epochs=1))
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "other")
+    _, _, run, _ = train(settings(epochs=1))
+    assert not (run.folder / "metrics.json").exists()
+
+
+def test_weights_that_blow_up_in_the_last_step_are_not_kept():
+    with pytest.raises(TrainingError, match="diverged"):
+        train(settings(learning_rate=1e38, epochs=1, batch_size=60, external=60))
+    run = Run(settings(learning_rate=1e38, epochs=1, batch_size=60, external=60))
+    assert not run.checkpoint.exists()
+    assert not (run.folder / "model.safetensors").exists()
+
+
+def test_the_history_has_the_rate_of_each_epoch():
+    history, *_ = train(settings())
+    assert history["learning_rate"].iloc[0] == settings().learning_rate
+    assert history["learning_rate"].is_monotonic_decreasing
+    assert history["learning_rate"].iloc[-1] > 0
+
+
+def test_two_processes_train_one_run_together(tmp_path):
+    arguments = [f"{name}={value}" for name, value in SMALL.items()]
+    launcher = ["torch.distributed.run", "--nproc_per_node=2", "--master_port=29671", "-m"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, "amint_core", "run", *arguments],
+        cwd=project_root(),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert Run(settings()).load_metrics()["mint"]["judged"]["members"] == 30

@@ -7,8 +7,6 @@ from scipy import stats
 
 LEVEL = 0.95
 _Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
-#: Resamples of the bootstrap; its own error in a percentile stays well below the interval's width.
-RESAMPLES = 2_000
 
 Bounds = tuple[float, float]
 
@@ -60,25 +58,31 @@ def auc(members: np.ndarray, others: np.ndarray) -> Bounds:
     return float(1 / (1 + np.exp(spread - logit))), float(1 / (1 + np.exp(-spread - logit)))
 
 
-def tpr_at_fpr(members: np.ndarray, others: np.ndarray, allowed: int, seed: int = 0) -> Bounds:
-    """Return a bootstrap interval of the TPR at the threshold that lets `allowed` others pass.
+def tpr_at_fpr(members: np.ndarray, others: np.ndarray, allowed: int) -> Bounds:
+    """Return an interval of the TPR at the threshold that lets `allowed` others pass.
 
-    Both samples are drawn anew, so the interval holds the threshold's uncertainty too. Neither is
-    drawn image by image: the place that an order statistic of a redrawn sample takes in the old
-    one is a scaled beta variable, and the number of redrawn members above it is binomial.
+    Two things are uncertain: where the threshold belongs, and how many members lie above it. The
+    first is bounded by order statistics of the others (the number that pass the true threshold is
+    binomial; above the highest score anything is possible), the second by Wilson's interval; the
+    distances are combined as squares, as above. A bootstrap would never put the threshold above
+    the highest score seen, and covers far too little where few others are allowed.
 
     Args:
         members: (M,) scores of members.
         others: (N,) scores of non-members.
         allowed: how many non-members may score above the threshold.
-        seed: of the resampling.
     """
-    random = np.random.default_rng(seed)
-    others, members = np.sort(others), np.sort(members)
     total, count = len(others), len(members)
-    place = total - 1 - allowed  # of the threshold among the sorted others
-    redrawn = random.beta(place + 1, total - place, RESAMPLES)
-    thresholds = others[np.minimum((redrawn * total).astype(int), total - 1)]
-    rates = 1 - np.searchsorted(members, thresholds, side="right") / count
-    low, high = np.quantile(random.binomial(count, rates) / count, [0.025, 0.975])
-    return float(low), float(high)
+    falling = np.sort(others)[::-1]
+
+    def above(threshold: float) -> int:
+        return int((members > threshold).sum())
+
+    passing = stats.binom(total, allowed / total)
+    fewest, most = (int(passing.ppf(share)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    strict = above(falling[fewest - 1]) / count if fewest else 0.0
+    lax = above(falling[min(most, total - 1)]) / count
+    hits = above(falling[allowed])
+    rate, (low, high) = hits / count, proportion(hits, count)
+    below, over = np.hypot(rate - strict, rate - low), np.hypot(lax - rate, high - rate)
+    return max(0.0, float(rate - below)), min(1.0, float(rate + over))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -15,9 +16,16 @@ from amint_core.training.losses import LossBalance, audited_loss, mint_loss
 
 @dataclass
 class ActiveStep:
-    """The multi-task loss of one joint batch, with the published defects a run asks for."""
+    """The multi-task loss of one joint batch, with the published defects a run asks for.
+
+    Attributes:
+        settings: the run's settings.
+        mean: averages a loss over all processes, so that they weigh the tasks alike.
+        balance: the scales of both losses.
+    """
 
     settings: RunConfig
+    mean: Callable[[Tensor], Tensor] = lambda loss: loss
     balance: LossBalance = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,7 +53,7 @@ class ActiveStep:
             "audited": audited_loss(logits, batch.labels),
             "mint": mint_loss(membership, batch.members),
         }
-        self.balance.update(losses)
+        self.balance.update({name: self.mean(loss.detach()) for name, loss in losses.items()})
         with torch.no_grad():
             says_member = membership > 0
             is_member = torch.arange(len(membership), device=membership.device) < batch.members

@@ -12,7 +12,7 @@ from torch import Tensor
 from amint_core.datasets.base import Images
 
 #: Streams of random numbers that follow from a run's seed.
-_EXTERNAL, _MEMBERS = 1, 2
+_EXTERNAL, _MEMBERS = 11, 12
 
 
 @dataclass(frozen=True)

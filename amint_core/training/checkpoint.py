@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ class Checkpoint:
         optimizer: the optimiser's state.
         scheduler: the learning-rate schedule's state.
         scales: the loss balance's scales.
+        scaler: the state of fp16's gradient scaler; empty for the other precisions.
         history: one row per epoch.
         best: epoch with the best AUC on calibration so far (0: none).
         best_model: its weights, kept only where early stopping may need them.
@@ -34,8 +34,9 @@ class Checkpoint:
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
-    scales: dict[str, float]
+    scales: dict[str, torch.Tensor]
     history: list[dict[str, float]]
+    scaler: dict[str, Any] = field(default_factory=dict)
     best: int = 0
     best_model: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -56,8 +57,8 @@ class Checkpoint:
         try:
             # weights_only: a checkpoint from elsewhere runs no code.
             found = cls(**torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, EOFError, TypeError, zipfile.BadZipFile, OSError) as error:
+        except Exception as error:  # torch, pickle and zip each have errors of their own
             raise ResultsError(
-                f"The checkpoint {path} cannot be read ({error}). Delete it to start over."
+                f"The checkpoint {path} cannot be read ({type(error).__name__}). Delete it to start over."
             ) from error
         return found if found.identity == identity else None

@@ -24,7 +24,7 @@ from amint_core.training.batches import Batch, JointBatches
 from amint_core.training.checkpoint import Checkpoint
 from amint_core.training.losses import LossBalance
 
-_EPOCH = 3  # the stream of random numbers that layers such as dropout draw from
+_EPOCH = 13  # the stream of random numbers that layers such as dropout draw from
 
 
 class Step(Protocol):
@@ -83,6 +83,15 @@ class Fit:
             TrainingError: a loss is no longer a number; the last good checkpoint is kept.
         """
         self._resume()
+        try:
+            self._run_epochs()
+        finally:
+            self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
+        if self.state.best_model:
+            self.model.load_state_dict(self.state.best_model)
+        return pd.DataFrame(self.state.history)
+
+    def _run_epochs(self) -> None:
         total, done = self.settings.epochs, self.state.epoch
         bar = tqdm(
             total=total * len(self.batches),
@@ -94,13 +103,9 @@ class Fit:
         with bar:
             while self.state.epoch < total and not self._exhausted():
                 self._epoch(self.state.epoch + 1, bar)
-        self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
-        if self.state.best_model:
-            self.model.load_state_dict(self.state.best_model)
-        return pd.DataFrame(self.state.history)
 
     def _epoch(self, epoch: int, bar: tqdm) -> None:
-        started = time.perf_counter()
+        started, rate = time.perf_counter(), self.optimizer.param_groups[0]["lr"]
         # A function of (seed, epoch), so that a resumed run draws what an undisturbed one draws.
         torch.manual_seed(_seed(self.settings.seed, epoch))
         self.step.mode(self.prepared, epoch)
@@ -108,32 +113,47 @@ class Fit:
         for number, batch in enumerate(self.batches.epoch(epoch), 1):
             with self.accelerator.autocast():
                 loss, report = self.step(self.prepared, batch)
-            self._refuse_divergence(loss, epoch, number)
+            looks = number % self._looks_every == 0
+            if looks:
+                self._refuse_divergence(loss, epoch, number)
             self.optimizer.zero_grad()
             self.accelerator.backward(loss)
             self.optimizer.step()
-            self.scheduler.step()
+            if not self.optimizer.step_was_skipped:
+                self.scheduler.step()
             for name, value in report.items():
                 sums[name] = sums[name] + value
             bar.update()
-            bar.set_postfix_str(_progress(epoch, self.settings.epochs, report), refresh=False)
+            if looks:
+                bar.set_postfix_str(_progress(epoch, self.settings.epochs, report), refresh=False)
         means = {name: float(value) / len(self.batches) for name, value in sums.items()}
-        self._close(epoch, means, started)
+        self._refuse_divergence(self._largest_weight(), epoch, len(self.batches))
+        self._close(epoch, {"epoch": epoch, "learning_rate": rate, **means}, started)
 
-    def _refuse_divergence(self, loss: Tensor, epoch: int, number: int) -> None:
-        value = float(loss.detach())
+    @property
+    def _looks_every(self) -> int:
+        """Steps between looks at the loss: each look waits for the device, which a CPU never is."""
+        return 1 if self.accelerator.device.type == "cpu" else 20
+
+    def _largest_weight(self) -> Tensor:
+        """Return the largest of all weights and buffers: no number, if one of them is none."""
+        values = [value.detach().abs().max() for value in self.model.state_dict().values()]
+        return torch.stack([value.float() for value in values]).max()
+
+    def _refuse_divergence(self, value: Tensor, epoch: int, number: int) -> None:
+        value = float(value.detach())
         if math.isfinite(value):
             return
         kept = "No epoch was finished."
         if self.state.epoch:
             kept = f"The state after epoch {self.state.epoch} is kept in {self.checkpoint.name}."
         raise TrainingError(
-            f"Training diverged: the loss is {value} at epoch {epoch}, step {number}. {kept} Try a "
-            f"lower learning_rate (now {self.settings.learning_rate:g}), precision = 'fp32', or a "
+            f"Training diverged: loss or weights are {value} at epoch {epoch}, step {number}. "
+            f"{kept} Try a lower learning_rate (now {self.settings.learning_rate:g}), precision = 'fp32', or a "
             "smaller lambda_mint."
         )
 
-    def _close(self, epoch: int, means: dict[str, float], started: float) -> None:
+    def _close(self, epoch: int, row: dict[str, float], started: float) -> None:
         """End an epoch: look at calibration, remember the best, write the checkpoint."""
         auc = self._auc_on_calibration()
         state = self.state
@@ -141,22 +161,27 @@ class Fit:
         if self.settings.patience and auc > max(earlier, default=-1.0):
             state.best = epoch
             state.best_model = _copy(self.model.state_dict())
-        rate = self.optimizer.param_groups[0]["lr"]
         seconds = time.perf_counter() - started
-        row = {"epoch": epoch, "learning_rate": rate, **means}
         state.history.append({**row, "calibration_auc": auc, "seconds": seconds})
         state.epoch = epoch
         state.model = self.model.state_dict()
         state.optimizer = self.optimizer.state_dict()
         state.scheduler = {"last_epoch": self.scheduler.last_epoch}
         state.scales = dict(self.step.balance.scales)
+        if self.accelerator.scaler is not None:
+            state.scaler = self.accelerator.scaler.state_dict()
         if self.accelerator.is_main_process:
             state.save(self.checkpoint)
 
     def _auc_on_calibration(self) -> float:
         """Ask the monitor; the first process's answer counts for all, so that all stop together."""
-        auc = torch.tensor(self.monitor() if self.monitor else float("nan"), dtype=torch.float64)
-        return float(broadcast(auc.to(self.accelerator.device)))
+        if self.monitor is None:
+            return float("nan")
+        with self.accelerator.autocast():
+            auc = self.monitor()
+        if self.accelerator.num_processes == 1:
+            return auc
+        return float(broadcast(torch.tensor(auc, device=self.accelerator.device)))
 
     def _resume(self) -> None:
         found = Checkpoint.load(self.checkpoint, self.identity)
@@ -167,6 +192,8 @@ class Fit:
         self.optimizer.load_state_dict(found.optimizer)
         self.scheduler.last_epoch = found.scheduler["last_epoch"]
         self.step.balance.scales = dict(found.scales)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(found.scaler)
         tqdm.write(f"Going on after epoch {found.epoch}, from {self.checkpoint.name}.")
 
     def _exhausted(self) -> bool:

@@ -19,23 +19,22 @@ class LossBalance:
             do; otherwise a running mean follows the loss as it falls, so that neither task fades.
         momentum: share of the running mean that a new batch leaves in place.
         floor: smallest scale; a task that is all but solved is not blown up.
-        scales: name of the loss → its current scale.
+        scales: name of the loss → its current scale, on the loss's device: reading it would make
+            a GPU wait in every step.
     """
 
     first_batch: bool = False
     momentum: float = 0.98
     floor: float = 0.01
-    scales: dict[str, float] = field(default_factory=dict)
+    scales: dict[str, Tensor] = field(default_factory=dict)
 
     def update(self, losses: dict[str, Tensor]) -> None:
         """Take in the losses of one batch."""
         for name, loss in losses.items():
-            value = max(float(loss.detach()), self.floor)
-            before = self.scales.get(name)
-            if before is None:
-                self.scales[name] = value
-            elif not self.first_batch:
-                self.scales[name] = self.momentum * before + (1 - self.momentum) * value
+            value = loss.detach().float().clamp_min(self.floor)
+            before = self.scales.get(name, value).to(value.device)
+            share = 1.0 if self.first_batch else self.momentum
+            self.scales[name] = share * before + (1 - share) * value
 
     def total(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """Return the weighted sum of the losses, each divided by its scale."""
