@@ -18,7 +18,6 @@ import yaml
 
 from amint_core import reference
 from amint_core.config import RunConfig
-from amint_core.exceptions import SettingsError
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
 
@@ -47,12 +46,9 @@ def papermill_settings(settings: RunConfig) -> str:
     """Write `settings` as one line of YAML for papermill's `-y`.
 
     Every setting is given, since a notebook's own defaults are not those of `RunConfig`: what the
-    grid leaves open must not depend on the notebook. An open `holdout` has no use in the paper
-    protocol, which refuses a stated one.
+    grid leaves open must not depend on the notebook.
     """
     values = settings.model_dump(mode="json")
-    if settings.protocol == "paper" and "holdout" not in settings.model_fields_set:
-        raise SettingsError(f"{settings.id}: state holdout: 0 in the grid for protocol 'paper'.")
     return yaml.safe_dump(values, default_flow_style=True, width=float("inf"), sort_keys=False)
 
 

@@ -127,8 +127,8 @@ class RunConfig(BaseModel):
                 raise SettingsError(unknown_name("defect", name, DEFECTS))
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
             raise SettingsError(
-                f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and '.' "
-                "after the first."
+                f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and "
+                "'.' after the first."
             )
         if self.protocol == "strict" and self.holdout == 0:
             raise SettingsError(

@@ -59,6 +59,7 @@ class Checkpoint:
             found = cls(**torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch, pickle and zip each have errors of their own
             raise ResultsError(
-                f"The checkpoint {path} cannot be read ({type(error).__name__}). Delete it to start over."
+                f"The checkpoint {path} cannot be read ({type(error).__name__}). "
+                "Delete it to start over."
             ) from error
         return found if found.identity == identity else None

@@ -149,8 +149,8 @@ class Fit:
             kept = f"The state after epoch {self.state.epoch} is kept in {self.checkpoint.name}."
         raise TrainingError(
             f"Training diverged: loss or weights are {value} at epoch {epoch}, step {number}. "
-            f"{kept} Try a lower learning_rate (now {self.settings.learning_rate:g}), precision = 'fp32', or a "
-            "smaller lambda_mint."
+            f"{kept} Try a lower learning_rate (now {self.settings.learning_rate:g}), "
+            "precision = 'fp32', or a smaller lambda_mint."
         )
 
     def _close(self, epoch: int, row: dict[str, float], started: float) -> None:
