@@ -1,0 +1,1 @@
+"""From a model and joint batches to a trained model and its history."""
