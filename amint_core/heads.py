@@ -79,28 +79,36 @@ class PublishedHead(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Read a transformer's tokens: two layers per token, then maximum and mean over tokens."""
+    """Read a transformer's tokens as `LeanHead` reads cells: each place with weights of its own.
 
-    def __init__(self, shapes: Sequence[Shape], width: int = 256) -> None:
+    Per tap (B, T, D): layer norm, a linear layer to `width` per token, GELU, the maximum over
+    neighbouring tokens where there are more than `places`, then a linear layer over all at once.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], width: int = 32, places: int = 64) -> None:
         super().__init__()
-        self.readers = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(shape[1]),
-                nn.Linear(shape[1], width),
-                nn.GELU(),
-                nn.Linear(width, 2 * width),
-                nn.GELU(),
-            )
-            for shape in shapes
+        self.readers = nn.ModuleList(self._reader(shape, width, places) for shape in shapes)
+        self.decide = _decision(16 * width * len(shapes), 256)
+
+    @staticmethod
+    def _reader(shape: Shape, width: int, places: int) -> nn.Sequential:
+        tokens, features = shape
+        kept = min(tokens, places)
+        return nn.Sequential(
+            nn.LayerNorm(features),
+            nn.Linear(features, width),
+            nn.GELU(),
+            nn.Unflatten(1, (1, tokens)),  # (B, 1, T, width)
+            nn.AdaptiveMaxPool2d((kept, width)),
+            nn.Flatten(),
+            nn.Linear(kept * width, 16 * width, bias=False),
+            nn.BatchNorm1d(16 * width),
+            nn.ReLU(),
         )
-        self.decide = _decision(4 * width * len(shapes), 256)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:  # [(B, T, D)] → (B,)
-        features = []
-        for reader, tokens in zip(self.readers, maps, strict=True):
-            read = reader(tokens)
-            features += [read.amax(1), read.mean(1)]
-        return self.decide(torch.cat(features, 1)).squeeze(1)
+        read = [reader(tokens) for reader, tokens in zip(self.readers, maps, strict=True)]
+        return self.decide(torch.cat(read, 1)).squeeze(1)
 
 
 class PublishedTokenHead(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ def both_outputs(
     return np.concatenate(classes), np.concatenate(membership)
 
 
+def _shown(starts: range, progress: str | None) -> Iterable[int]:
+    return starts if progress is None else tqdm(starts, desc=progress, unit="batch")
+
+
 def _passes(
     model: torch.nn.Module,
     images: Images,
@@ -57,7 +61,7 @@ def _passes(
     starts = range(0, len(indices), BATCH)
     try:
         with torch.inference_mode():
-            for start in tqdm(starts, desc=progress, unit="batch", disable=progress is None):
+            for start in _shown(starts, progress):
                 batch = to_tensor(images.pixels[indices[start : start + BATCH]], device)
                 yield tuple(output.float().cpu().numpy() for output in outputs(batch))
     finally:

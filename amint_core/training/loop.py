@@ -98,7 +98,7 @@ class Fit:
             initial=done * len(self.batches),
             desc=self.settings.id,
             unit="step",
-            disable=not self.accelerator.is_main_process,
+            **({} if self.accelerator.is_main_process else {"disable": True}),
         )
         with bar:
             while self.state.epoch < total and not self._exhausted():
