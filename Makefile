@@ -39,7 +39,7 @@ $(READY): requirements.lock pyproject.toml
 	  echo 'amint needs Python 3.11 or newer, and "$(PYTHON)" is not. Name one: make setup PYTHON=python3.12' >&2; \
 	  exit 1; }
 	"$(PYTHON)" -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 ifeq ($(strip $(TORCH_BACKEND)),)
 	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 else

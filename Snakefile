@@ -84,5 +84,6 @@ rule report:
     message:
         "tables and figures"
     shell:
-        "{PY:q} -m papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
+        "{PY:q} -m amint_core.locked {RESULTS:q}/.report.lock papermill"
+        " {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
         " --cwd {HERE:q} -r profile {PROFILE:q} > {log.text:q} 2>&1"

@@ -55,9 +55,12 @@ def run(options: argparse.Namespace) -> int:
     settings = RunConfig.create(**parse_settings(options.settings))
 
     from amint_core.experiment import run_all
+    from amint_core.locations import shown
+    from amint_core.runs import run_folder
 
     metrics = run_all(settings)
     print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
+    print(f"amint: files in {shown(run_folder(settings))}")
     return 0
 
 
@@ -91,10 +94,8 @@ def reproduce(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Write a profile's tables and figures anew from its runs."""
     from amint_core import batch
-    from amint_core.grid import grid_file
     from amint_core.report import write
 
-    grid_file(options.profile)
     write(options.profile)
     batch.say_places(options.profile)
     return 0
@@ -105,7 +106,8 @@ def compare(options: argparse.Namespace) -> int:
     from amint_core import reference
     from amint_core.grid import grid_file, load_grid
 
-    print(reference.compare(options.profile, list(load_grid(grid_file(options.profile)))))
+    grid = load_grid(options.grid or grid_file(options.profile), options.profile)
+    print(reference.compare(options.profile, list(grid)))
     return 0
 
 
@@ -115,7 +117,8 @@ def bless(options: argparse.Namespace) -> int:
     from amint_core.grid import grid_file, load_grid
     from amint_core.locations import shown
 
-    target = reference.bless(options.profile, list(load_grid(grid_file(options.profile))))
+    grid = load_grid(options.grid or grid_file(options.profile), options.profile)
+    target = reference.bless(options.profile, list(grid))
     print(f"amint: reference values kept in {shown(target)}")
     return 0
 
@@ -147,15 +150,21 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("--status", action="store_true", help="only say what is there")
 
     one = _command(commands, "run", run)
-    one.add_argument("settings", nargs="+", metavar="KEY=VALUE", help="e.g. dataset=mnist epochs=3")
+    one.add_argument(
+        "settings",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="e.g. dataset=mnist epochs=3; all settings: amint_core/config.py",
+    )
 
     batch = _command(commands, "reproduce", reproduce, profiled=True)
-    batch.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
 
     _command(commands, "report", report, profiled=True)
-    _command(commands, "compare", compare, profiled=True)
-    _command(commands, "reference", bless, profiled=True)
+    against = _command(commands, "compare", compare, profiled=True)
+    keep = _command(commands, "reference", bless, profiled=True)
+    for command in (batch, against, keep):
+        command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     _command(commands, "list", show_names)
     return top
 

@@ -50,7 +50,7 @@ class RunConfig(BaseModel):
     calibration: Count = 1_000  # non-members that choose thresholds and stop training early
     holdout: Count = 2_000  # non-members that are judged (strict only)
     test: Count = 0  # labelled images for audited accuracy (and judged, in `paper`)
-    image_size: Positive | None = None  # pixels a side; None: the dataset's own (paper.md)
+    image_size: Positive | None = None  # pixels a side; None: as in the paper's notebooks
 
     # The MINT model.
     head: Literal["lean", "published", "token"] | None = None  # None: lean for maps, token for ViT

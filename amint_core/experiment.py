@@ -62,14 +62,14 @@ class Data:
     def table(self) -> pd.DataFrame:
         """Count the images of each role, and say what it is for."""
         purpose = {
-            "members": "D: the training set; the model must recognise them",
-            "external": "E: the MINT head learns from them what a non-member is",
+            "members": "D, the training set: to be recognised",
+            "external": "E, non-members the MINT head learns from",
             "calibration": "non-members that choose thresholds",
             "holdout": "non-members that are judged",
-            "test": "labelled images for audited accuracy",
+            "test": "labelled, for audited accuracy",
         }
         if self.split.judged_role == "test":
-            purpose["test"] += "; also the non-members that are judged"
+            purpose["test"] += "; also judged as non-members"
         counts = {name: len(role.indices) for name, role in self.split.roles.items()}
         return pd.DataFrame(
             [(name, count, purpose[name]) for name, count in counts.items() if count],
@@ -85,8 +85,6 @@ def prepare(settings: RunConfig) -> Data:
     """
     dataset = datasets.load(settings.dataset, settings.data, settings.image_size)
     sizes = {role: getattr(settings, role) for role in _ROLES}
-    if settings.protocol == "paper":
-        sizes["holdout"] = 0
     # Defect 9: the published notebooks take no notice of GTSRB's tracks.
     tracks = settings.has("tracks_ignored")
     split = make_split(dataset, settings.protocol, sizes, settings.seed, ignore_tracks=tracks)
@@ -101,7 +99,11 @@ def build(data: Data) -> EnhancedAuditedModel:
     """
     settings, dataset = data.settings, data.dataset
     classes = dataset.num_classes
-    if settings.has("hundred_outputs") and settings.model == "xception" and classes < 100:
+    if (
+        settings.has("hundred_outputs")
+        and settings.model == "xception"
+        and classes < _CLASSES_OF_DEFECT_8
+    ):
         classes = _CLASSES_OF_DEFECT_8
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)

@@ -54,15 +54,14 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
         SettingsError: a setting is unknown or does not fit, or two runs are the same.
     """
     path = Path(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    unknown = set(content) - {"defaults", "runs"}
-    if unknown or not content.get("runs"):
-        raise SettingsError(
-            f"{path.name}: a grid has the parts 'defaults' and 'runs' (at least one run)."
-            + (f" Found also: {', '.join(sorted(unknown))}." if unknown else "")
-        )
+    content = _read(path)
     grid: dict[str, RunConfig] = {}
     for number, block in enumerate(content["runs"], 1):
+        if not _is_block(block):
+            raise SettingsError(
+                f"{path.name}, run block {number}: {block!r} is no block of settings, such as "
+                "{dataset: mnist, model: vit}."
+            )
         for values in _expand({**content.get("defaults", {}), **block}):
             try:
                 settings = RunConfig.create(profile=profile or path.stem, **values)
@@ -72,6 +71,27 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
                 raise SettingsError(f"{path.name}, run block {number}: {settings.id} stands twice.")
             grid[settings.id] = settings
     return grid
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read as a grid: {error}") from None
+    parts = content if isinstance(content, dict) else {}
+    unknown = {str(part) for part in parts} - {"defaults", "runs"}
+    runs, defaults = parts.get("runs"), parts.get("defaults", {})
+    if unknown or not isinstance(runs, list) or not runs or not _is_block(defaults):
+        raise SettingsError(
+            f"{path.name}: a grid has the parts 'defaults' (a block of settings) and 'runs' (a "
+            "list of such blocks, at least one)."
+            + (f" Found also: {', '.join(sorted(unknown))}." if unknown else "")
+        )
+    return parts
+
+
+def _is_block(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
 def _expand(block: dict[str, Any]) -> list[dict[str, Any]]:

@@ -40,9 +40,6 @@ def results_root() -> Path:
 
 
 def shown(path: Path | str) -> str:
-    """Return `path` as a reader should see it: relative to the project where it lies inside it."""
-    path = Path(path).resolve()
-    for base in (project_root(), results_root().parent, data_root().parent, cache_root().parent):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return path.as_posix()
+    """Return `path` as a reader should see it: relative inside the project, else in full."""
+    path, root = Path(path).resolve(), project_root()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-#: What each switch does to a run when it is on. The numbers are those of the README's list.
+#: What each switch does to a run when it is on. Of the known defects, the numbers 7, 10 and 11 of
+#: which no switch can bring back are told in the README.
 DEFECTS: dict[str, str] = {
     "frozen_batchnorm": "1: the model stays in evaluation mode after the first evaluation, so "
     "BatchNorm uses the statistics of epoch 1 from epoch 2 on.",

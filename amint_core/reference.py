@@ -21,6 +21,7 @@ METRICS = {
     "mint_accuracy": ("mint", "accuracy", "value"),
     "mint_accuracy_calibrated": ("mint", "accuracy_calibrated", "value"),
     "mint_auc": ("mint", "auc", "value"),
+    "tpr_at_1pct_fpr": ("mint", "tpr_at_fpr", "0.01", "value"),
     "audited_accuracy": ("audited", "accuracy", "value"),
     "epochs": ("training", "epochs"),
 }

@@ -16,10 +16,15 @@ from safetensors.torch import save_file
 from amint_core.arithmetic import processes
 from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError
-from amint_core.files import atomic_path, read_json, write_json
-from amint_core.locations import results_root, shown
+from amint_core.files import atomic_path, write_json
+from amint_core.locations import results_root
 
 _PATIENCE = 5.0  # seconds to wait for another process to let go of a run
+
+
+def run_folder(settings: RunConfig) -> Path:
+    """Return the folder of a run's files."""
+    return results_root() / settings.profile / "runs" / settings.id
 
 
 @dataclass
@@ -42,7 +47,7 @@ class Run:
     writes: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder = results_root() / self.settings.profile / "runs" / self.settings.id
+        self.folder = run_folder(self.settings)
         self.writes = processes().is_main_process
         if self.writes:
             self._lock_folder()
@@ -67,8 +72,8 @@ class Run:
 
     @property
     def shown_folder(self) -> str:
-        """The folder as a reader should see it, relative to the project."""
-        return shown(self.folder)
+        """The folder from the results' own root on, which is the same on every machine."""
+        return f"results/{self.settings.profile}/runs/{self.settings.id}"
 
     @property
     def checkpoint(self) -> Path:
@@ -129,10 +134,6 @@ class Run:
         write_json(self.folder / "manifest.json", manifest)
         write_json(self.folder / "metrics.json", metrics)
         self.checkpoint.unlink(missing_ok=True)
-
-    def load_metrics(self) -> dict[str, Any]:
-        """Return the metrics of the finished run."""
-        return read_json(self.folder / "metrics.json")
 
     def files(self) -> pd.DataFrame:
         """List the run's files: name, size and what each holds."""

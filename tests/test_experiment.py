@@ -15,6 +15,7 @@ import torch
 from amint_core import experiment, provenance
 from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError, SettingsError, TrainingError
+from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.runs import Run
 from amint_core.training.loop import Fit
@@ -55,7 +56,7 @@ def train(run_settings, keep=None):
 def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
     metrics = experiment.run_all(settings())
     run = Run(settings())
-    assert run.load_metrics() == metrics
+    assert read_json(run.folder / "metrics.json") == metrics
     assert set(run.files()["file"]) == {
         "metrics.json",
         "scores.parquet",
@@ -363,4 +364,4 @@ def test_two_processes_train_one_run_together(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert Run(settings()).load_metrics()["mint"]["judged"]["members"] == 30
+    assert read_json(Run(settings()).folder / "metrics.json")["mint"]["judged"]["members"] == 30

@@ -99,7 +99,7 @@ def test_training_curves_show_both_tasks_and_the_best_epoch():
     losses = {line.get_label(): line.get_ydata(orig=False) for line in figure.axes[0].lines}
     np.testing.assert_allclose(losses["MINT (binary)"], history["mint_loss"])
     np.testing.assert_allclose(losses["audited (cross-entropy)"], history["audited_loss"])
-    assert "best: .879, epoch 20" in texts(figure)
+    assert "highest: .879, epoch 20" in texts(figure)
 
 
 def test_training_curves_without_calibration_have_no_third_panel():

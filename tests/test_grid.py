@@ -49,8 +49,8 @@ def test_settings_that_are_lists_vary_as_lists_of_lists(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "at least one run"),
-        ("runs: []", "at least one run"),
+        ("", "at least one"),
+        ("runs: []", "at least one"),
         ("run: [{}]\nruns: [{}]", "Found also: run"),
         ("runs: [{dataset: mnist, model: tiny, epoch: 3}]", "run block 1.*Did you mean 'epochs'"),
         (
@@ -133,3 +133,26 @@ def test_every_setting_of_a_profile_has_a_comment(profile):
     defaults = text.split("defaults:\n")[1].split("\nruns:")[0].splitlines()
     bare = [line for line in defaults if line.strip() and "#" not in line]
     assert not bare
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs: [",
+        "[]",
+        "runs: []",
+        "runs: [mnist]",
+        "runs: [{1: 2, dataset: mnist, model: tiny}]",
+        "defaults: [a]\nruns: [{dataset: mnist, model: tiny}]",
+        "other: 1\nruns: [{dataset: mnist, model: tiny}]",
+    ],
+)
+def test_a_file_that_is_no_grid_is_refused_by_name(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=r"bad\.yaml"):
+        load_grid(tmp_path / "bad.yaml")
+
+
+def test_a_grid_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.yaml cannot be read"):
+        load_grid(tmp_path / "none.yaml")

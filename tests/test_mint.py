@@ -136,7 +136,7 @@ def test_the_lean_head_stays_lean_at_64_pixels(name, setup):
 
 
 def test_published_heads_have_the_published_sizes():
-    # paper.md's table: 81 M for ResNets' middle taps, 20 M for MobileNet's, 12 M for one map.
+    # The published notebooks: 81 M on ResNets' middle taps, 20 M on MobileNet's, 12 M on one map.
     resnet = build_head("published", [(512, 4, 4), (1024, 2, 2)], "resnet50")
     mobilenet = build_head("published", [(256, 8, 8), (512, 4, 4)], "mobilenet")
     xception = build_head("published", [(728, 4, 4)], "xception")

@@ -185,7 +185,9 @@ def test_run_takes_settings_as_yaml(monkeypatch, capsys):
     assert command_line.main(["run", *pairs]) == 0
     (settings,) = given
     assert (settings.epochs, settings.taps, settings.learning_rate) == (3, ("a", "b"), 0.01)
-    assert capsys.readouterr().out.strip() == "a: 1"
+    told = capsys.readouterr().out
+    assert told.startswith("a: 1\n")
+    assert f"results/quick/runs/{settings.id}" in told
 
 
 def test_a_value_that_is_not_yaml_is_named():

@@ -13,6 +13,7 @@ METRICS = {
     "mint": {
         "accuracy": {"value": 0.75, "low": 0.7, "high": 0.8},
         "accuracy_calibrated": {"value": None, "reason": "no calibration images"},
+        "tpr_at_fpr": {"0.01": {"value": 0.5}, "0.001": {"value": None}},
         "auc": {"value": 0.875, "low": 0.8, "high": 0.9},
     },
     "audited": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}},

@@ -225,9 +225,9 @@ def test_unfinished_runs_are_named_and_left_out(results):
     assert len(read_runs("quick")) == 1
 
 
-def test_unknown_profile_names_the_nearest(results):
+def test_a_profile_without_results_names_those_there(results):
     put(results, made_metrics())
-    with pytest.raises(ResultsError, match=r"Did you mean 'quick'\?.*make reproduce"):
+    with pytest.raises(ResultsError, match=r"'quikc' has no results.*there: quick.*make reproduce"):
         report.write("quikc")
 
 

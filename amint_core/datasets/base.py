@@ -83,7 +83,7 @@ class DatasetSpec:
         name: the name used in settings.
         title: the name used in tables.
         channels: 1 for grey, 3 for colour.
-        image_size: side in pixels that images are resized to (paper.md, table of notebooks).
+        image_size: side in pixels that images are resized to, as in the paper's notebooks.
         num_classes: official number of classes.
         find: root → `Source`s for "pool" and "test"; raises `DataError` that says where to put the
             files and how to get them.

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from amint_core.config import RunConfig
-from amint_core.exceptions import ResultsError, unknown_name
+from amint_core.exceptions import ResultsError
 from amint_core.files import read_json
 from amint_core.locations import results_root, shown
 from amint_core.report.paper import dataset_order, model_order, setup_order
@@ -68,8 +68,8 @@ def profile_folder(profile: str) -> Path:
         root = results_root()
         known = [found.name for found in root.iterdir() if found.is_dir()] if root.is_dir() else []
         raise ResultsError(
-            unknown_name("results profile", profile, known)
-            + f" Run its grid first: make reproduce PROFILE={profile}."
+            f"Profile {profile!r} has no results in {shown(root)} (there: "
+            f"{', '.join(known) or 'none'}). Run its grid first: make reproduce PROFILE={profile}."
         )
     return folder
 

@@ -120,7 +120,7 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
 def _mark_best(axes: Axes, history: pd.DataFrame) -> None:
     best = history.loc[history["calibration_auc"].idxmax()]
     place = best["epoch"], best["calibration_auc"]
-    label = f"best: {short(place[1])}, epoch {place[0]:.0f}"
+    label = f"highest: {short(place[1])}, epoch {place[0]:.0f}"
     axes.plot(*place, "o", color=RED, markersize=7, label=label, zorder=3)
     axes.legend(loc="lower right")
 
@@ -155,7 +155,7 @@ def score_distributions(
         _histograms(axes, rows)
         axes.axvline(0, color=BLACK, linewidth=1.2, label="probability .5")
         if threshold_calibrated is not None:
-            label = f"calibrated ({threshold_calibrated:.2f})"
+            label = f"calibrated ({threshold_calibrated:.3g})"
             axes.axvline(threshold_calibrated, color=BLACK, linewidth=1.2, ls="--", label=label)
         axes.set(xlabel="membership logit", ylabel="density")
         if len(methods) > 1:

@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from amint_core.files import atomic_path
+from amint_core.models import AUDITED
 from amint_core.report import paper
 
 Given = ParamSpec("Given")
@@ -111,7 +112,7 @@ def model_look(name: str) -> tuple[str, str]:
 
 def model_title(name: str) -> str:
     """Return a model's name for figures."""
-    return paper.MODELS.get(name, name)
+    return AUDITED[name].title if name in AUDITED else name
 
 
 def method_title(name: str) -> str:
