@@ -16,7 +16,6 @@ from filelock import FileLock
 
 from amint_core import batch
 from amint_core.config import RunConfig
-from amint_core.exceptions import SettingsError
 from amint_core.grid import load_grid
 from amint_core.locations import project_root
 
@@ -215,11 +214,8 @@ def test_papermill_gets_every_setting():
     assert "\n" not in batch.papermill_settings(settings).strip()
 
 
-def test_the_paper_protocol_states_that_it_has_no_holdout():
-    settings = {name: value for name, value in SMALL.items() if name != "holdout"}
-    with pytest.raises(SettingsError, match="holdout: 0"):
-        batch.papermill_settings(RunConfig.create(**settings, protocol="paper"))
-    stated = RunConfig.create(**settings, protocol="paper", holdout=0)
+def test_papermill_is_given_every_setting():
+    stated = RunConfig.create(**SMALL | {"protocol": "paper"})
     assert RunConfig.create(**yaml.safe_load(batch.papermill_settings(stated))) == stated
 
 
