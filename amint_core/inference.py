@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from amint_core.datasets.base import Images
 from amint_core.mint import EnhancedAuditedModel
+from amint_core.progress import progress_bar
 from amint_core.training.batches import to_tensor
 
 #: Images per forward pass. Fixed: on some devices the last bits of a sum depend on it.
@@ -44,10 +44,6 @@ def both_outputs(
     return np.concatenate(classes), np.concatenate(membership)
 
 
-def _shown(starts: range, progress: str | None) -> Iterable[int]:
-    return starts if progress is None else tqdm(starts, desc=progress, unit="batch")
-
-
 def _passes(
     model: torch.nn.Module,
     images: Images,
@@ -61,7 +57,9 @@ def _passes(
     starts = range(0, len(indices), BATCH)
     try:
         with torch.inference_mode():
-            for start in _shown(starts, progress):
+            for start in progress_bar(
+                starts, shown=progress is not None, desc=progress, unit="batch"
+            ):
                 batch = to_tensor(images.pixels[indices[start : start + BATCH]], device)
                 yield tuple(output.float().cpu().numpy() for output in outputs(batch))
     finally:

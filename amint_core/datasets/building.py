@@ -23,6 +23,7 @@ from amint_core.datasets.identity import Fingerprint, image_hashes
 from amint_core.datasets.sources import Content, Item, Source
 from amint_core.exceptions import DataError
 from amint_core.locations import shown
+from amint_core.progress import progress_bar
 
 CHUNK_BYTES = 2**22  # of decoded pixels held in memory at a time
 Sources = Mapping[Part, Source]
@@ -81,8 +82,8 @@ def _write_parts(
         if not len(labels):
             raise DataError(f"{shown(source.folder)} holds no image of the {part}. {spec.obtain}")
         total.start(part, shape)
-        with tqdm(
-            total=len(labels), desc=f"Decoding {spec.title} ({part})", disable=not progress
+        with progress_bar(
+            shown=progress, total=len(labels), desc=f"Decoding {spec.title} ({part})"
         ) as bar:
             hashes, grey = _write_pixels(
                 folder / f"{part}-pixels.npy", shape, content, spec, total, bar

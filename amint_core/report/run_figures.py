@@ -48,7 +48,7 @@ METRICS = {
 
 
 @styled
-def images_by_role(dataset: Dataset, split: Split, columns: int = 10) -> Figure:
+def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
     """Show images of each role in a row, with their class names beneath.
 
     The images are spread evenly over the role, so that sorted classes all come up.
@@ -56,6 +56,7 @@ def images_by_role(dataset: Dataset, split: Split, columns: int = 10) -> Figure:
     roles = [name for name in ROLES if name in split.roles and len(split.roles[name].indices)]
     size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
     figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
+    figure.set_dpi(72)  # many small pictures: enough to see, and small enough for a notebook
     headed(figure, f"{dataset.title}: images by role")
     for name, row in zip(roles, grid, strict=True):
         role = split.roles[name]

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from amint_core.config import RunConfig
 from amint_core.exceptions import TrainingError
+from amint_core.progress import progress_bar
 from amint_core.training.batches import Batch, JointBatches
 from amint_core.training.checkpoint import Checkpoint
 from amint_core.training.losses import LossBalance
@@ -93,12 +94,12 @@ class Fit:
 
     def _run_epochs(self) -> None:
         total, done = self.settings.epochs, self.state.epoch
-        bar = tqdm(
+        bar = progress_bar(
+            shown=self.accelerator.is_main_process,
             total=total * len(self.batches),
             initial=done * len(self.batches),
             desc=self.settings.id,
             unit="step",
-            **({} if self.accelerator.is_main_process else {"disable": True}),
         )
         with bar:
             while self.state.epoch < total and not self._exhausted():
