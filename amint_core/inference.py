@@ -55,11 +55,10 @@ def _passes(
     was_training = model.training
     model.eval()
     starts = range(0, len(indices), BATCH)
+    bar = progress_bar(starts, shown=progress is not None, desc=progress, unit="batch")
     try:
         with torch.inference_mode():
-            for start in progress_bar(
-                starts, shown=progress is not None, desc=progress, unit="batch"
-            ):
+            for start in bar:
                 batch = to_tensor(images.pixels[indices[start : start + BATCH]], device)
                 yield tuple(output.float().cpu().numpy() for output in outputs(batch))
     finally:
