@@ -56,7 +56,6 @@ def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
     roles = [name for name in ROLES if name in split.roles and len(split.roles[name].indices)]
     size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
     figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
-    figure.set_dpi(72)  # many small pictures: enough to see, and small enough for a notebook
     headed(figure, f"{dataset.title}: images by role")
     for name, row in zip(roles, grid, strict=True):
         role = split.roles[name]
@@ -79,7 +78,9 @@ def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
 
 def _image(axes: Axes, pixels: np.ndarray, label: str) -> None:
     grey = pixels.shape[-1] == 1
-    axes.imshow(pixels[..., 0] if grey else pixels, cmap="gray" if grey else None, vmin=0, vmax=255)
+    shown = pixels[..., 0] if grey else pixels
+    # Whole pixels: what the model sees, and a third of the file that smoothed ones make.
+    axes.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(label, y=-0.24, fontsize=7.5, fontweight="normal", loc="center")
 
 
