@@ -14,7 +14,10 @@ from packaging.version import Version
 import amint_core.__main__ as command_line
 from amint_core import experiment
 from amint_core.exceptions import SettingsError
+from amint_core.files import read_json
+from amint_core.grid import grid_file, load_grid
 from amint_core.locations import project_root
+from amint_core.reference import reference_file
 
 ROOT = project_root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -219,3 +222,21 @@ def test_the_command_line_runs_as_a_module():
         check=True,
     )
     assert "reproduce" in done.stdout
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_executed(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in code)
+    kinds = {kind for cell in code for out in cell["outputs"] for kind in out.get("data", {})}
+    assert "image/png" in kinds
+    # A bar would be a widget that a reader on a code host cannot see.
+    assert not any("widget" in kind for kind in kinds)
+
+
+@pytest.mark.parametrize("profile", ["quick", "laptop"])
+def test_reference_values_cover_the_grid(profile):
+    kept = read_json(reference_file(profile))
+    runs = kept.get("runs", kept)
+    assert set(load_grid(grid_file(profile))) <= set(runs)
