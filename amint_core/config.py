@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -191,17 +191,31 @@ class RunConfig(BaseModel):
         papermill itself only warns, is refused here. So is a setting whose name now holds
         something else.
         """
-        plain = (bool, int, float, str, list, tuple, type(None))
-        jupyter = {"In", "Out", "exit", "quit"}
+        settings = given_values(namespace, also=cls.model_fields)
         return cls.create(
             **{
                 name: value.item() if hasattr(value, "item") else value
-                for name, value in namespace.items()
-                if (isinstance(value, plain) or name in cls.model_fields)
-                and not name.startswith("_")
-                and name not in jupyter
+                for name, value in settings.items()
             }
         )
+
+
+def given_values(namespace: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
+    """Return the parameters among a notebook's `globals()`: its plain values.
+
+    Args:
+        namespace: the notebook's names.
+        also: names that count as parameters whatever they hold.
+    """
+    plain = (bool, int, float, str, list, tuple, type(None))
+    jupyter = {"In", "Out", "exit", "quit"}
+    return {
+        name: value
+        for name, value in namespace.items()
+        if (isinstance(value, plain) or name in also)
+        and not name.startswith("_")
+        and name not in jupyter
+    }
 
 
 def _is_text(value: Any) -> bool:

@@ -6,7 +6,7 @@ the auxiliary auditable data (AAD); the MINT model T(·|θ) is `head`; all toget
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import pandas as pd
@@ -71,15 +71,8 @@ class EnhancedAuditedModel(nn.Module):
 
             return hook
 
-        handles = [
-            self.audited.get_submodule(name).register_forward_hook(record(name))
-            for name in self.taps
-        ]
-        try:
+        with _hooked({name: self.audited.get_submodule(name) for name in self.taps}, record):
             yield maps
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _in_order(self, maps: dict[str, Tensor]) -> list[Tensor]:
         return [maps[name] for name in self.taps]
@@ -134,17 +127,14 @@ def _probe(audited: nn.Module, taps: Sequence[str], images: Tensor) -> dict[str,
 
         return hook
 
-    handles = [audited.get_submodule(name).register_forward_hook(record(name)) for name in taps]
+    tapped = {name: audited.get_submodule(name) for name in taps}
     try:
-        with _evaluating(audited), torch.no_grad():
+        with _hooked(tapped, record), _evaluating(audited), torch.no_grad():
             audited(images)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ModelError(
             f"The audited model refuses images of shape {tuple(images.shape)}: {error}"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     for name in taps:
         if name not in shapes:
             raise ModelError(f"Tap {name!r} is never reached in a forward pass; choose another.")
@@ -172,6 +162,19 @@ def _check_cut(enhanced: EnhancedAuditedModel, images: Tensor) -> None:
             "connection skips it), so external images cannot stop there. Tap the module where the "
             f"paths have joined again. ({cut if isinstance(cut, Exception) else 'logits differ'})"
         )
+
+
+@contextmanager
+def _hooked(
+    modules: Mapping[str, nn.Module], hook_for: Callable[[str], Callable[..., object]]
+) -> Iterator[None]:
+    """Call each module's hook on its forward passes, and take all hooks off again."""
+    handles = [module.register_forward_hook(hook_for(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -203,14 +206,9 @@ def describe(model: EnhancedAuditedModel, images: Tensor) -> pd.DataFrame:
 
         return hook
 
-    stages = _stages(model.audited, model.taps)
-    handles = [module.register_forward_hook(record(name)) for name, module in stages]
-    try:
-        with _evaluating(model), torch.no_grad():
-            model.audited(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    stages = dict(_stages(model.audited, model.taps))
+    with _hooked(stages, record), _evaluating(model), torch.no_grad():
+        model.audited(images)
     table = pd.DataFrame(rows).drop_duplicates("layer", keep="first", ignore_index=True)
     deepest = int(table.index[table["layer"] == model.taps[-1]][0])
     table["tap"] = table["layer"].isin(model.taps)

@@ -318,6 +318,8 @@ def test_notebook_has_one_parameter():
     assert report.profile_of({"profile": "quick", "_i": "x", "In": [], "files": {}}) == "quick"
     with pytest.raises(SettingsError, match=r"'profil'. Did you mean 'profile'\?"):
         report.profile_of({"profile": "quick", "profil": "paper"})
+    with pytest.raises(SettingsError, match="profil"):
+        report.profile_of({"profile": "quick", "profil": None})
 
 
 def test_notebook_shows_every_table_and_figure():

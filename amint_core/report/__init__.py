@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from amint_core.config import given_values
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.files import atomic_path, write_text
 from amint_core.report import compact, profile_figures, style
@@ -47,10 +48,8 @@ def profile_of(namespace: Mapping[str, Any]) -> str:
     Raises:
         SettingsError: there is another value; the message names it.
     """
-    plain, jupyter = (bool, int, float, str, list, tuple), {"In", "Out", "exit", "quit"}
-    for name, value in namespace.items():
-        given = isinstance(value, plain) and not name.startswith("_") and name not in jupyter
-        if given and name != "profile":
+    for name in given_values(namespace):
+        if name != "profile":
             raise SettingsError(unknown_name("parameter", name, ["profile"]))
     return namespace["profile"]
 
