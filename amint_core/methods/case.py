@@ -1,0 +1,110 @@
+"""What a membership test is, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from amint_core.config import RunConfig
+from amint_core.datasets.base import Dataset
+from amint_core.datasets.splits import Split
+from amint_core.inference import class_logits
+from amint_core.mint import EnhancedAuditedModel
+
+if TYPE_CHECKING:
+    from amint_core.methods.shadows import Shadows
+
+
+@dataclass(frozen=True)
+class Method:
+    """A membership test.
+
+    Attributes:
+        name: the name used in settings.
+        title: the name used in tables.
+        group: "aMINT" (the model takes part), "passive" (learns from the finished model's inside),
+            "attack" (sees only class posteriors) or "control".
+        summary: what it does, in one sentence, with its source.
+        score: case → (N,) scores in the order of `case.images`; above 0 says "member". NaN
+            everywhere for a method that is no test.
+        training: what the run trains: "active", "plain", "passive" or "memorizer"; None: nothing of
+            its own, it tests the model that the setting `target` names.
+        shadows: whether it needs shadow models.
+    """
+
+    name: str
+    title: str
+    group: Literal["aMINT", "passive", "attack", "control"]
+    summary: str
+    score: Callable[[Case], np.ndarray]
+    training: Literal["active", "plain", "passive", "memorizer"] | None = None
+    shadows: bool = False
+
+
+@dataclass
+class Case:
+    """One audited model and the images in question.
+
+    Attributes:
+        settings: the run's settings.
+        dataset: the decoded images.
+        split: which image has which role.
+        images: N rows with the columns `image`, `index`, `part`, `role`, `member`, `judged`,
+            `label` of the scores table (see `evaluation/scores.py`).
+        target: the audited model, with its MINT head where it has one.
+        device: where the target computes.
+        find_shadows: returns the shadow models' answers; trained by then.
+    """
+
+    settings: RunConfig
+    dataset: Dataset
+    split: Split
+    images: pd.DataFrame
+    target: EnhancedAuditedModel
+    device: torch.device
+    find_shadows: Callable[[Case], Shadows]
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """(N, classes) float32 class logits of the target."""
+        return self.logits_of(self.target.audited)
+
+    @cached_property
+    def shadows(self) -> Shadows:
+        """The shadow models' answers on all images."""
+        return self.find_shadows(self)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64 class numbers; -1 where an image has none."""
+        return self.images["label"].to_numpy()
+
+    @property
+    def known(self) -> np.ndarray:
+        """(N,) bool: images whose membership a test may learn from; never one that is judged."""
+        return ~self.images["judged"].to_numpy()
+
+    @property
+    def member(self) -> np.ndarray:
+        """(N,) bool: the truth. A test reads it at `known` only."""
+        return self.images["member"].to_numpy()
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """Return the (n, H, W, C) uint8 pixels of the images in `rows`."""
+        chosen = self.images.iloc[rows]
+        result = np.empty((len(chosen), *self.dataset.pool.pixels.shape[1:]), np.uint8)
+        for part in ("pool", "test"):
+            of_part = (chosen["part"] == part).to_numpy()
+            index = chosen["index"].to_numpy()[of_part]
+            result[of_part] = getattr(self.dataset, part).pixels[index]
+        return result
+
+    def logits_of(self, model: torch.nn.Module, progress: str | None = None) -> np.ndarray:
+        """Return (N, classes) float32 class logits of any classifier on all images."""
+        return class_logits(model, self.pixels, len(self.images), self.device, progress)
