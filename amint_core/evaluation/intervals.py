@@ -33,6 +33,59 @@ def mean_of_two_proportions(successes: tuple[int, int], trials: tuple[int, int])
     return max(0.0, middle - below**0.5), min(1.0, middle + above**0.5)
 
 
+def ratio_of_two_proportions(successes: tuple[int, int], trials: tuple[int, int]) -> Bounds:
+    """Return an interval of p1 / p2 for independent samples; its upper end may be infinite.
+
+    Both Wilson intervals are combined as in MOVER-R (Newcombe, Statistical Methods in Medical
+    Research 2016), in the form that stays finite where p2 is 0 and only p1's and p2's own bounds
+    count.
+
+    Raises:
+        ValueError: both proportions are 0, so that nothing is known of their ratio.
+    """
+    if not any(successes):
+        raise ValueError("0 / 0: neither sample has a success.")
+    one, two = (hits / count for hits, count in zip(successes, trials, strict=True))
+    (low, high), (under, over) = map(proportion, successes, trials)
+    middle = one * two
+    # The two roots of each quadratic are rewritten so that no difference of near values divides.
+    below, above = low * (2 * one - low), high * (2 * one - high)
+    wide, narrow = over * (2 * two - over), under * (2 * two - under)
+    least = below and below / (middle + max(middle**2 - below * wide, 0.0) ** 0.5)
+    most = (middle + max(middle**2 - above * narrow, 0.0) ** 0.5) / narrow if narrow else np.inf
+    return float(least), float(most)
+
+
+def difference(
+    values: tuple[float, float], bounds: tuple[Bounds, Bounds], correlation: float
+) -> Bounds:
+    """Return an interval of value 1 - value 2 from both intervals and the estimates' correlation.
+
+    MOVER for dependent estimates (Zou, Psychological Methods 2007; for paired proportions it is
+    Newcombe's method 10, Statistics in Medicine 1998): unlike a normal interval of the difference,
+    it keeps each side's own bounds where a value is near 0 or 1.
+    """
+    (low, high), (under, over) = bounds
+    one, two = values
+    below = (one - low) ** 2 + (over - two) ** 2 - 2 * correlation * (one - low) * (over - two)
+    above = (high - one) ** 2 + (two - under) ** 2 - 2 * correlation * (high - one) * (two - under)
+    return float(one - two - max(below, 0.0) ** 0.5), float(one - two + max(above, 0.0) ** 0.5)
+
+
+def placements(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return DeLong's placements: the AUC as seen by each image.
+
+    Returns:
+        (M,) the share of the others that each member beats, and (N,) the share of the members that
+        beats each other; ties count half. The mean of either is the AUC.
+    """
+    count, total = len(members), len(others)
+    ranks = stats.rankdata(np.concatenate([members, others]))  # mid-ranks
+    beats_others = (ranks[:count] - stats.rankdata(members)) / total
+    beaten_by = 1 - (ranks[count:] - stats.rankdata(others)) / count
+    return beats_others, beaten_by
+
+
 def auc(members: np.ndarray, others: np.ndarray) -> Bounds:
     """Return DeLong's interval of the AUC, on the logit scale (DeLong et al., Biometrics 1988).
 
@@ -41,10 +94,7 @@ def auc(members: np.ndarray, others: np.ndarray) -> Bounds:
         others: (N,) scores of non-members.
     """
     count, total = len(members), len(others)
-    # Placements by mid-ranks: the share of the other side that a score beats, ties half.
-    ranks = stats.rankdata(np.concatenate([members, others]))
-    beats_others = (ranks[:count] - stats.rankdata(members)) / total
-    beaten_by = 1 - (ranks[count:] - stats.rankdata(others)) / count
+    beats_others, beaten_by = placements(members, others)
     value = float(beats_others.mean())
     if count < 2 or total < 2:
         return 0.0, 1.0

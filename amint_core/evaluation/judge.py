@@ -13,6 +13,10 @@ from amint_core.exceptions import ProtocolError
 
 #: False-positive rates at which the true-positive rate is given.
 FPRS = ("0.01", "0.001")
+#: Shares of members among all images at which the precision is given.
+PRIORS = ("0.01", "0.1")
+#: The method that trains the audited model alone, and tests nothing.
+NO_TEST = "plain"
 #: Probability .5, the paper's threshold, as a logit.
 PAPER_THRESHOLD = 0.0
 
@@ -21,27 +25,50 @@ def judge(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
     """Compute the MINT and the audited metrics of a run.
 
     Args:
-        scores: the table of `scores.py`, of one method.
+        scores: the table of `scores.py`, of one method. The plain model has no test: all its scores
+            are NaN, and only the audited metrics are computed.
         settings: the run's settings; its published defects change the numbers as they did there.
 
     Returns:
         `mint` and `audited`, as in metrics.json.
 
     Raises:
-        ProtocolError: an image would choose the threshold that it is judged by.
+        ProtocolError: an image would choose the threshold that it is judged by, or scores are no
+            numbers.
     """
-    if not np.isfinite(scores["score"]).all():
+    tests_nothing = (scores["method"] == NO_TEST).all() and scores["score"].isna().all()
+    if not tests_nothing and not np.isfinite(scores["score"]).all():
         raise ProtocolError(
             f"{int((~np.isfinite(scores['score'])).sum())} scores are not numbers; the model has "
             "diverged. Train it again with a lower learning_rate or precision = 'fp32'."
         )
-    judged = _by_membership(scores[scores["judged"]])
-    choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
-    mint = _mint_metrics(*judged, settings)
-    mint |= _calibrated(choosing, scores[scores["judged"]], settings)
+    mint = _no_test() if tests_nothing else _tested(scores, settings)
+    members, others = _by_membership(scores[scores["judged"]])
     role = next(iter(scores.loc[scores["judged"] & ~scores["member"], "role"]))
-    mint["judged"] = {"members": len(judged[0]), "non_members": len(judged[1]), "role": role}
+    mint["judged"] = {"members": len(members), "non_members": len(others), "role": role}
     return {"mint": mint, "audited": _audited_metrics(scores, settings)}
+
+
+def _tested(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
+    """Return the metrics of a membership test."""
+    rows = scores[scores["judged"]]
+    choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
+    mint = _mint_metrics(*_by_membership(rows), settings) | _calibrated(choosing, rows, settings)
+    return mint | {"precision_at_prior": _precision(*_by_membership(rows), mint)}
+
+
+def _no_test() -> dict[str, Any]:
+    """Return the same entries as `_tested`, all empty."""
+    empty = metrics.no_metric("the plain model has no membership test")
+    return {
+        "accuracy": empty,
+        "auc": empty,
+        "tpr_at_fpr": dict.fromkeys(FPRS, empty),
+        "threshold": None,
+        "accuracy_calibrated": empty,
+        "threshold_calibrated": None,
+        "precision_at_prior": dict.fromkeys(PRIORS, empty | {"threshold": None}),
+    }
 
 
 def _by_membership(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -80,6 +107,17 @@ def _calibrated(
     threshold = metrics.best_threshold(*chosen)
     value = metrics.accuracy(*_by_membership(judged), threshold)
     return {"accuracy_calibrated": value, "threshold_calibrated": threshold}
+
+
+def _precision(members: np.ndarray, others: np.ndarray, mint: dict[str, Any]) -> dict[str, Any]:
+    """Return the precision at each prior, and which threshold accuses."""
+    calibrated = mint["threshold_calibrated"] is not None
+    threshold = mint["threshold_calibrated" if calibrated else "threshold"]
+    which = {"threshold": "calibrated" if calibrated else "paper"}
+    return {
+        prior: metrics.precision_at_prior(members, others, threshold, float(prior)) | which
+        for prior in PRIORS
+    }
 
 
 def _crossed_accuracy(

@@ -75,3 +75,25 @@ def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
         return float(np.nextafter(scores.max(), np.inf))  # best to accuse nobody
     below = scores[scores < cut]
     return float((cut + below.max()) / 2) if len(below) else float(np.nextafter(cut, -np.inf))
+
+
+def precision_at_prior(
+    members: np.ndarray, others: np.ndarray, threshold: float, prior: float
+) -> Metric:
+    """Return how many of the accused are members where a share `prior` of all images is.
+
+    precision = prior·TPR / (prior·TPR + (1 − prior)·FPR), both rates at `threshold`. It depends on
+    the rates by their ratio alone, and so does its interval. With no false positive seen the value
+    is 1 and the lower bound says how little that may mean. Empty where nobody is accused.
+    """
+    hits = int((members > threshold).sum()), int((others > threshold).sum())
+    counts = len(members), len(others)
+    if not any(hits):
+        return no_metric("no image is called a member, so nobody is accused")
+
+    def precision(ratio: float) -> float:
+        return 1.0 if math.isinf(ratio) else prior * ratio / (prior * ratio + 1 - prior)
+
+    ratio = hits[0] / counts[0] / (hits[1] / counts[1]) if hits[1] else math.inf
+    low, high = intervals.ratio_of_two_proportions(hits, counts)
+    return metric(precision(ratio), (precision(low), precision(high)))

@@ -1,0 +1,181 @@
+"""Two membership tests on the same images: how much better one is, and whether they agree.
+
+`member` is (N,) bool, `first` and `second` are (N,) scores of the same N judged images, in the same
+order; `align` makes them from two scores tables. A difference is first minus second, with a 95 %
+interval that takes the pairing into account: both tests err on the same hard images.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+
+from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation.metrics import Metric
+from amint_core.exceptions import ProtocolError
+
+#: Resamples from which the correlation of two true-positive rates is estimated, and their seed.
+RESAMPLES, SEED = 500, 0
+
+
+def align(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return membership and both scores of the judged images of two scores tables.
+
+    Raises:
+        ProtocolError: the tables judge different images, an image twice, or disagree on members.
+    """
+    rows = [table.loc[table["judged"]].set_index("image") for table in (first, second)]
+    if any(table.index.has_duplicates for table in rows):
+        raise ProtocolError("An image is judged twice: give the scores of one method each.")
+    if len(rows[0]) != len(rows[1]) or not rows[0].index.isin(rows[1].index).all():
+        raise ProtocolError(
+            f"The tests judge different images ({len(rows[0])} and {len(rows[1])}, "
+            f"{rows[0].index.isin(rows[1].index).sum()} in common), so they cannot be paired. "
+            "Compare runs of one dataset, split and seed."
+        )
+    second = rows[1].loc[rows[0].index]
+    if (rows[0]["member"] != second["member"]).any():
+        raise ProtocolError("The tests disagree on who is a member: their splits differ.")
+    return tuple(
+        column.to_numpy() for column in (rows[0]["member"], rows[0]["score"], second["score"])
+    )
+
+
+def auc_difference(member: np.ndarray, first: np.ndarray, second: np.ndarray) -> Metric:
+    """Return the difference of the AUCs.
+
+    The correlation is DeLong's (Biometrics 1988), from the placements of each image under both
+    tests; the interval is `intervals.difference`.
+    """
+    tests = first, second
+    values = [metrics.auc(scores[member], scores[~member]) for scores in tests]
+    seen = [intervals.placements(scores[member], scores[~member]) for scores in tests]
+    covariance = sum(
+        np.cov(one, two) / len(one) for one, two in zip(*seen, strict=True) if len(one) > 1
+    )
+    return _difference(values, _correlation(covariance))
+
+
+def accuracy_difference(
+    member: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    thresholds: tuple[float, float],
+) -> Metric:
+    """Return the difference of the accuracies, each test at its own threshold.
+
+    On members and on non-members, the difference of the paired proportions has Newcombe's interval
+    (method 10, Statistics in Medicine 1998); the two sides are independent, and the distances are
+    combined as squares.
+    """
+    right = [
+        (scores > cut) == member for scores, cut in zip((first, second), thresholds, strict=True)
+    ]
+    sides = [_paired_proportions(*(hits[side] for hits in right)) for side in (member, ~member)]
+    value = sum(side["value"] for side in sides) / 2
+    below = math.hypot(*(side["value"] - side["low"] for side in sides)) / 2
+    above = math.hypot(*(side["high"] - side["value"] for side in sides)) / 2
+    return metrics.metric(value, (value - below, value + above))
+
+
+def tpr_difference(member: np.ndarray, first: np.ndarray, second: np.ndarray, fpr: float) -> Metric:
+    """Return the difference of the true-positive rates at a false-positive rate.
+
+    A bootstrap of the difference itself covers too little where few non-members are allowed to pass
+    (see `intervals.tpr_at_fpr`), so it serves for the correlation of both rates alone: members and
+    non-members are resampled apart, each image with both its scores, from a fixed seed.
+
+    Empty where there are fewer than 1 / `fpr` non-members.
+    """
+    tests = first, second
+    values = [metrics.tpr_at_fpr(scores[member], scores[~member], fpr) for scores in tests]
+    if values[0]["value"] is None:
+        return values[0]
+    allowed = math.floor(fpr * int((~member).sum()) + 1e-9)
+    random = np.random.default_rng(SEED)
+    rates = np.array([_resampled_rates(member, tests, allowed, random) for _ in range(RESAMPLES)])
+    return _difference(values, _correlation(np.cov(rates.T)))
+
+
+def agreement(
+    member: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    thresholds: tuple[float, float],
+) -> dict[str, float]:
+    """Tell whether two tests find the same members, each at its own threshold.
+
+    Returns:
+        Shares of the judged members found by `both`, only the `first`, only the `second` and
+        `neither`; `kappa`, Cohen's, of the two verdicts on members (NaN where both tests give
+        all of them one verdict); `spearman`, the rank correlation of the scores within members
+        (NaN where a test scores all alike).
+    """
+    one, two = first[member] > thresholds[0], second[member] > thresholds[1]
+    return {
+        "both": float((one & two).mean()),
+        "first": float((one & ~two).mean()),
+        "second": float((~one & two).mean()),
+        "neither": float((~one & ~two).mean()),
+        "kappa": kappa(one, two),
+        "spearman": _spearman(first[member], second[member]),
+    }
+
+
+def kappa(one: np.ndarray, two: np.ndarray) -> float:
+    """Return Cohen's kappa of two (N,) bool verdicts; NaN where both give all the same one."""
+    if (one.all() and two.all()) or not (one.any() or two.any()):
+        return math.nan
+    return float(cohen_kappa_score(one, two))
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def _difference(values: list[Metric], correlation: float) -> Metric:
+    one, two = values
+    bounds = (one["low"], one["high"]), (two["low"], two["high"])
+    pair = one["value"], two["value"]
+    return metrics.metric(pair[0] - pair[1], intervals.difference(pair, bounds, correlation))
+
+
+def _paired_proportions(one: np.ndarray, two: np.ndarray) -> Metric:
+    """Return the difference of two (N,) bool verdicts' shares."""
+    values = []
+    for verdicts in (one, two):
+        hits = int(verdicts.sum())
+        values.append(metrics.metric(hits / len(verdicts), intervals.proportion(hits, len(one))))
+    return _difference(values, _correlation(np.cov(one, two)))
+
+
+def _correlation(covariance: np.ndarray) -> float:
+    """Return the correlation of a (2, 2) covariance matrix; 0, the safe side, if it has none."""
+    spread = covariance[0, 0] * covariance[1, 1]
+    return float(covariance[0, 1] / spread**0.5) if spread > 0 else 0.0
+
+
+def _resampled_rates(
+    member: np.ndarray,
+    tests: tuple[np.ndarray, np.ndarray],
+    allowed: int,
+    random: np.random.Generator,
+) -> list[float]:
+    """Return both true-positive rates on one resample of the images."""
+    inside, outside = (random.choice(side, len(side)) for side in _sides(member))
+    rates = []
+    for scores in tests:
+        place = len(outside) - 1 - allowed
+        threshold = np.partition(scores[outside], place)[place]
+        rates.append(float((scores[inside] > threshold).mean()))
+    return rates
+
+
+def _sides(member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.flatnonzero(member), np.flatnonzero(~member)
