@@ -1,0 +1,107 @@
+"""Class posteriors of the audited model and of its shadow models, as the attacks read them.
+
+All values are float64 and come from the logits by way of φ = log p_y - log(1 - p_y), so that a
+posterior near 1 loses no digits: such posteriors are where members and non-members differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from amint_core.exceptions import DataError, ModelError, SettingsError
+from amint_core.methods.case import Case
+
+
+def labels_of(case: Case) -> np.ndarray:
+    """Return the (N,) int64 classes whose posteriors are read.
+
+    An image without a label (-1) takes the class that the target predicts, under every model.
+
+    Raises:
+        DataError: a label is no class of the target.
+        ModelError: a logit of the target is not finite.
+    """
+    check_finite(case.logits, "audited model")
+    labels, classes = case.labels, case.logits.shape[1]
+    if labels.max() >= classes:
+        raise DataError(
+            f"An image has label {labels.max()}, but the audited model knows the classes 0 to "
+            f"{classes - 1}. Build the model for the dataset's number of classes."
+        )
+    return np.where(labels < 0, case.logits.argmax(1), labels)
+
+
+def scaled_logits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return (N,) φ = log p_y - log(1 - p_y) of (N, classes) logits and (N,) labels."""
+    others = logits.astype(np.float64)  # a copy
+    rows = np.arange(len(labels))
+    own = others[rows, labels].copy()
+    others[rows, labels] = -np.inf
+    return own - logsumexp(others, axis=1)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return (N,) losses -log p_y of (N, classes) logits and (N,) labels, in nats."""
+    return np.logaddexp(0, -scaled_logits(logits, labels))
+
+
+def top_posteriors(logits: np.ndarray, count: int) -> np.ndarray:
+    """Return the (N, count) highest posteriors, falling; fewer columns where classes are fewer."""
+    posteriors = np.sort(softmax(logits.astype(np.float64), axis=1), axis=1)
+    return posteriors[:, ::-1][:, :count]
+
+
+def of_shadows(
+    case: Case, value: Callable[[np.ndarray, np.ndarray], np.ndarray], labels: np.ndarray
+) -> np.ndarray:
+    """Return (S, N): `value(logits, labels)` under each shadow model, one model after the other.
+
+    Raises:
+        ModelError: a logit of a shadow model is not finite.
+    """
+    values = []
+    for number, logits in enumerate(case.shadows.logits):
+        check_finite(logits, f"shadow model {number}")
+        values.append(value(logits, labels))
+    return np.stack(values)
+
+
+def mean_over(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return each image's (N,) mean of (S, N) values over its chosen models; NaN where none is."""
+    count = chosen.sum(0)
+    total = np.where(chosen, values, 0).sum(0)
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def require_outside(inside: np.ndarray) -> None:
+    """Refuse images that every shadow model was trained on: nothing says how hard they are.
+
+    Args:
+        inside: (S, N) bool, as in `Shadows`.
+
+    Raises:
+        SettingsError: there is such an image.
+    """
+    everywhere = int(inside.all(0).sum())
+    if everywhere:
+        raise SettingsError(
+            f"shadows = {len(inside)}: every one of them was trained on {everywhere} of the "
+            f"{inside.shape[1]} images. This attack compares an image with models that were not; "
+            "set shadows = 2 or more, each trained on half of the images."
+        )
+
+
+def check_finite(logits: np.ndarray, whose: str) -> None:
+    """Refuse the logits of a model that has diverged.
+
+    Raises:
+        ModelError: a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise ModelError(
+            f"The {whose} gives logits that are not finite; it has diverged. Train it again with a "
+            "lower learning_rate or precision = 'fp32'."
+        )

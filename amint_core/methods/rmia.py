@@ -1,0 +1,140 @@
+"""RMIA: does learning the target make this image more likely than it makes others?
+
+Zarifzadeh et al., "Low-Cost High-Power Membership Inference Attacks", ICML 2024, arXiv 2312.03262.
+With p the posterior of the true class, an image x dominates a population image z where
+
+    (p(x | target) / p(x)) / (p(z | target) / p(z)) ≥ γ,
+
+and its score is the share of z that it dominates. p(x) is what models say that know nothing of the
+target: online the mean of models trained on x and of models that were not, both sides weighing the
+same; offline an estimate from the latter alone. The population are the run's external images.
+
+A population image, or any other that no shadow model was trained on, has no IN side. Online takes
+the offline form for it, with the a that fits the images that have both sides (least squares), so
+that x and z are measured alike; the authors tune a on reference models, too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+from amint_core.exceptions import DataError, SettingsError
+from amint_core.methods.case import Case, Method
+from amint_core.methods.posteriors import cross_entropy, labels_of, of_shadows, require_outside
+
+#: From how many shadow models the published results come; offline uses the half not trained on x.
+PUBLISHED_SHADOWS = {"rmia_online": "2 to 254", "rmia_offline": "2 to 254"}
+#: γ, as in the authors' library (ml_privacy_meter); the configurations of their experiments have 2.
+#: The order of images is the same for each γ, up to ties; where posteriors are all near 1, as on
+#: MNIST, γ = 2 ties almost everything.
+GAMMA = 1.0
+#: a in p_IN = a p_OUT + (1 - a), from which p(x) = ((1 + a) p_OUT + (1 - a)) / 2: the value of the
+#: authors' configurations for CIFAR-10 and of their library; their CIFAR-100 has .6.
+OFFLINE_A = 0.3
+
+
+def online(
+    log_p: np.ndarray,
+    shadow_log_p: np.ndarray,
+    inside: np.ndarray,
+    population: np.ndarray,
+    gamma: float = GAMMA,
+) -> np.ndarray:
+    """Return (N,) shares of the population that each image dominates, minus .5; 0 is natural.
+
+    Args:
+        log_p: (N,) log posterior of the true class under the target.
+        shadow_log_p: (S, N) the same under the shadow models.
+        inside: (S, N) bool: whether shadow model s was trained on image n.
+        population: (N,) bool: which of the images are the population z.
+        gamma: by how much x must outdo z.
+
+    Raises:
+        DataError: the population is empty.
+        SettingsError: an image was in every shadow model's training, or no image in any.
+    """
+    require_outside(inside)
+    if not inside.any():
+        raise SettingsError(
+            f"None of the {len(inside)} shadow models was trained on any of the images, so there "
+            "is no IN side to compare with. Choose method = 'rmia_offline'."
+        )
+    log_in, log_out = _log_mean(shadow_log_p, inside), _log_mean(shadow_log_p, ~inside)
+    both = inside.any(0)
+    estimate = _from_outside(log_out, _fitted_a(np.exp(log_in[both]), np.exp(log_out[both])))
+    expected = np.where(both, np.logaddexp(log_in, log_out) - np.log(2), estimate)
+    return _dominated(log_p - expected, population, gamma) - 0.5
+
+
+def offline(
+    log_p: np.ndarray,
+    shadow_log_p: np.ndarray,
+    inside: np.ndarray,
+    population: np.ndarray,
+    gamma: float = GAMMA,
+    offline_a: float = OFFLINE_A,
+) -> np.ndarray:
+    """Return the same as `online`, with p(x) from the models not trained on x (see `OFFLINE_A`)."""
+    require_outside(inside)
+    expected = _from_outside(_log_mean(shadow_log_p, ~inside), offline_a)
+    return _dominated(log_p - expected, population, gamma) - 0.5
+
+
+def _from_outside(log_out: np.ndarray, a: float) -> np.ndarray:
+    """Return (N,) log p(x), given (N,) log p_OUT, where p_IN = a p_OUT + (1 - a)."""
+    with np.errstate(divide="ignore"):  # log 0 where a is 1
+        rest = np.log((1 - a) / 2)
+    return np.logaddexp(log_out + np.log((1 + a) / 2), rest)
+
+
+def _fitted_a(p_in: np.ndarray, p_out: np.ndarray) -> float:
+    """Return the a in [0, 1] of `1 - p_IN = a (1 - p_OUT)` with the least squared error."""
+    squares = float(((1 - p_out) ** 2).sum())
+    return float(np.clip(((1 - p_in) * (1 - p_out)).sum() / squares, 0, 1)) if squares else 1.0
+
+
+def _log_mean(log_p: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return (N,) log of the mean posterior over the chosen models; -inf where none is."""
+    with np.errstate(divide="ignore"):  # log 0 where none is chosen
+        total = logsumexp(np.where(chosen, log_p, -np.inf), axis=0)
+    return total - np.log(np.maximum(chosen.sum(0), 1))
+
+
+def _dominated(log_ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
+    """Return (N,) shares of the population with `ratio(x) ≥ γ ratio(z)`, in O((N + Z) log Z)."""
+    if not population.any():
+        raise DataError(
+            "RMIA compares images with a population, the external images, and this run has none. "
+            "Set external above 0."
+        )
+    ratios = np.sort(log_ratio[population])
+    return np.searchsorted(ratios, log_ratio - np.log(gamma), side="right") / len(ratios)
+
+
+def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `online` and `offline` take."""
+    labels = labels_of(case)
+    shadow_log_p = -of_shadows(case, cross_entropy, labels)
+    population = (case.images["role"] == "external").to_numpy()
+    return -cross_entropy(case.logits, labels), shadow_log_p, case.shadows.inside, population
+
+
+ONLINE = Method(
+    name="rmia_online",
+    title="RMIA (online)",
+    group="attack",
+    summary="The share of other images over which learning the target favours this one "
+    "(Zarifzadeh et al., ICML 2024).",
+    score=lambda case: online(*_read(case)),
+    shadows=2,
+)
+OFFLINE = Method(
+    name="rmia_offline",
+    title="RMIA (offline)",
+    group="attack",
+    summary="The same with shadow models not trained on the image alone (Zarifzadeh et al., ICML "
+    "2024).",
+    score=lambda case: offline(*_read(case)),
+    shadows=2,
+)

@@ -1,0 +1,50 @@
+"""Watson: the loss threshold, corrected for how hard the image is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amint_core.methods.case import Case, Method
+from amint_core.methods.posteriors import (
+    cross_entropy,
+    labels_of,
+    mean_over,
+    of_shadows,
+    require_outside,
+)
+
+#: From how many shadow models the published results come: a few, their number not recorded here.
+PUBLISHED_SHADOWS = {"watson": "a few"}
+
+
+def watson(loss: np.ndarray, shadow_loss: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return each image's mean loss under models not trained on it, minus its loss.
+
+    Args:
+        loss: (N,) cross-entropy under the target.
+        shadow_loss: (S, N) cross-entropy under the shadow models.
+        inside: (S, N) bool, as in `Shadows`.
+
+    Raises:
+        SettingsError: an image has no shadow model that was not trained on it.
+    """
+    require_outside(inside)
+    return mean_over(shadow_loss, ~inside) - loss
+
+
+def score(case: Case) -> np.ndarray:
+    """Return (N,) scores; at 0 the target finds the image as hard as models that never saw it."""
+    labels = labels_of(case)
+    shadow_loss = of_shadows(case, cross_entropy, labels)
+    return watson(cross_entropy(case.logits, labels), shadow_loss, case.shadows.inside)
+
+
+METHOD = Method(
+    name="watson",
+    title="Watson (difficulty calibration)",
+    group="attack",
+    summary="Compares the loss with that under models not trained on the image (Watson et al., "
+    "'On the Importance of Difficulty Calibration in Membership Inference Attacks', ICLR 2022).",
+    score=score,
+    shadows=2,
+)
