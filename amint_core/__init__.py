@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "RunConfig": "config",
     "Run": "runs",
-    "prepare": "experiment",
-    "build": "experiment",
+    "prepare": "prepared",
+    "build": "training.trained",
     "stages": "experiment",
     "train": "experiment",
     "score": "experiment",

@@ -6,23 +6,29 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
 
+if TYPE_CHECKING:
+    from amint_core.methods import Method
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 AtLeastTwo = Annotated[int, Field(ge=2)]  # batch normalisation needs two images
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 #: Settings that are spelled out in a run's id; of the others only those off their default enter
 #: its hash, so that a new setting leaves the ids of old runs as they are.
 SPELLED = ("dataset", "data", "model", "setup", "method", "protocol", "seed")
-#: Settings that say where results go, not what they are.
-UNHASHED = (*SPELLED, "profile")
+#: Settings that say where results go and how they are computed, not what they are.
+UNHASHED = (*SPELLED, "profile", "workers")
+#: Settings that are lists of names; one name alone may stand without brackets.
+LISTS = ("defects", "taps", "member_transformations", "external_transformations", "transformations")
 
 
 class RunConfig(BaseModel):
@@ -35,7 +41,8 @@ class RunConfig(BaseModel):
     dataset: str  # a name of amint_core.datasets
     model: str  # a name of amint_core.models, or any timm model
     setup: Literal["entry", "middle", "output"] = "middle"  # where the taps sit (paper, setups)
-    method: Literal["active"] = "active"  # how the MINT model is trained
+    method: str = "active"  # a membership test of amint_core.methods
+    target: Literal["plain", "active"] = "plain"  # the model that attacks and controls test
     protocol: Literal["strict", "paper"] = "strict"  # who is judged against whom; see splits.py
     recipe: str = "fixed"  # fills the settings left open; see recipes.py
     data: Literal["real", "standin"] = "real"  # stand-ins only on request
@@ -56,6 +63,13 @@ class RunConfig(BaseModel):
     head: Literal["lean", "published", "token"] | None = None  # None: lean for maps, token for ViT
     taps: tuple[str, ...] | None = None  # module names; None: the setup's own
 
+    views: Literal["one", "flips", "flips_and_shifts"] = "one"  # of a query; the highest counts
+
+    # Attacks.
+    shadows: Positive = 8  # shadow models, where the method uses them
+    variance: Literal["global", "per_class", "per_image"] = "global"  # of LiRA's Gaussians
+    workers: Positive = 1  # processes that train shadow models side by side
+
     # Training.
     epochs: Positive = 20  # one epoch is one pass over the external images
     batch_size: AtLeastTwo = 64  # members per batch, and as many external images
@@ -65,7 +79,14 @@ class RunConfig(BaseModel):
     lambda_audited: Weight = 1.0
     lambda_mint: Weight = 1.0
     patience: Count = 0  # epochs without a better AUC on calibration before stopping; 0: never
+    augment_members: Share = 0.0  # share of a batch's members that are augmented copies
+    augment_external: Share = 0.0  # the same of its external images, copies being non-members
+    member_transformations: tuple[str, ...] = ()  # each happens to a random half of the copies
+    external_transformations: tuple[str, ...] = ()  # names of amint_core.transformations
     defects: tuple[str, ...] = ()  # the published notebooks' defects to keep; see recipes.py
+
+    # What is measured.
+    transformations: tuple[str, ...] = ()  # of judged images: are they still told apart?
 
     # Arithmetic.
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the matrix products
@@ -87,7 +108,7 @@ class RunConfig(BaseModel):
             settings["holdout"] = 0  # the official test set is judged in its place
         return settings
 
-    @field_validator("defects", "taps", mode="before")
+    @field_validator(*LISTS, mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -101,7 +122,9 @@ class RunConfig(BaseModel):
         return tuple(sorted(set(value)))
 
     @field_validator(
-        "learning_rate", "weight_decay", "lambda_audited", "lambda_mint", mode="before"
+        *("learning_rate", "weight_decay", "lambda_audited", "lambda_mint"),
+        *("augment_members", "augment_external"),
+        mode="before",
     )
     @classmethod
     def _as_float(cls, value: Any) -> Any:
@@ -114,7 +137,9 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _check_names_and_fit(self) -> RunConfig:
         from amint_core.datasets import DATASETS
+        from amint_core.methods import METHODS
         from amint_core.models import is_known, known_names
+        from amint_core.transformations import AUGMENTATIONS, TRANSFORMATIONS
 
         if self.dataset not in DATASETS:
             raise SettingsError(unknown_name("dataset", self.dataset, DATASETS))
@@ -122,9 +147,19 @@ class RunConfig(BaseModel):
             raise SettingsError(
                 unknown_name("model", self.model, known_names()) + " Any timm model works too."
             )
-        for name in self.defects:
-            if name not in DEFECTS:
-                raise SettingsError(unknown_name("defect", name, DEFECTS))
+        if self.method not in METHODS:
+            raise SettingsError(unknown_name("method", self.method, METHODS))
+        for kind, names, known in (
+            ("defect", self.defects, DEFECTS),
+            ("transformation", self.member_transformations, AUGMENTATIONS),
+            ("transformation", self.external_transformations, AUGMENTATIONS),
+            ("transformation", self.transformations, TRANSFORMATIONS),
+        ):
+            for name in names:
+                if name not in known:
+                    raise SettingsError(unknown_name(kind, name, known))
+        self._check_augmentation()
+        self._check_method(METHODS[self.method])
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
             raise SettingsError(
                 f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and "
@@ -143,6 +178,44 @@ class RunConfig(BaseModel):
                 "above 0, or patience = 0."
             )
         return self
+
+    def _check_augmentation(self) -> None:
+        for side in ("member", "external"):
+            share = f"augment_{side}s" if side == "member" else f"augment_{side}"
+            if getattr(self, share) and not getattr(self, f"{side}_transformations"):
+                raise SettingsError(
+                    f"{share} = {getattr(self, share):g} makes copies, but {side}_transformations "
+                    "names nothing that happens to them. Name some, or set the share to 0."
+                )
+
+    def _check_method(self, method: Method) -> None:
+        if method.shadows > self.shadows:
+            raise SettingsError(
+                f"method = {self.method!r} needs {method.shadows} or more shadow models; "
+                f"shadows = {self.shadows}."
+            )
+        if method.training == "passive_unseen" and not self.calibration:
+            raise SettingsError(
+                "method = 'passive_unseen' needs members that are not judged, and calibration = 0 "
+                "judges them all. Set calibration above 0, or take method = 'passive'."
+            )
+        if self.transformations and not method.alone:
+            raise SettingsError(
+                f"transformations are measured for methods that score an image by itself, and "
+                f"{self.method!r} does not. Leave transformations empty."
+            )
+
+    def to_train(self, kind: str) -> RunConfig:
+        """Return the settings of the run that trains the model of `kind` that this run needs.
+
+        Args:
+            kind: see `Method.training`; a kind is the method of that name.
+        """
+        if kind == self.method:
+            return self
+        attack = ("target", "shadows", "variance", "transformations", "views")
+        own = {name: type(self).model_fields[name].default for name in attack}
+        return self.model_copy(update={**own, "method": kind})
 
     @property
     def id(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from amint_core.config import RunConfig
+from amint_core.config import LISTS, RunConfig
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.locations import project_root
 
@@ -21,8 +21,6 @@ NOTEBOOKS = {
     "tiny_imagenet": "aMINTTinyImagenet",
     "casia_webface": "aMINTCasiaWebFace",
 }
-#: Settings whose value is itself a list; in a grid they vary as a list of lists.
-LISTS = ("defects", "taps")
 
 
 def notebook_for(settings: RunConfig) -> str:
@@ -48,7 +46,7 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
     """Read a grid file: run id → settings, in the file's order.
 
     Under `runs`, each entry is one block of settings over those under `defaults`; a list means one
-    run per value, several lists their product.
+    run per value, several lists their product; settings that are lists vary as lists of lists.
 
     Raises:
         SettingsError: a setting is unknown or does not fit, or two runs are the same.

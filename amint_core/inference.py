@@ -2,64 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from amint_core.datasets.base import Images
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.progress import progress_bar
-from amint_core.training.batches import to_tensor
+from amint_core.training.batches import normalised, to_bytes
+from amint_core.transformations import shifted
 
 #: Images per forward pass. Fixed: on some devices the last bits of a sum depend on it.
 BATCH = 256
 
+#: Row numbers → (n, H, W, C) uint8 pixels.
+Pixels = Callable[[np.ndarray], np.ndarray]
 
-def membership_logits(
-    model: EnhancedAuditedModel, images: Images, indices: np.ndarray, device: torch.device
+#: Views of one query: whether it is mirrored, and by how many pixels it is shifted. The score is
+#: the highest of all: what was mirrored or shifted after training meets its own view again.
+VIEWS: dict[str, Sequence[tuple[bool, int, int]]] = {
+    "one": [(False, 0, 0)],
+    "flips": [(mirrored, 0, 0) for mirrored in (False, True)],
+    "flips_and_shifts": [
+        (mirrored, dy, dx)
+        for mirrored in (False, True)
+        for dy in range(-2, 3)
+        for dx in range(-2, 3)
+    ],
+}
+
+
+def class_logits(
+    model: nn.Module, pixels: Pixels, count: int, device: torch.device, progress: str | None = None
 ) -> np.ndarray:
-    """Return (N,) membership logits of the images at `indices`, through the shared layers only."""
-    passes = _passes(model, images, indices, device, lambda batch: (model.membership(batch),))
-    return np.concatenate([np.empty(0, np.float32), *(logits for (logits,) in passes)])
-
-
-def both_outputs(
-    model: EnhancedAuditedModel,
-    images: Images,
-    indices: np.ndarray,
-    device: torch.device,
-    progress: str | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, classes) class logits and (N,) membership logits of the images at `indices`.
+    """Return (count, classes) float32 class logits of any classifier.
 
     Args:
         progress: what the progress bar says; None shows none.
     """
-    passes = list(_passes(model, images, indices, device, model, progress))
-    if not passes:
-        return np.empty((0, 0), np.float32), np.empty(0, np.float32)
-    classes, membership = zip(*passes, strict=True)
-    return np.concatenate(classes), np.concatenate(membership)
+    return _outputs(model, model, pixels, count, device, progress)
 
 
-def _passes(
-    model: torch.nn.Module,
-    images: Images,
-    indices: np.ndarray,
+def membership_logits(
+    model: EnhancedAuditedModel,
+    pixels: Pixels,
+    count: int,
     device: torch.device,
-    outputs: Callable[[Tensor], tuple[Tensor, ...]],
+    views: str = "one",
     progress: str | None = None,
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> np.ndarray:
+    """Return (count,) float32 membership logits, through the shared layers only.
+
+    Args:
+        views: name of a set of `VIEWS`; the highest logit over the views counts.
+        progress: what the progress bar says; None shows none.
+    """
+
+    def highest(images: Tensor) -> Tensor:
+        logits = [model.membership(view(images, *one)) for one in VIEWS[views]]
+        return torch.stack(logits).amax(0)
+
+    return _outputs(model, highest, pixels, count, device, progress)
+
+
+def view(images: Tensor, mirrored: bool, dy: int, dx: int) -> Tensor:
+    """Mirror and shift (B, C, H, W) images as one of the `VIEWS` asks for."""
+    if mirrored:
+        images = images.flip(3)
+    if dy or dx:
+        images = shifted(images, np.tile([dy, dx], (len(images), 1)))
+    return images
+
+
+def _outputs(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    pixels: Pixels,
+    count: int,
+    device: torch.device,
+    progress: str | None,
+) -> np.ndarray:
     was_training = model.training
     model.eval()
-    starts = range(0, len(indices), BATCH)
+    starts = range(0, count, BATCH)
     bar = progress_bar(starts, shown=progress is not None, desc=progress, unit="batch")
+    outputs = []
     try:
         with torch.inference_mode():
             for start in bar:
-                batch = to_tensor(images.pixels[indices[start : start + BATCH]], device)
-                yield tuple(output.float().cpu().numpy() for output in outputs(batch))
+                rows = np.arange(start, min(start + BATCH, count))
+                images = normalised(to_bytes(pixels(rows), device))
+                outputs.append(forward(images).float().cpu().numpy())
     finally:
         model.train(was_training)
+    return np.concatenate(outputs) if outputs else np.empty(0, np.float32)

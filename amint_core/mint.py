@@ -34,7 +34,7 @@ class EnhancedAuditedModel(nn.Module):
         self.head = head
         self.taps = tuple(taps)  # in the order in which the forward pass reaches them
 
-    def forward(self, images: Tensor, members: int | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, members: int | None = None) -> tuple[Tensor | None, Tensor]:
         """Return class logits and membership logits.
 
         Args:
@@ -43,17 +43,17 @@ class EnhancedAuditedModel(nn.Module):
                 (external data) only pass the layers it shares with the head. None: all.
 
         Returns:
-            (members, classes) class logits and (B,) membership logits, above 0 for "member".
+            (members, classes) class logits, None for no members, and (B,) membership logits, above
+            0 for "member".
         """
-        with self._tapped(members) as maps:
+        logits = None
+        with self._tapped(members) as maps, suppress(_PastTheDeepestTap):
             logits = self.audited(images)
         return logits, self.head(self._in_order(maps))
 
     def membership(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits alone, through the shared layers and the head."""
-        with self._tapped(0) as maps, suppress(_PastTheDeepestTap):
-            self.audited(images)
-        return self.head(self._in_order(maps))
+        return self(images, members=0)[1]
 
     @contextmanager
     def _tapped(self, members: int | None) -> Iterator[dict[str, Tensor]]:

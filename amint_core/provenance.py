@@ -25,18 +25,28 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
 )
+#: Parts of the package that a trained model depends on; its settings are kept beside it.
+TRAINING = (
+    *("arithmetic.py", "datasets", "heads.py", "inference.py", "mint.py", "models"),
+    *("prepared.py", "training", "transformations.py"),
+)
 #: Parts of the package that start runs or show results and take no part in computing them.
 SHOWING = ("report", "reference.py", "batch.py", "locked.py", "grid.py", "__main__.py")
 
 
 @cache
-def code_fingerprint() -> str:
-    """Return a SHA-256 over the package's sources that take part in computing a run."""
+def code_fingerprint(parts: tuple[str, ...] = ()) -> str:
+    """Return a SHA-256 over the package's sources that take part in computing a run.
+
+    Args:
+        parts: files and folders of the package; none: all but those that only show.
+    """
     package = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for source in sorted(package.rglob("*.py")):
         relative = source.relative_to(package)
-        if relative.parts[0] not in SHOWING:
+        first = relative.parts[0]
+        if first in parts if parts else first not in SHOWING:
             digest.update(relative.as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from filelock import FileLock, Timeout
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from amint_core.arithmetic import processes
 from amint_core.config import RunConfig
@@ -75,43 +74,28 @@ class Run:
         """The folder from the results' own root on, which is the same on every machine."""
         return f"results/{self.settings.profile}/runs/{self.settings.id}"
 
-    @property
-    def checkpoint(self) -> Path:
-        """The file that training resumes from."""
-        return self.folder / "checkpoint.pt"
-
-    def save_model(self, model: torch.nn.Module, identity: dict[str, Any]) -> None:
-        """Write the weights, with the settings they belong to, as safetensors."""
+    def keep_model(self, weights: Path, identity: dict[str, Any]) -> None:
+        """Put the trained weights into the run's folder; clear the numbers of any others."""
         if not self.writes:
             return
-        weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-        with atomic_path(self.folder / "model.safetensors") as temporary:
-            save_file(weights, temporary, metadata={"amint": json.dumps(identity)})
+        own = self.folder / "model.safetensors"
+        if self._identity_of(own) == identity:
+            return
+        for name in ("metrics.json", "manifest.json", "scores.parquet"):
+            # Old numbers must not lie beside new weights.
+            (self.folder / name).unlink(missing_ok=True)
+        with atomic_path(own) as temporary:
+            shutil.copyfile(weights, temporary)
 
-    def load_finished(
-        self, identity: dict[str, Any]
-    ) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
-        """Return weights and history, if training of the same identity has ended here before."""
-        weights = self.folder / "model.safetensors"
-        history = self.folder / "history.csv"
-        if not weights.is_file() or not history.is_file():
+    @staticmethod
+    def _identity_of(weights: Path) -> dict[str, Any] | None:
+        if not weights.is_file():
             return None
         try:
             with safe_open(weights, framework="pt") as file:
-                if json.loads((file.metadata() or {}).get("amint", "null")) != identity:
-                    return None
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:
-            raise ResultsError(
-                f"{weights} cannot be read ({error}). Delete it to train again."
-            ) from error
-        return tensors, pd.read_csv(history)
-
-    def clear(self) -> None:
-        """Remove what an earlier training left: old numbers must not lie beside new weights."""
-        for name in ("metrics.json", "manifest.json", "scores.parquet", "model.safetensors"):
-            if self.writes:
-                (self.folder / name).unlink(missing_ok=True)
+                return json.loads((file.metadata() or {}).get("amint", "null"))
+        except Exception:  # damaged: to be replaced
+            return None
 
     def save_history(self, history: pd.DataFrame) -> None:
         """Write one row per epoch."""
@@ -120,11 +104,11 @@ class Run:
         with atomic_path(self.folder / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
 
-    def save_scores(self, scores: pd.DataFrame) -> None:
+    def save_scores(self, scores: pd.DataFrame, name: str = "scores.parquet") -> None:
         """Write one row per image."""
         if not self.writes:
             return
-        with atomic_path(self.folder / "scores.parquet") as temporary:
+        with atomic_path(self.folder / name) as temporary:
             scores.to_parquet(temporary, index=False)
 
     def save_results(self, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
@@ -133,17 +117,17 @@ class Run:
             return
         write_json(self.folder / "manifest.json", manifest)
         write_json(self.folder / "metrics.json", metrics)
-        self.checkpoint.unlink(missing_ok=True)
 
     def files(self) -> pd.DataFrame:
         """List the run's files: name, size and what each holds."""
         holds = {
             "metrics.json": "the numbers",
             "scores.parquet": "one score per image",
+            "transformed.parquet": "scores of judged images after each transformation",
             "history.csv": "one row per epoch",
             "config.json": "all settings",
             "manifest.json": "versions, machine, data, code",
-            "model.safetensors": "the Enhanced Audited Model",
+            "model.safetensors": "the trained model",
         }
         rows = [(name, text) for name, text in holds.items() if (self.folder / name).is_file()]
         return pd.DataFrame(rows, columns=["file", "holds"])

@@ -1,4 +1,4 @@
-"""What may happen to an image between training and audit: eight transformations of uint8 images.
+"""What may happen to an image between training and audit: transformations of uint8 images.
 
 One distribution each, used twice: to make augmented copies in training, and to ask whether a
 member is still recognised after it.
@@ -38,10 +38,7 @@ def shift(images: Tensor, random: np.random.Generator) -> Tensor:
     """Shift by up to 2 pixels of 32 a side, never by none; the border is reflected."""
     reach = max(1, round(SHIFT * images.shape[3]))
     places = [
-        (dy, dx)
-        for dy in range(-reach, reach + 1)
-        for dx in range(-reach, reach + 1)
-        if dy or dx
+        (dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1) if dy or dx
     ]
     return shifted(images, np.array(places)[random.integers(len(places), size=len(images))])
 
@@ -50,12 +47,20 @@ def shifted(images: Tensor, by: np.ndarray) -> Tensor:
     """Shift each image by its own (dy, dx) whole pixels, (B, 2), the border reflected."""
     reach = max(1, int(np.abs(by).max()))
     height, width = images.shape[2:]
+    # Reflection is made for floats only; every byte is one exactly.
     padded = functional.pad(images.float(), (reach,) * 4, mode="reflect").to(images.dtype)
     dy, dx = (torch.from_numpy(reach - by[:, axis]).to(images.device) for axis in (0, 1))
     rows = dy[:, None] + torch.arange(height, device=images.device)  # (B, H)
     columns = dx[:, None] + torch.arange(width, device=images.device)  # (B, W)
     each = torch.arange(len(images), device=images.device)[:, None, None]
     return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def border(images: Tensor, random: np.random.Generator) -> Tensor:
+    """Shift and shift back: the border is lost, as in the right view of a shifted image."""
+    reach = max(1, round(SHIFT * images.shape[3]))
+    by = random.integers(-reach, reach + 1, size=(len(images), 2))
+    return shifted(shifted(images, by), -by)
 
 
 def crop(images: Tensor, random: np.random.Generator) -> Tensor:
@@ -128,6 +133,8 @@ TRANSFORMATIONS: dict[str, Transformation] = {
     "noise": noise,
     "brightness": brightness,
 }
+#: What copies made for training may go through besides.
+AUGMENTATIONS: dict[str, Transformation] = {**TRANSFORMATIONS, "border": border}
 
 
 def transform(images: Tensor, name: str, random: np.random.Generator) -> Tensor:
@@ -136,9 +143,9 @@ def transform(images: Tensor, name: str, random: np.random.Generator) -> Tensor:
     Raises:
         SettingsError: there is no such transformation.
     """
-    if name not in TRANSFORMATIONS:
-        raise SettingsError(unknown_name("transformation", name, TRANSFORMATIONS))
-    return TRANSFORMATIONS[name](images, random)
+    if name not in AUGMENTATIONS:
+        raise SettingsError(unknown_name("transformation", name, AUGMENTATIONS))
+    return AUGMENTATIONS[name](images, random)
 
 
 def augment(images: Tensor, names: Sequence[str], random: np.random.Generator) -> Tensor:

@@ -37,9 +37,11 @@ def judge(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
             numbers.
     """
     tests_nothing = (scores["method"] == NO_TEST).all() and scores["score"].isna().all()
-    if not tests_nothing and not np.isfinite(scores["score"]).all():
+    # Test images that nobody judges are classified, not scored.
+    asked = scores.loc[scores["judged"] | (scores["role"] != "test"), "score"]
+    if not tests_nothing and not np.isfinite(asked).all():
         raise ProtocolError(
-            f"{int((~np.isfinite(scores['score'])).sum())} scores are not numbers; the model has "
+            f"{int((~np.isfinite(asked)).sum())} scores are not numbers; the model has "
             "diverged. Train it again with a lower learning_rate or precision = 'fp32'."
         )
     mint = _no_test() if tests_nothing else _tested(scores, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +15,17 @@ import torch
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Dataset
 from amint_core.datasets.splits import Split
-from amint_core.inference import class_logits
+from amint_core.evaluation.scores import pixels_of
+from amint_core.inference import class_logits, membership_logits
 from amint_core.mint import EnhancedAuditedModel
+from amint_core.transformations import transform
 
 if TYPE_CHECKING:
     from amint_core.methods.shadows import Shadows
+
+#: Stands for no transformation in tables.
+EXACT = "exact"
+_STRENGTH = 23  # stream of random numbers that follows from a run's seed
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,11 @@ class Method:
         summary: what it does, in one sentence, with its source.
         score: case → (N,) scores in the order of `case.images`; above 0 says "member". NaN
             everywhere for a method that is no test.
-        training: what the run trains: "active", "plain", "passive" or "memorizer"; None: nothing of
-            its own, it tests the model that the setting `target` names.
-        shadows: whether it needs shadow models.
+        training: the kind of model that the run trains, see `training.trained.train_model`; None:
+            nothing of its own, it tests the model that the setting `target` names.
+        shadows: fewest shadow models it can do with; 0: it needs none.
+        alone: whether an image's score depends on that image alone, so that a few transformed
+            images can be scored without all others.
     """
 
     name: str
@@ -43,8 +52,9 @@ class Method:
     group: Literal["aMINT", "passive", "attack", "control"]
     summary: str
     score: Callable[[Case], np.ndarray]
-    training: Literal["active", "plain", "passive", "memorizer"] | None = None
-    shadows: bool = False
+    training: Literal["active", "plain", "passive", "passive_unseen", "memorizer"] | None = None
+    shadows: int = 0
+    alone: bool = False
 
 
 @dataclass
@@ -73,7 +83,14 @@ class Case:
     @cached_property
     def logits(self) -> np.ndarray:
         """(N, classes) float32 class logits of the target."""
-        return self.logits_of(self.target.audited)
+        return self.logits_of(self.target.audited, "classify")
+
+    @cached_property
+    def membership(self) -> np.ndarray:
+        """(N,) float32 membership logits of the target's MINT head, over the run's views."""
+        return membership_logits(
+            self.target, self.pixels, len(self.images), self.device, self.settings.views, "score"
+        )
 
     @cached_property
     def shadows(self) -> Shadows:
@@ -97,14 +114,39 @@ class Case:
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """Return the (n, H, W, C) uint8 pixels of the images in `rows`."""
-        chosen = self.images.iloc[rows]
-        result = np.empty((len(chosen), *self.dataset.pool.pixels.shape[1:]), np.uint8)
-        for part in ("pool", "test"):
-            of_part = (chosen["part"] == part).to_numpy()
-            index = chosen["index"].to_numpy()[of_part]
-            result[of_part] = getattr(self.dataset, part).pixels[index]
-        return result
+        return pixels_of(self.dataset, self.images.iloc[rows])
 
     def logits_of(self, model: torch.nn.Module, progress: str | None = None) -> np.ndarray:
         """Return (N, classes) float32 class logits of any classifier on all images."""
         return class_logits(model, self.pixels, len(self.images), self.device, progress)
+
+
+class TransformedCase(Case):
+    """A case whose images went through a transformation after training.
+
+    Each image's random strength follows from the run's seed and its row.
+    """
+
+    transformation: str
+
+    @classmethod
+    def of(cls, case: Case, transformation: str) -> TransformedCase:
+        """Return the judged images of a case, transformed."""
+        images = case.images[case.images["judged"]].reset_index(drop=True)
+        fields = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
+        transformed = cls(**{**fields, "images": images})
+        transformed.transformation = transformation
+        return transformed
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """Return the (n, H, W, C) uint8 pixels of the images in `rows`, transformed."""
+        pixels = super().pixels(rows)
+        if self.transformation == EXACT:
+            return pixels
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        key = self.settings.seed, _STRENGTH
+        results = [
+            transform(image[None], self.transformation, np.random.default_rng([*key, row]))
+            for image, row in zip(images, rows, strict=True)
+        ]
+        return torch.cat(results).permute(0, 2, 3, 1).numpy()

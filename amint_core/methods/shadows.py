@@ -1,10 +1,32 @@
-"""Shadow models: the target's twins, trained on other images of the same population."""
+"""Shadow models: the target's twins, trained on other images of the same population.
+
+Each is a plain model, trained as the target for as many steps on as many members, drawn from the
+target's members, the calibration and the judged images; external images are never among them. Each
+image is inside of about as many shadow models as any other.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
+
+from amint_core.config import RunConfig
+from amint_core.datasets.base import Images
+from amint_core.evaluation.scores import images_of, pixels_of
+from amint_core.exceptions import ResultsError, SettingsError
+from amint_core.files import atomic_path
+from amint_core.methods.case import Case
+from amint_core.prepared import Data, prepare
+from amint_core.progress import progress_bar
+from amint_core.training.store import Training, training_settings
+from amint_core.training.trained import build_audited, surroundings, train_audited
+
+_DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
 
 
 @dataclass(frozen=True)
@@ -18,3 +40,189 @@ class Shadows:
 
     inside: np.ndarray
     logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which shadow model is trained on what.
+
+    Attributes:
+        data: the run's data.
+        candidates: rows of the scores table that training sets are drawn from.
+        members: (S, members) places among `candidates`.
+        trainings: one per shadow model.
+    """
+
+    data: Data
+    candidates: np.ndarray
+    members: np.ndarray
+    trainings: tuple[Training, ...]
+
+    def inside(self, images: int) -> np.ndarray:
+        """Return (S, images) bool: whether shadow model s is trained on row n of the table."""
+        inside = np.zeros((len(self.members), images), bool)
+        for number, chosen in enumerate(self.members):
+            inside[number, self.candidates[chosen]] = True
+        return inside
+
+
+def plan(data: Data) -> Plan:
+    """Draw the training sets of a run's shadow models.
+
+    The first of them are the same however many there are.
+
+    Raises:
+        SettingsError: there are no more candidates than members, so that all sets would be alike.
+    """
+    settings, split = data.settings, data.split
+    images = images_of(data.dataset, split)
+    roles = ("members", "calibration", split.judged_role)
+    candidates = np.flatnonzero(images["role"].isin(roles))
+    size = len(split.roles["members"].indices)
+    if len(candidates) <= size:
+        raise SettingsError(
+            f"Shadow models are drawn from members, calibration and judged images, and these "
+            f"{len(candidates):,} are no more than the members. Give more holdout or calibration."
+        )
+    random = np.random.default_rng([settings.seed, _DRAW])
+    members = _draw(random, len(candidates), size, settings.shadows)
+    hashes = images["image"].to_numpy()
+    trainings = tuple(
+        Training(
+            {
+                "training": training_settings(_settings_of(settings, number), "plain"),
+                "data": data.dataset.fingerprint,
+                "split": _digest(hashes[candidates[chosen]], data),
+                **surroundings(),
+            }
+        )
+        for number, chosen in enumerate(members)
+    )
+    return Plan(data, candidates, members, trainings)
+
+
+def _draw(random: np.random.Generator, candidates: int, size: int, count: int) -> np.ndarray:
+    """Return (count, size): stretches of an endless stream that shuffles all candidates in turn."""
+    stream = random.permutation(candidates)
+    drawn = []
+    for _ in range(count):
+        if len(stream) < size:
+            # What this set has already comes last in the next round: no image twice in one set.
+            fresh = np.setdiff1d(np.arange(candidates), stream, assume_unique=True)
+            again = random.permutation(stream)
+            stream = np.concatenate([stream, random.permutation(fresh), again])
+        drawn.append(np.sort(stream[:size]))
+        stream = stream[size:]
+    return np.array(drawn)
+
+
+def _settings_of(settings: RunConfig, number: int) -> RunConfig:
+    seed = np.random.SeedSequence([settings.seed, _SEED, number]).generate_state(1, np.uint32)
+    return settings.to_train("plain").model_copy(update={"seed": int(seed[0])})
+
+
+def _digest(hashes: np.ndarray, data: Data) -> str:
+    """Return a SHA-256 of a training set and of the steps it is trained for."""
+    external = len(data.split.roles["external"].indices)
+    return hashlib.sha256("\n".join([str(external), *hashes]).encode()).hexdigest()
+
+
+def train_shadows(data: Data) -> None:
+    """Train the shadow models of a run that are not trained yet, several at once if it says so.
+
+    Models that another process trains at this moment are left to it and waited for at the end.
+    """
+    planned = plan(data)
+    missing = [n for n, training in enumerate(planned.trainings) if not training.is_done()]
+    title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
+    with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
+        if data.settings.workers > 1 and len(missing) > 1:
+            for _ in _side_by_side(data.settings, missing):
+                bar.update()
+            return
+        free = [number for number in missing if not planned.trainings[number].is_busy()]
+        for number in (*free, *(number for number in missing if number not in free)):
+            _train_one(planned, number)
+            bar.update()
+
+
+def _train_one(planned: Plan, number: int) -> None:
+    training = planned.trainings[number]
+    with training.alone():
+        if training.is_done():
+            return  # by another process, while this one waited
+        train_audited(
+            training,
+            _settings_of(planned.data.settings, number),
+            planned.data,
+            _gathered(planned),
+            planned.members[number],
+            f"shadow model {number + 1} of {len(planned.trainings)}",
+        )
+
+
+def _gathered(planned: Plan) -> Images:
+    """Return the candidates' images, from both parts of the dataset, in memory."""
+    rows = images_of(planned.data.dataset, planned.data.split).iloc[planned.candidates]
+    return Images(
+        pixels=pixels_of(planned.data.dataset, rows),
+        labels=rows["label"].to_numpy(),
+        groups=np.arange(len(rows)),
+        hashes=rows["image"].to_numpy().astype("S32"),
+    )
+
+
+def _side_by_side(settings: RunConfig, missing: list[int]):
+    """Train in processes of their own; yield as each ends."""
+    # Fresh processes: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), _quietly) as pool:
+        jobs = [pool.submit(_train_in_process, settings, number) for number in missing]
+        for job in as_completed(jobs):
+            job.result()
+            yield
+
+
+def _quietly() -> None:
+    os.environ["TQDM_DISABLE"] = "1"
+
+
+def _train_in_process(settings: RunConfig, number: int) -> None:
+    _train_one(plan(prepare(settings)), number)
+
+
+def answers(data: Data, case: Case) -> Shadows:
+    """Return the shadow models' answers on a case's images; computed once and kept.
+
+    Raises:
+        ResultsError: a shadow model is not trained.
+    """
+    planned = plan(data)
+    logits = [_logits(training, data, case) for training in planned.trainings]
+    rows = len(images_of(data.dataset, data.split))
+    return Shadows(planned.inside(rows)[:, case.images.index], np.stack(logits))
+
+
+def cost(data: Data) -> dict[str, float]:
+    """Return how many shadow models a run used and the seconds their training took."""
+    seconds = 0.0
+    for training in plan(data).trainings:
+        found = training.load()
+        seconds += float(found[1]["seconds"].sum()) if found else 0.0
+    return {"count": data.settings.shadows, "seconds": round(seconds, 1)}
+
+
+def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
+    asked = hashlib.sha256("\n".join(case.images["image"]).encode()).hexdigest()[:24]
+    file = training.folder / f"logits-{asked}.npy"
+    if file.is_file():
+        return np.load(file)
+    found = training.load()
+    if found is None:
+        raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
+    model = build_audited(data)
+    model.load_state_dict(found[0])
+    model.to(case.device)
+    logits = case.logits_of(model, "ask a shadow model")
+    with atomic_path(file) as temporary:
+        np.save(temporary, logits)
+    return logits

@@ -15,6 +15,7 @@ from amint_core.exceptions import ResultsError
 from amint_core.files import read_json
 from amint_core.locations import results_root, shown
 from amint_core.report.paper import dataset_order, model_order, setup_order
+from amint_core.report.method_names import method_order
 
 #: Measured values: column → place in metrics.json, each {value, low, high}.
 MEASURES = {
@@ -24,6 +25,16 @@ MEASURES = {
     "auc": "mint.auc",
     "tpr_at_1pct_fpr": "mint.tpr_at_fpr.0.01",
     "tpr_at_01pct_fpr": "mint.tpr_at_fpr.0.001",
+    "precision_at_1pct_prior": "mint.precision_at_prior.0.01",
+    "precision_at_10pct_prior": "mint.precision_at_prior.0.1",
+}
+#: Measures that runs made before they existed do not have.
+LATER = ("precision_at_1pct_prior", "precision_at_10pct_prior")
+#: What is measured on transformed images: column → place in an entry of `transformations`.
+TRANSFORMED = {
+    "auc": "auc",
+    "accuracy_calibrated": "accuracy_calibrated",
+    "tpr_at_1pct_fpr": "tpr_at_fpr.0.01",
 }
 #: What identifies a run, and what a table says of it: column → place in metrics.json.
 FACTS = {
@@ -33,6 +44,7 @@ FACTS = {
     "setup": "run.settings.setup",
     "model": "run.settings.model",
     "method": "run.settings.method",
+    "target": "run.settings.target",
     "protocol": "run.settings.protocol",
     "recipe": "run.settings.recipe",
     "seed": "run.settings.seed",
@@ -48,6 +60,8 @@ FACTS = {
     "epochs": "training.epochs",
     "best_epoch": "training.best_epoch",
     "seconds": "training.seconds",
+    "shadows": "training.shadows.count",
+    "shadow_seconds": "training.shadows.seconds",
     "device": "training.device",
     "hardware": "training.hardware",
     "audited_parameters": "training.parameters.audited",
@@ -114,15 +128,26 @@ def read_metrics(source: Path | str) -> dict[str, Any]:
     for place in (FACTS[name] for name in NEEDED):
         if _at(metrics, place) is None:
             raise _damaged(source, f"lacks {place}")
-    for place in MEASURES.values():
+    for name, place in MEASURES.items():
         measure = _at(metrics, place)
-        if not isinstance(measure, dict) or "value" not in measure:
-            raise _damaged(source, f"lacks {place}.value")
-        for part in ("value", "low", "high"):
-            _check_fraction(measure.get(part), f"{place}.{part}", source)
+        if measure is not None or name not in LATER:
+            _check_measure(measure, place, source)
+    transformed = metrics.get("transformations") or {}
+    if not isinstance(transformed, dict):
+        raise _damaged(source, "has transformations that are no table of names")
+    for name, measured in transformed.items():
+        for place in TRANSFORMED.values():
+            _check_measure(_at(measured, place), f"transformations.{name}.{place}", source)
     if metrics["data"]["source"] == "standin" and "STAND-IN" not in metrics["data"]["title"]:
         raise _damaged(source, "holds a stand-in whose data.title does not say STAND-IN")
     return metrics
+
+
+def _check_measure(measure: Any, place: str, source: Path) -> None:
+    if not isinstance(measure, dict) or "value" not in measure:
+        raise _damaged(source, f"lacks {place}.value")
+    for part in ("value", "low", "high"):
+        _check_fraction(measure.get(part), f"{place}.{part}", source)
 
 
 def _check_fraction(value: Any, place: str, source: Path) -> None:
@@ -145,11 +170,7 @@ def _row(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     row = {name: _at(metrics, place) for name, place in FACTS.items()}
     if row["run"] != source.parent.name:
         raise _damaged(source, f"holds another run, {row['run']}")
-    for name, place in MEASURES.items():
-        measure = _at(metrics, place)
-        row[name] = _number(measure["value"])
-        row[f"{name}_low"] = _number(measure.get("low"))
-        row[f"{name}_high"] = _number(measure.get("high"))
+    row |= measured(metrics, MEASURES)
     # Settings that came later than a run have their default in it.
     defaults = RunConfig.model_fields
     settings = {name: field.default for name, field in defaults.items() if not field.is_required()}
@@ -157,6 +178,16 @@ def _row(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
         listed = isinstance(value, list | tuple | dict)
         row[f"settings.{name}"] = json.dumps(value) if listed else value
     return row | {"path": source.parent}
+
+
+def measured(content: dict[str, Any], places: dict[str, str]) -> dict[str, float]:
+    """Return value, `_low` and `_high` of each measure; NaN where there is none."""
+    row = {}
+    for name, place in places.items():
+        measure = _at(content, place) or {}
+        for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high")):
+            row[f"{name}{suffix}"] = _number(measure.get(part))
+    return row
 
 
 def _at(metrics: Any, place: str) -> Any:
@@ -179,10 +210,61 @@ def _number(value: Any) -> float:
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     names = dataset_order(row["dataset"]), setup_order(row["setup"]), model_order(row["model"])
-    return (*names, row["title"], row["run"])
+    return (*names, row["title"], method_order(row["method"]), row["run"])
 
 
 def _are_counts(values: pd.Series) -> bool:
     """Tell whether a column holds whole numbers, some of them perhaps missing."""
     present = [value for value in values if value is not None and value == value]
     return bool(present) and all(type(value) is int for value in present)
+
+
+def judged(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that count for the metrics.
+
+    Raises:
+        ResultsError: no member, or no non-member, was judged.
+    """
+    rows = scores[scores["judged"]]
+    if rows["member"].nunique() < 2:
+        raise ResultsError(
+            f"The scores hold {int(rows['member'].sum())} judged members and "
+            f"{int((~rows['member']).sum())} judged non-members; a comparison needs both. Run "
+            "again with holdout images (strict protocol) or test images (paper protocol)."
+        )
+    return rows
+
+
+def scores_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Read the judged scores of those runs whose scores.parquet is there: run id → rows.
+
+    Runs that test nothing (all scores NaN) are left out. The column `flagged` says whether a score
+    lies above the run's calibrated threshold, or above 0 where it has none.
+
+    Raises:
+        ResultsError: a file is damaged (named), or judges members or non-members alone.
+    """
+    found = {}
+    columns = runs["run"], runs["path"], thresholds(runs)
+    for name, folder, threshold in zip(*columns, strict=True):
+        path = Path(folder) / "scores.parquet"
+        rows = judged(_read_scores(path)) if path.is_file() else None
+        if rows is not None and rows["score"].notna().any():
+            found[name] = rows.assign(flagged=rows["score"] > threshold)
+    return found
+
+
+def thresholds(runs: pd.DataFrame) -> pd.Series:
+    """Return each run's own threshold: the calibrated one, or 0 (the paper's) where it has none."""
+    return runs["threshold_calibrated"].astype(float).fillna(0.0)
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    wanted = ["image", "member", "judged", "label", "method", "score"]
+    try:
+        return pd.read_parquet(path, columns=wanted)
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(
+            f"{shown(path)} is not a readable score table ({error}). Delete {shown(path.parent)} "
+            "and run it again to write it anew."
+        ) from error

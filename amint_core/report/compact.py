@@ -1,18 +1,26 @@
-"""Table 1 for readers: three digits with intervals, as Markdown, LaTeX and HTML."""
+"""Tables for readers: three digits with intervals, as Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from amint_core.report import paper
-from amint_core.report.tables import was_run
-
 #: Columns of words; the others hold numbers.
-WORDS = ("Dataset", "Setup", "Model", "Protocol", "Device", "Variant")
+WORDS = (
+    *("Dataset", "Setup", "Model", "Protocol", "Device", "Variant"),
+    *("Method", "Group", "Switched", "Recipe", "Views", "Missing"),
+)
+STANDIN = (
+    "[STAND-IN] marks rows on substitute data: they show that the kit runs, and must not be "
+    "compared with the paper's values."
+)
 _CSS: list[dict[str, Any]] = [
     {"selector": "", "props": "border-collapse: collapse; margin: 0 0 2.5em; font-size: 0.88em;"},
     {
@@ -53,21 +61,57 @@ _TEX_HEAD = """% Needs \\usepackage{booktabs}, \\usepackage{longtable} and UTF-8
 \\setlength{\\LTleft}{0pt plus 1fill minus 1fill}
 \\setlength{\\LTright}{0pt plus 1fill minus 1fill}
 """
-
-
 #: Shorter headings for a printed page; None leaves the column out.
 _TEX_NAMES = {
     "MINT accuracy": "MINT",
     "MINT, paper": "paper",
+    "Accuracy at .5": "at .5",
     "Audited accuracy": "Audited",
     "Audited, paper": "paper",
     "TPR at 1 % FPR": "TPR, 1 %",
-    "Calibrated": None,
+    "TPR at 0.1 % FPR": None,
+    "Precision at 10 %": None,
+    "Precision at 1 %": "prec., 1 %",
+    "Group": None,
     "Members / external": None,
     "Judged in / out": None,
     "Epochs": None,
     "Device": None,
 }
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a document: its caption, and its cells as text."""
+
+    caption: str
+    text: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Document:
+    """One or more tables of a profile, as a reader gets them.
+
+    Attributes:
+        name: of the files, e.g. "table1".
+        title: the heading.
+        profile: whose results these are.
+        intro: what holds for all parts, or "".
+        parts: the tables; those without rows are not written.
+        short: left out on a printed page, besides what is left out of every one.
+    """
+
+    name: str
+    title: str
+    profile: str
+    intro: str
+    parts: list[Part]
+    short: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> list[Part]:
+        """The parts that have rows."""
+        return [part for part in self.parts if not part.text.empty]
 
 
 def measured(value: float, low: float, high: float) -> str:
@@ -78,134 +122,101 @@ def measured(value: float, low: float, high: float) -> str:
     return short(value) + interval
 
 
+def changed(value: float, difference: float) -> str:
+    """Write a fraction and how it differs from another, e.g. `.913 (+.012)`."""
+    return short(value) + ("" if pd.isna(difference) else f" ({signed(difference)})")
+
+
 def short(value: float, digits: int = 3) -> str:
-    """Write a fraction without the leading zero, e.g. `.913`; empty for NaN."""
-    return "" if pd.isna(value) else f"{value:.{digits}f}".removeprefix("0")
+    """Write a fraction without the leading zero, e.g. `.913` or `-.020`; empty for NaN."""
+    return "" if pd.isna(value) else _bare(f"{value:.{digits}f}")
 
 
-def ours(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `table1` that were run, as text for readers."""
-    done = table[was_run(table)]
-    columns = {
-        "Dataset": done["title"],
-        "Setup": done["setup"],
-        "Model": done["model"].map(_model),
-        "MINT accuracy": _measured(done, "mint_accuracy"),
-        "MINT, paper": done["paper_mint_accuracy"].map(_printed),
-        "Audited accuracy": _measured(done, "audited_accuracy"),
-        "Audited, paper": done["paper_audited_accuracy"].map(_printed),
-        "Calibrated": done["accuracy_calibrated"].map(short),
-        "AUC": done["auc"].map(short),
-        "TPR at 1 % FPR": done["tpr_at_1pct_fpr"].map(short),
-        "Protocol": done["protocol"],
-        "Members / external": _pair(done["members"], done["external"]),
-        "Judged in / out": _pair(done["judged_members"], done["judged_non_members"]),
-        "Epochs": done["epochs"].map(_text),
-        "Seeds": [_seeds(row) for _, row in done.iterrows()],
-        "Device": done["device"].map(_text),
-        "Variant": done["variant"].map(_text),
-    }
-    text = pd.DataFrame(columns).reset_index(drop=True)
-    return text.drop(columns=[name for name in ("Variant",) if not text[name].any()])
+def signed(value: float) -> str:
+    """Write a difference of fractions with its sign, e.g. `+.012`; empty for NaN."""
+    return "" if pd.isna(value) else _bare(f"{value:+.3f}")
 
 
-def not_run(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the paper's values of cells not run, laid out as its Table 1; "·" where run."""
-    done = {tuple(row) for row in table.loc[was_run(table), ["dataset", "setup", "model"]].values}
-    rows = {}
-    for dataset, setup, model in paper.TABLE1:
-        cell = paper.TABLE1[dataset, setup, model]
-        printed = f"{_printed(cell.mint)} / {_printed(cell.audited)}"
-        row = rows.setdefault((paper.DATASETS[dataset], setup), {})
-        row[_model(model)] = "·" if (dataset, setup, model) in done else printed
-    left = {place: row for place, row in rows.items() if set(row.values()) != {"·"}}
-    text = pd.DataFrame.from_dict(left, orient="index")
-    if text.empty:
-        return text
-    text.index = pd.MultiIndex.from_tuples(list(left), names=["Dataset", "Setup"])
-    return text.reset_index()
+def _bare(number: str) -> str:
+    return re.sub(r"\b0\.", ".", number)
 
 
-def captions(table: pd.DataFrame, profile: str) -> tuple[str, str]:
-    """Return the captions of `ours` and of `not_run`."""
-    done = table[was_run(table)]
-    text = (
-        f"Profile {profile}: aMINT beside the paper's Table 1. MINT accuracy is the mean of the "
-        "accuracy on members and on non-members at probability .5, audited accuracy is measured "
-        "on labelled test images; in brackets 95 % intervals. Calibrated: MINT accuracy at the "
-        "threshold chosen on calibration images. TPR: true-positive rate, FPR: false-positive "
-        "rate."
-    )
-    if (done["data"] == "STAND-IN").any():
-        text += (
-            " [STAND-IN] marks rows on substitute data: they show that the kit runs, and must not "
-            "be compared with the paper's values."
-        )
-    if (done["seeds"] > 1).any():
-        text += (
-            " Several seeds: the mean over them, the mean of their intervals, and ± the standard "
-            "deviation of MINT accuracy over seeds."
-        )
-    rest = (
-        f"Cells run: {_cells(done)} of the paper's {len(paper.TABLE1)}, "
-        f"{_cells(done[done['data'] == 'real']) or 'none'} of them on real data. The others, as "
-        "the paper has them: MINT / audited accuracy; a dot stands for a cell that was run."
-    )
-    return text, rest
+def with_intervals(rows: pd.DataFrame, name: str) -> list[str]:
+    """Write a measure of each row with its interval."""
+    bounds = zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
+    return [measured(*values) for values in bounds]
 
 
-def to_markdown(table: pd.DataFrame, profile: str) -> str:
-    """Write both parts as Markdown."""
-    parts = ["# Table 1"]
-    for caption, text in _parts(table, profile):
-        sides = tuple("left" if name in WORDS else "right" for name in text)
-        parts += [caption, text.to_markdown(index=False, disable_numparse=True, colalign=sides)]
+def seeds(row: pd.Series, spread_of: str) -> str:
+    """Write the number of seeds and, for several, the spread of a measure over them."""
+    spread = row[f"{spread_of}_sd"]
+    return str(row["seeds"]) + ("" if math.isnan(spread) else f" (±{short(spread)})")
+
+
+def pair(first: pd.Series, second: pd.Series) -> list[str]:
+    """Write two counts, e.g. `2,000 / 3,000`."""
+    return [f"{count(a)} / {count(b)}" for a, b in zip(first, second, strict=True)]
+
+
+def count(value: Any) -> str:
+    """Write a whole number; a dash where there is none."""
+    return "–" if pd.isna(value) else f"{value:,}"
+
+
+def words(value: Any) -> str:
+    """Write any value; empty where there is none."""
+    return "" if pd.isna(value) else str(value)
+
+
+def to_markdown(document: Document) -> str:
+    """Write a document as Markdown."""
+    parts = [f"# {document.title}", *filter(None, [document.intro])]
+    for part in document.shown:
+        sides = tuple("left" if name in WORDS else "right" for name in part.text)
+        table = part.text.to_markdown(index=False, disable_numparse=True, colalign=sides)
+        parts += [part.caption, table]
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(table: pd.DataFrame, profile: str) -> str:
-    """Write both parts as one self-contained HTML page."""
-    body = []
-    for number, (caption, text) in enumerate(_parts(table, profile), 1):
-        style = _style(text, caption, escape="html").set_table_styles(_CSS)
+def to_html(document: Document) -> str:
+    """Write a document as one self-contained HTML page."""
+    body = [f"<p>{escape(document.intro)}</p>"] if document.intro else []
+    for number, part in enumerate(document.shown, 1):
+        style = _style(part.text, escape(part.caption), "html").set_table_styles(_CSS)
         body.append(style.set_uuid(f"part{number}").to_html())
-    return _PAGE.format(title=f"aMINT, Table 1, profile {profile}", body="\n".join(body))
+    title = f"aMINT, {document.title}, profile {document.profile}"
+    return _PAGE.format(title=escape(title), body="\n".join(body))
 
 
-def to_latex(table: pd.DataFrame, profile: str) -> str:
-    """Write both parts as LaTeX to be `\\input`: long tables with booktabs rules."""
-    parts = []
-    for number, (caption, text) in enumerate(_parts(table, profile), 1):
-        leave_out = [name for name in text if _TEX_NAMES.get(name, "") is None]
-        if not text.get("Seeds", pd.Series(dtype=str)).ne("1").any():
-            leave_out.append("Seeds")
-        text = text.drop(columns=leave_out, errors="ignore")
-        names = [_tex(_TEX_NAMES.get(name) or name) for name in text]
-        style = _style(text, _tex(caption), escape="latex").relabel_index(names, axis="columns")
-        source = style.to_latex(
-            environment="longtable",
-            column_format="".join("l" if name in WORDS else "r" for name in text),
-            hrules=True,
-            label=f"tab:amint-{profile}-{number}",
-        )
-        # Later pages of a long table need not repeat the whole caption.
-        parts.append(source.replace(rf"\caption[]{{{_tex(caption)}}}", r"\caption[]{(continued)}"))
-    return _TEX_HEAD + "\n".join(parts) + "\\endgroup\n"
+def to_latex(document: Document) -> str:
+    """Write a document as LaTeX to be `\\input`: long tables with booktabs rules."""
+    intro = [rf"\par\noindent {_tex(document.intro)}\par" + "\n"] if document.intro else []
+    parts = [_long_table(document, number) for number in range(len(document.shown))]
+    return _TEX_HEAD + "\n".join([*intro, *parts]) + "\\endgroup\n"
 
 
-def _cells(rows: pd.DataFrame) -> int:
-    """Count the cells of the paper's grid that `rows` cover."""
-    return len(set(map(tuple, rows[["dataset", "setup", "model"]].values)) & set(paper.TABLE1))
+def _long_table(document: Document, number: int) -> str:
+    part = document.shown[number]
+    leave_out = [name for name in part.text if _TEX_NAMES.get(name, "") is None]
+    leave_out += document.short
+    if not part.text.get("Seeds", pd.Series(dtype=str)).ne("1").any():
+        leave_out.append("Seeds")
+    text = part.text.drop(columns=leave_out, errors="ignore")
+    names = [_tex(_TEX_NAMES.get(name) or name) for name in text]
+    caption = _tex(part.caption)
+    style = _style(text, caption, "latex").relabel_index(names, axis="columns")
+    source = style.to_latex(
+        environment="longtable",
+        column_format="".join("l" if name in WORDS else "r" for name in text),
+        hrules=True,
+        label=f"tab:amint-{document.name}-{document.profile}-{number + 1}",
+    )
+    # Later pages of a long table need not repeat the whole caption.
+    return _for_latex(source.replace(rf"\caption[]{{{caption}}}", r"\caption[]{(continued)}"))
 
 
-def _parts(table: pd.DataFrame, profile: str) -> list[tuple[str, pd.DataFrame]]:
-    texts = ours(table), not_run(table)
-    pairs = zip(captions(table, profile), texts, strict=True)
-    return [(caption, text) for caption, text in pairs if not text.empty]
-
-
-def _style(text: pd.DataFrame, caption: str, escape: str) -> Styler:
-    style = text.style.format(escape=escape).format_index(escape=escape, axis="columns")
+def _style(text: pd.DataFrame, caption: str, form: str) -> Styler:
+    style = text.style.format(escape=form).format_index(escape=form, axis="columns")
     style = style.hide(axis="index").set_caption(caption)
     style.cell_ids = False
     return style
@@ -213,34 +224,22 @@ def _style(text: pd.DataFrame, caption: str, escape: str) -> Styler:
 
 def _tex(text: str) -> str:
     """Escape what our own headings and captions hold of LaTeX's special signs."""
-    return text.replace("%", r"\%").replace("_", r"\_")
+    for sign in "%_&#":
+        text = text.replace(sign, "\\" + sign)
+    return text
 
 
-def _measured(rows: pd.DataFrame, name: str) -> list[str]:
-    bounds = zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
-    return [measured(*values) for values in bounds]
+def _for_latex(text: str) -> str:
+    """Write signs that plain LaTeX fonts lack as commands."""
+    signs = {"→": r"$\rightarrow$", "λ": r"$\lambda$", "κ": r"$\kappa$", "−": "$-$", "±": r"$\pm$"}
+    for sign, command in signs.items():
+        text = text.replace(sign, command)
+    return text
 
 
-def _pair(first: pd.Series, second: pd.Series) -> list[str]:
-    return [f"{_count(a)} / {_count(b)}" for a, b in zip(first, second, strict=True)]
-
-
-def _count(value: Any) -> str:
-    return "–" if pd.isna(value) else f"{value:,}"
-
-
-def _seeds(row: pd.Series) -> str:
-    spread = row["mint_accuracy_sd"]
-    return str(row["seeds"]) + ("" if math.isnan(spread) else f" (±{short(spread)})")
-
-
-def _printed(value: float) -> str:
-    return short(value, digits=2)
-
-
-def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(value)
-
-
-def _model(name: str) -> str:
-    return paper.MODELS.get(name, name)
+#: Suffix of a file → how its text is written.
+FORMS: dict[str, Callable[[Document], str]] = {
+    "md": to_markdown,
+    "tex": to_latex,
+    "html": to_html,
+}

@@ -110,6 +110,39 @@ def cell(dataset: str, setup: str, model: str, method: str = "active") -> Cell |
     return TABLE1.get((dataset, setup, model)) if method == "active" else None
 
 
+def method_values(
+    dataset: str, setup: str, model: str, method: str, target: str | None = "plain"
+) -> tuple[float | None, float | None]:
+    """Return the MINT and the audited accuracy that the paper has for a method, None where none.
+
+    Active: Table 1, or else the comparisons. Passive and plain: the comparison of passive and
+    active MINT, whose setup is not stated. Attacks and passive MINT besides: the comparison with
+    attacks, whose model is not stated; there is none of attacks on an active model.
+    """
+    row = PASSIVE_ACTIVE.get((dataset, model))
+    named = ATTACKS.get(_IN_ATTACKS.get(method, ""), {}).get(dataset)
+    if method == "active":
+        printed = cell(dataset, setup, model)
+        if printed:
+            return printed.mint, printed.audited
+        return (row.active, row.audited_with) if row else (named, None)
+    if method == "passive":
+        return (row.passive, row.audited_alone) if row else (named, None)
+    if method == "plain":
+        return None, row.audited_alone if row else None
+    return (named if target != "active" else None), None
+
+
+#: Method → its name in `ATTACKS`.
+_IN_ATTACKS = {
+    "salem": "Salem",
+    "yeom": "Yeom",
+    "watson": "Watson",
+    "passive": "Passive MINT",
+    "active": "Active MINT",
+}
+
+
 def dataset_order(name: str) -> tuple[int, str]:
     """Sort key: the paper's datasets in its order, then the others by name."""
     return _place(name, tuple(DATASETS))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from amint_core.exceptions import ResultsError
-from amint_core.locations import shown
 from amint_core.report import paper
-from amint_core.report.run_figures import curve, judged, to_log_log
+from amint_core.report.run_figures import curve, to_log_log
 from amint_core.report.style import (
     GREY,
     SETUP_LINES,
@@ -187,30 +184,6 @@ def _setup_line(
         values = [getattr(cell, side) for cell in printed]
         axes.plot(range(3), values, color=color, linewidth=1, linestyle="--", alpha=0.7)
     return Line2D([], [], **look)
-
-
-def scores_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Read the judged scores of those runs whose scores.parquet is there: run id → rows.
-
-    Raises:
-        ResultsError: a file is damaged (named), or judges members or non-members alone.
-    """
-    found = {}
-    for name, folder in zip(runs["run"], runs["path"], strict=True):
-        path = Path(folder) / "scores.parquet"
-        if path.is_file():
-            found[name] = judged(_read_scores(path))
-    return found
-
-
-def _read_scores(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path, columns=["member", "judged", "method", "score"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ResultsError(
-            f"{shown(path)} is not a readable score table ({error}). Delete {shown(path.parent)} "
-            "and run it again to write it anew."
-        ) from error
 
 
 @styled

@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import logit
 from sklearn.metrics import auc, roc_curve
 
-from amint_core.exceptions import ResultsError
 from amint_core.report import paper
+from amint_core.report.collect import judged
 from amint_core.report.compact import short
 from amint_core.report.style import (
     BLACK,
@@ -243,22 +243,6 @@ def to_log_log(axes: Axes, non_members: int) -> None:
     """Set log-log axes that start at the smallest rate that so many non-members can show."""
     lowest = 1 / max(non_members, 10)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.15), ylim=(lowest, 1.15))
-
-
-def judged(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that count for the metrics.
-
-    Raises:
-        ResultsError: no member, or no non-member, was judged.
-    """
-    rows = scores[scores["judged"]]
-    if rows["member"].nunique() < 2:
-        raise ResultsError(
-            f"The scores hold {int(rows['member'].sum())} judged members and "
-            f"{int((~rows['member']).sum())} judged non-members; a comparison needs both. Run "
-            "again with holdout images (strict protocol) or test images (paper protocol)."
-        )
-    return rows
 
 
 def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amint_core.config import RunConfig
 from amint_core.recipes import SCALED_MINT_LOSS
 from amint_core.training.batches import Batch
-from amint_core.training.losses import LossBalance, audited_loss, mint_loss
+from amint_core.training.losses import LossBalance, audited_loss, mint_accuracy, mint_loss
 
 
 @dataclass
@@ -54,15 +54,12 @@ class ActiveStep:
             "mint": mint_loss(membership, batch.members),
         }
         self.balance.update({name: self.mean(loss.detach()) for name, loss in losses.items()})
-        with torch.no_grad():
-            says_member = membership > 0
-            is_member = torch.arange(len(membership), device=membership.device) < batch.members
-            report = {
-                "audited_loss": losses["audited"].detach(),
-                "mint_loss": losses["mint"].detach(),
-                "audited_accuracy": (logits.argmax(1) == batch.labels).float().mean(),
-                "mint_accuracy": (says_member == is_member).float().mean(),
-            }
+        report = {
+            "audited_loss": losses["audited"].detach(),
+            "mint_loss": losses["mint"].detach(),
+            "audited_accuracy": (logits.detach().argmax(1) == batch.labels).float().mean(),
+            "mint_accuracy": mint_accuracy(membership, batch.members),
+        }
         return self.balance.total(losses, self.weights), report
 
     def _forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Joint batches: half members, half external images, from the memory-mapped cache."""
+"""Batches of members and external images, from the memory-mapped cache, augmented on the way."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from amint_core.datasets.base import Images
+from amint_core.transformations import augment
 
 #: Streams of random numbers that follow from a run's seed.
-_EXTERNAL, _MEMBERS = 11, 12
+_EXTERNAL, _MEMBERS, _COPIES = 11, 12, 14
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,37 @@ class Batch:
     members: int
 
 
-def to_tensor(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Turn (B, H, W, C) uint8 pixels into (B, C, H, W) floats with mean .5 and deviation .5.
-
-    They travel to the device as bytes; seen as (B, C, H, W) they are channels-last already.
-    """
+def to_bytes(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Bring (B, H, W, C) uint8 pixels to the device, seen as (B, C, H, W), channels last."""
     on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
-    return on_device.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return on_device.permute(0, 3, 1, 2)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Turn (B, C, H, W) uint8 images into floats with mean .5 and deviation .5."""
+    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    return floats.div_(127.5).sub_(1.0)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How many images of a batch are augmented copies, and what may have happened to them.
+
+    Attributes:
+        share: share of the images, in [0, 1], that a copy takes the place of.
+        transformations: names; each is applied to a random half of the copies.
+    """
+
+    share: float = 0.0
+    transformations: tuple[str, ...] = ()
+
+    def put_into(self, images: Tensor, random: np.random.Generator) -> Tensor:
+        """Replace the last images of (B, C, H, W) uint8 by augmented copies of themselves."""
+        count = round(self.share * len(images))
+        if not count:
+            return images
+        copies = augment(images[-count:], self.transformations, random)
+        return torch.cat([images[:-count], copies])
 
 
 @dataclass(frozen=True)
@@ -46,42 +71,45 @@ class JointBatches:
     Every epoch follows from (seed, epoch) alone, so that a resumed run sees the same batches.
 
     Attributes:
-        images: the dataset's part that both roles are drawn from.
+        images: the images that both roles are drawn from.
         members: indices of the members.
-        external: indices of the external images.
-        size: members per batch, and as many external images.
+        external: indices of the external images; None leaves them out of the batches.
+        size: members in a batch, and as many external images.
+        steps: batches in an epoch.
         seed: the run's seed.
         device: where the batches go.
+        member_copies: augmented copies among the members.
+        external_copies: augmented copies among the external images.
         rank: this process among `world`; each takes its slice of every batch.
         world: number of processes.
     """
 
     images: Images
     members: np.ndarray
-    external: np.ndarray
+    external: np.ndarray | None
     size: int
+    steps: int
     seed: int
     device: torch.device
+    member_copies: Copies = Copies()
+    external_copies: Copies = Copies()
     rank: int = 0
     world: int = 1
 
-    @property
-    def half(self) -> int:
-        """Members in one batch: at most as many as there are of the smaller role."""
-        return min(self.size, len(self.members), len(self.external))
-
     def __len__(self) -> int:
-        return len(self.external) // self.half
+        return self.steps
 
     def indices(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (members, external) of each batch of an epoch, the epochs counted from 1."""
-        # Batches of one size keep batch statistics comparable and compiled kernels valid; the few
-        # external images left over are others in every epoch.
-        steps = len(self)
-        order = np.random.default_rng([self.seed, _EXTERNAL, epoch])
-        external = order.permutation(self.external)[: steps * self.half].reshape(steps, -1)
-        members = self._member_stream((epoch - 1) * steps * self.half, steps * self.half)
-        yield from zip(members.reshape(steps, -1), external, strict=True)
+        count = self.steps * self.size
+        members = self._member_stream((epoch - 1) * count, count).reshape(self.steps, -1)
+        external = np.empty((self.steps, 0), np.int64)
+        if self.external is not None:
+            # Batches of one size keep batch statistics comparable and compiled kernels valid; the
+            # few external images left over are others in every epoch.
+            order = np.random.default_rng([self.seed, _EXTERNAL, epoch])
+            external = order.permutation(self.external)[:count].reshape(self.steps, -1)
+        yield from zip(members, external, strict=True)
 
     def _member_stream(self, start: int, count: int) -> np.ndarray:
         """Return a stretch of the endless stream that shuffles the members anew in each round."""
@@ -96,8 +124,20 @@ class JointBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's share of an epoch's batches."""
-        for members, external in self.indices(epoch):
+        for step, (members, external) in enumerate(self.indices(epoch)):
             members, external = (part[self.rank :: self.world] for part in (members, external))
-            pixels = self.images.pixels[np.concatenate([members, external])]
+            random = np.random.default_rng([self.seed, _COPIES, epoch, step, self.rank])
+            parts = [self.member_copies.put_into(self._bytes(members), random)]
+            if len(external):
+                parts.append(self.external_copies.put_into(self._bytes(external), random))
             labels = torch.from_numpy(self.images.labels[members]).to(self.device)
-            yield Batch(to_tensor(pixels, self.device), labels, len(members))
+            yield Batch(normalised(torch.cat(parts)), labels, len(members))
+
+    def _bytes(self, indices: np.ndarray) -> Tensor:
+        return to_bytes(self.images.pixels[indices], self.device)
+
+
+def batch_shape(members: int, external: int, size: int) -> tuple[int, int]:
+    """Return images per side of a batch, at most as many as the smaller role has, and steps."""
+    half = min(size, members, external)
+    return half, external // half

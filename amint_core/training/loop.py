@@ -51,6 +51,7 @@ class Fit:
         checkpoint: file that holds the state after the last whole epoch.
         identity: what a checkpoint must belong to, to be resumed.
         monitor: returns the AUC on the calibration images; None where there are none.
+        title: what the progress bar says.
     """
 
     model: nn.Module
@@ -61,12 +62,13 @@ class Fit:
     checkpoint: Path
     identity: dict[str, Any]
     monitor: Callable[[], float] | None = None
+    title: str = ""
 
     def __post_init__(self) -> None:
         settings = self.settings
         # Adam with L2 in the loss: R(w+) of the paper.
         optimizer = torch.optim.Adam(
-            self.model.parameters(),
+            [weight for weight in self.model.parameters() if weight.requires_grad],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=True,
@@ -98,7 +100,7 @@ class Fit:
             shown=self.accelerator.is_main_process,
             total=total * len(self.batches),
             initial=done * len(self.batches),
-            desc=self.settings.id,
+            desc=self.title,
             unit="step",
         )
         with bar:
@@ -159,7 +161,7 @@ class Fit:
         auc = self._auc_on_calibration()
         state = self.state
         earlier = [row["calibration_auc"] for row in state.history]
-        if self.settings.patience and auc > max(earlier, default=-1.0):
+        if self.settings.patience and self.monitor and auc > max(earlier, default=-1.0):
             state.best = epoch
             state.best_model = _copy(self.model.state_dict())
         seconds = time.perf_counter() - started
@@ -215,9 +217,5 @@ def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _progress(epoch: int, epochs: int, report: dict[str, Tensor]) -> str:
-    values = {name: float(value) for name, value in report.items()}
-    return (
-        f"epoch {epoch}/{epochs}, audited loss {values['audited_loss']:.3f} "
-        f"accuracy {values['audited_accuracy']:.2f}, MINT loss {values['mint_loss']:.3f} "
-        f"accuracy {values['mint_accuracy']:.2f}"
-    )
+    values = (f"{name.replace('_', ' ')} {float(value):.3f}" for name, value in report.items())
+    return f"epoch {epoch}/{epochs}, " + ", ".join(values)

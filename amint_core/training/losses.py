@@ -52,3 +52,10 @@ def mint_loss(membership: Tensor, members: int) -> Tensor:
     target = torch.zeros_like(membership, dtype=torch.float32)
     target[:members] = 1.0
     return functional.binary_cross_entropy_with_logits(membership.float(), target)
+
+
+@torch.no_grad()
+def mint_accuracy(membership: Tensor, members: int) -> Tensor:
+    """Return the share of (B,) logits on the right side of 0, the first `members` being members."""
+    is_member = torch.arange(len(membership), device=membership.device) < members
+    return ((membership > 0) == is_member).float().mean()

@@ -1,0 +1,23 @@
+"""Active MINT: the audited model learns its task and its own membership test together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amint_core.methods.case import Case, Method
+
+
+def score(case: Case) -> np.ndarray:
+    """Return the membership logits of the target's own MINT head, (N,)."""
+    return case.membership
+
+
+METHOD = Method(
+    name="active",
+    title="aMINT (active)",
+    group="aMINT",
+    summary="The audited model and its MINT head learn together (paper, method).",
+    score=score,
+    training="active",
+    alone=True,
+)

@@ -1,0 +1,94 @@
+"""Cross-fitting: every image is scored by classifiers that have not learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.special import logit
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from amint_core.exceptions import SettingsError
+
+#: Classifiers that share the known images, each leaving out a fold.
+FOLDS = 5
+
+Fold = tuple[np.ndarray, np.ndarray]  # rows to learn from, rows held out
+
+
+def cross_fitted(
+    classifier: Pipeline,
+    features: np.ndarray,
+    member: np.ndarray,
+    labels: np.ndarray,
+    folds: Iterable[Fold],
+) -> np.ndarray:
+    """Score the held-out rows of each fold by that fold's classifier, all other rows by the mean.
+
+    What is held out is missing from what is learned, so a classifier at a loss scores its own fold
+    the wrong way round, and the AUC falls below .5 where there is nothing to find (Parker et al.,
+    Stratification bias in low signal microarray studies, BMC Bioinformatics 2007). Two guards: the
+    rows learned from are weighted so that members and non-members of each class keep their shares;
+    and a score is the log-odds less the log-odds of a member among the rows learned from, so that
+    0 is the natural threshold, too.
+
+    Args:
+        classifier: a scikit-learn pipeline that ends in a classifier with log-odds as
+            `decision_function`; cloned.
+        features: (N, F) numbers.
+        member: (N,) bool; read at the rows of the folds only.
+        labels: (N,) class numbers.
+        folds: row numbers, as a scikit-learn splitter gives them, counted in the N rows.
+
+    Returns:
+        (N,) float64 scores.
+    """
+    folds = list(folds)
+    known = np.concatenate([held for _, held in folds])
+    others = np.setdiff1d(np.arange(len(features)), known)
+    scores = np.zeros(len(features))
+    weights_of = f"{classifier.steps[-1][0]}__sample_weight"
+    for learned, held in folds:
+        weights = _keep_shares(member, labels, known, learned)
+        fitted = clone(classifier).fit(features[learned], member[learned], **{weights_of: weights})
+        base = logit(np.average(member[learned], weights=weights))
+        scores[held] = fitted.decision_function(features[held]) - base
+        if len(others):
+            scores[others] += (fitted.decision_function(features[others]) - base) / len(folds)
+    return scores
+
+
+def _keep_shares(
+    member: np.ndarray, labels: np.ndarray, known: np.ndarray, learned: np.ndarray
+) -> np.ndarray:
+    """Return weights of the learned rows that give each side of a class its share of all known.
+
+    Where the fold has taken away all members or all non-members of a class, the rest of the class
+    says nothing about the rows held out: it weighs nothing.
+    """
+    _, classes = np.unique(labels, return_inverse=True)
+    cells = 2 * classes + member
+    wanted = np.bincount(cells[known], minlength=2 * classes.max() + 2).reshape(-1, 2)
+    present = np.bincount(cells[learned], minlength=wanted.size).reshape(-1, 2)
+    factors = np.divide(wanted, present, out=np.zeros(wanted.shape), where=present > 0)
+    factors[((wanted > 0) & (present == 0)).any(1)] = 0
+    return factors.ravel()[cells[learned]]
+
+
+def check_enough(name: str, members: int, others: int, remedy: str) -> None:
+    """Refuse fewer members or non-members to learn from than there are folds.
+
+    Raises:
+        SettingsError: it says how many there are, and `remedy`.
+    """
+    if min(members, others) < FOLDS:
+        raise SettingsError(
+            f"{name} learns from known members and non-members in {FOLDS} folds, but has {members} "
+            f"and {others}. {remedy}"
+        )
+
+
+def fold_seed(seed: int, stream: int) -> int:
+    """Return a number that scikit-learn takes as seed; a run's own may be too long for it."""
+    return int(np.random.default_rng([seed, stream]).integers(2**32))

@@ -1,0 +1,54 @@
+"""Control: look the image up in the list of the training set's content hashes.
+
+A model's owner can publish such a list; it takes no model at all. It finds exact copies only: one
+changed pixel and the image is a stranger. A membership test is worth having for what it finds
+beyond this, which the table of transformations shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from amint_core.datasets.identity import image_hashes
+from amint_core.methods.case import Case, Method
+
+
+def found(pixels: np.ndarray, hashes: Iterable[str] | Iterable[bytes]) -> np.ndarray:
+    """Tell which images are exact copies of listed ones.
+
+    Args:
+        pixels: (N, H, W, C) uint8 images.
+        hashes: content hashes as `image_hashes` makes them, or the column `image` of a scores
+            table.
+
+    Returns:
+        (N,) bool.
+    """
+    return np.isin(image_hashes(pixels), np.array(list(hashes), "S32"))
+
+
+def published(case: Case) -> np.ndarray:
+    """Return the (members,) S32 content hashes of the whole training set, as its owner has them."""
+    members = case.split.roles["members"]
+    return np.asarray(getattr(case.dataset, members.part).hashes)[members.indices]
+
+
+def score(case: Case) -> np.ndarray:
+    """Return (N,) scores: 1 where the image is on the owner's list pixel by pixel, else -1.
+
+    The list holds the judged members, too: it is what the owner knows, nothing is learned from it.
+    """
+    pixels = case.pixels(np.arange(len(case.images)))
+    return np.where(found(pixels, published(case)), 1.0, -1.0)
+
+
+METHOD = Method(
+    name="lookup",
+    title="Content lookup",
+    group="control",
+    summary="Looks for an exact copy in the owner's list of content hashes; needs no model.",
+    score=score,
+    alone=True,
+)

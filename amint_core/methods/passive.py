@@ -1,0 +1,30 @@
+"""Passive MINT: the same head, trained afterwards on the frozen plain model."""
+
+from __future__ import annotations
+
+from amint_core.methods.active import score
+from amint_core.methods.case import Method
+
+METHOD = Method(
+    name="passive",
+    title="Passive MINT",
+    group="passive",
+    summary="The MINT head learns on the frozen plain model's activations, from all members, as "
+    "the active head does (paper, baselines).",
+    score=score,
+    training="passive",
+    alone=True,
+)
+
+#: With calibration images half of the members are judged; the head learns from the other half.
+#: That half chooses thresholds too, so the calibrated one lies high; AUC and TPR do not use it.
+UNSEEN = Method(
+    name="passive_unseen",
+    title="Passive MINT, unseen members",
+    group="passive",
+    summary="As passive MINT, but judged on members that its head never saw: what a stranger with "
+    "access to the model's inside and to a part of the training set can tell of the rest.",
+    score=score,
+    training="passive_unseen",
+    alone=True,
+)

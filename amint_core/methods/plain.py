@@ -1,0 +1,22 @@
+"""The audited model alone, with no membership test: what auditability is paid against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amint_core.methods.case import Case, Method
+
+
+def no_test(case: Case) -> np.ndarray:
+    """Return NaN for each of the N images."""
+    return np.full(len(case.images), np.nan)
+
+
+METHOD = Method(
+    name="plain",
+    title="Audited model alone",
+    group="aMINT",
+    summary="Trained as anybody would; has no membership test of its own.",
+    score=no_test,
+    training="plain",
+)

@@ -1,0 +1,143 @@
+"""The comparison: every method that was run, side by side on the same images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from amint_core.report import compact, paper
+from amint_core.report.averages import AVERAGED, COUNTS, TESTING, averaged, groups, name_variants
+from amint_core.report.collect import MEASURES
+from amint_core.report.compact import Document, Part, short
+from amint_core.report.method_names import (
+    controls,
+    entry_title,
+    has_target,
+    method_group,
+    method_order,
+    method_title,
+)
+from amint_core.report.style import run_title
+
+#: Columns of comparison.csv, in order.
+COLUMNS = (
+    *("cell", "title", "dataset", "model", "setup", "protocol", "recipe", "cell_variant"),
+    *("group", "method", "method_title", "target", "shadows", "variant"),
+    *(f"{name}{suffix}" for name in MEASURES for suffix in ("", "_low", "_high", "_sd")),
+    *("paper_mint_accuracy", "paper_audited_accuracy"),
+    *("members", "external", "judged_members", "judged_non_members", "judged_role"),
+    *("audited_role", "epochs", "seeds", "data", "device", "seconds", "shadow_seconds", "runs"),
+)
+
+
+def comparison(runs: pd.DataFrame) -> pd.DataFrame:
+    """Set the methods of each cell side by side.
+
+    A cell holds runs that share images and training: every setting but those of the test itself
+    (`averages.TESTING`), seed and profile. Within it, runs that differ only by seed are averaged:
+    values are means, `_sd` the standard deviation over seeds, `_low` and `_high` the means of the
+    runs' own 95 % intervals.
+
+    Args:
+        runs: as from `read_runs`.
+
+    Returns:
+        The columns `COLUMNS`, a row per method and target of a cell: aMINT, passive, attacks,
+        controls. `target` is empty where a method tests the model that it trains; `variant` tells
+        apart several rows of one method, `cell_variant` several cells of one name.
+    """
+    cells = [_cell(number, cell) for number, cell in enumerate(_cells(runs), 1)]
+    heads = [rows[0] for rows in cells]
+    # The settings of a cell are those of any of its rows, but for how membership is tested.
+    named = [row | {"variant": None} for row in heads]
+    name_variants(named, ("title", "model", "setup", "protocol", "recipe"), ignored=TESTING)
+    for rows, head in zip(cells, named, strict=True):
+        for row in rows:
+            row["cell_variant"] = head["variant"]
+    table = pd.DataFrame([row for rows in cells for row in rows], columns=list(COLUMNS))
+    counts = [name for name in COUNTS if name in table]
+    return table.astype(dict.fromkeys(counts, "Int64"))
+
+
+def compared(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the cells in which two or more methods were run: title → rows of `comparison`."""
+    cells = {cell_title(rows.iloc[0]): rows for _, rows in table.groupby("cell", sort=False)}
+    return {title: rows for title, rows in cells.items() if len(rows) > 1}
+
+
+def cell_title(row: pd.Series) -> str:
+    """Name the cell of a row; stand-in data says so."""
+    title = f"{run_title(row['title'], row['model'], row['setup'])} · {row['recipe']}"
+    title += "" if row["protocol"] == "strict" else f" · {row['protocol']} protocol"
+    variant = row["cell_variant"]
+    return f"{title} ({variant})" if isinstance(variant, str) else title
+
+
+def row_title(row: pd.Series) -> str:
+    """Name the method of a row, with its target and what else tells it apart."""
+    return entry_title(row["method"], row["target"], row["variant"])
+
+
+def missing_controls(rows: pd.DataFrame) -> list[str]:
+    """Return the titles of the controls that a cell lacks."""
+    return [method_title(name) for name in controls() if name not in set(rows["method"])]
+
+
+def document(table: pd.DataFrame, profile: str) -> Document:
+    """Return the comparison for readers: a part per cell with two or more methods.
+
+    Args:
+        table: as from `comparison`.
+    """
+    cells = compared(table)
+    parts = [Part(_caption(title, rows), _text(rows)) for title, rows in cells.items()]
+    alone = table["cell"].nunique() - len(cells)
+    return Document("comparison", "Comparison of methods", profile, _intro(table, alone), parts)
+
+
+def _cells(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    return groups(runs, (*AVERAGED, *TESTING))
+
+
+def _cell(number: int, cell: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = [_row(number, group) for group in groups(cell)]
+    shown_anyway = ("settings.method", "settings.target", "settings.transformations")
+    name_variants(rows, ("method", "target"), ignored=shown_anyway)
+    return sorted(rows, key=_order)
+
+
+def _row(number: int, group: pd.DataFrame) -> dict[str, Any]:
+    row = averaged(group, COLUMNS)
+    method = row["method"]
+    if not has_target(method):
+        row["target"] = None
+    place = row["dataset"], row["setup"], row["model"]
+    mint, audited = paper.method_values(*place, method, row["target"])
+    return row | {
+        "cell": number,
+        "group": method_group(method),
+        "method_title": method_title(method),
+        "paper_mint_accuracy": np.nan if mint is None else mint,
+        "paper_audited_accuracy": np.nan if audited is None else audited,
+    }
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    group, place, name = method_order(row["method"])
+    return group, row["target"] == "active", place, name, row["variant"] or ""
+
+
+def _intro(table: pd.DataFrame, alone: int) -> str:
+    text = (
+        f"Profile {profile_of(table)}: methods on the same images. Accuracy at .5: the mean of the "
+        "accuracy on members and on non-members at the paper's threshold (attacks: at the "
+        "method's own); calibrated: at the threshold chosen on calibration images; in brackets 95 "
+        "% intervals. TPR: true-positive rate, FPR: false-positive rate. Precision at 1 %: the "
+        "share of members among the accused where 1 % of all images are members. An empty value "
+        "could not be resolved by the images at hand. The paper states no model for its attacks "
+        "and no setup for passive MINT; its accuracies are at its own sizes and judged on other "
+        "images."
+    )
+    return text

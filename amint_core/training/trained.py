@@ -1,0 +1,256 @@
+"""Build a run's model and train it, or find it trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from amint_core import models, provenance
+from amint_core.arithmetic import open_accelerator, repeatable
+from amint_core.config import RunConfig
+from amint_core.datasets.base import Images
+from amint_core.evaluation.metrics import auc
+from amint_core.exceptions import SettingsError, TrainingError
+from amint_core.inference import membership_logits
+from amint_core.mint import EnhancedAuditedModel, enhance
+from amint_core.prepared import Data
+from amint_core.training.active import ActiveStep
+from amint_core.training.batches import Copies, JointBatches, batch_shape
+from amint_core.training.loop import Fit
+from amint_core.training.membership import MembershipStep
+from amint_core.training.plain import PlainStep
+from amint_core.training.store import Training, training_settings
+
+_CLASSES_OF_DEFECT_8 = 100
+
+
+def build(data: Data) -> EnhancedAuditedModel:
+    """Build the Enhanced Audited Model with initial weights that follow from the seed.
+
+    Raises:
+        ModelError: model, taps or head do not fit the images or each other.
+    """
+    settings = data.settings
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        audited = build_audited(data)
+        taps = settings.taps or models.default_taps(settings.model, audited, settings.setup)
+        return enhance(audited, taps, data.example, settings.head, settings.model)
+
+
+def build_audited(data: Data) -> nn.Module:
+    """Build the audited model alone, with weights from PyTorch's present random state."""
+    settings, dataset = data.settings, data.dataset
+    classes = dataset.num_classes
+    if settings.has("hundred_outputs") and settings.model == "xception":
+        classes = max(classes, _CLASSES_OF_DEFECT_8)
+    return models.create(settings.model, dataset.channels, dataset.image_size, classes)
+
+
+def training_of(kind: str, data: Data) -> Training:
+    """Return the training of `kind` (see `Method.training`) that a run's data and settings name."""
+    return Training(
+        {
+            "training": training_settings(data.settings, kind),
+            "data": data.dataset.fingerprint,
+            "split": data.split.digest,
+            **surroundings(),
+        }
+    )
+
+
+def surroundings() -> dict[str, str]:
+    """Return what every training depends on besides its settings and data."""
+    versions = provenance.versions()
+    return {
+        "code": provenance.code_fingerprint(provenance.TRAINING),
+        "torch": versions["torch"],
+        "timm": versions["timm"],
+    }
+
+
+def train_model(kind: str, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
+    """Train the model in place, or load what the same training gave before.
+
+    Goes on from a checkpoint where the same training was cut off.
+
+    Args:
+        kind: "active"; "plain": the audited model alone, the head stays untrained; "passive":
+            the head on the plain model; "passive_unseen": the same, from members that are not
+            judged; "memorizer": trunk and head without classification.
+
+    Returns:
+        The history, one row per epoch.
+
+    Raises:
+        TrainingError: training diverged; the last good checkpoint is kept.
+    """
+    passive = kind.startswith("passive")
+    if passive:
+        train_model("plain", data, model)
+    training = training_of(kind, data)
+    trained = model.audited if kind == "plain" else model
+    with training.alone():
+        found = training.load()
+        if found:
+            weights, history = found
+            trained.load_state_dict(weights)
+            print(f"Already trained with this code, settings and data: loaded the {kind} model.")
+            return history
+        if not passive:
+            # Whatever the model has learnt before: weights start as the seed says.
+            model.load_state_dict(build(data).state_dict())
+        with _frozen(model.audited, passive):
+            history = _fit(kind, data, model, trained, training)
+        training.save(trained, history)
+    return history
+
+
+def _fit(
+    kind: str, data: Data, model: EnhancedAuditedModel, trained: nn.Module, training: Training
+) -> pd.DataFrame:
+    settings = data.settings
+    with repeatable(settings):
+        accelerator = open_accelerator(settings)
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        step = {
+            "active": lambda: ActiveStep(settings, lambda loss: accelerator.reduce(loss, "mean")),
+            "plain": lambda: PlainStep(settings),
+            "passive": lambda: MembershipStep(frozen=True),
+            "passive_unseen": lambda: MembershipStep(frozen=True),
+            "memorizer": lambda: MembershipStep(frozen=False),
+        }[kind]()
+        members, external = data.split.roles["members"], data.split.roles["external"]
+        learnt = slice(None) if kind != "passive_unseen" else ~data.split.members_judged
+        return Fit(
+            model=trained,
+            batches=_batches(
+                settings,
+                getattr(data.dataset, members.part),
+                members.indices[learnt],
+                external.indices,
+                accelerator,
+                with_external=kind != "plain",
+            ),
+            step=step,
+            settings=settings,
+            accelerator=accelerator,
+            checkpoint=training.checkpoint,
+            identity=training.identity,
+            monitor=None if kind == "plain" else _monitor(data, model, accelerator.device),
+            title=f"{kind}: {settings.id}",
+        ).run()
+
+
+def train_audited(
+    training: Training,
+    settings: RunConfig,
+    data: Data,
+    images: Images,
+    members: np.ndarray,
+    title: str,
+) -> pd.DataFrame:
+    """Train an audited model alone on other members, for as many steps as the run's own.
+
+    Args:
+        training: where it is stored; the caller keeps it alone.
+        settings: the run's settings with the seed of this model.
+        data: the run's data, for the shape of the model and the length of an epoch.
+        images: the images that `members` index.
+        members: indices of the training set, as many as the run has members.
+        title: what the progress bar says.
+
+    Returns:
+        The history, one row per epoch.
+    """
+    with repeatable(settings):
+        torch.manual_seed(settings.seed)
+        model = build_audited(data)
+        accelerator = open_accelerator(settings)
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        external = data.split.roles["external"].indices
+        history = Fit(
+            model=model,
+            batches=_batches(settings, images, members, external, accelerator, with_external=False),
+            step=PlainStep(settings),
+            settings=settings,
+            accelerator=accelerator,
+            checkpoint=training.checkpoint,
+            identity=training.identity,
+            monitor=None,
+            title=title,
+        ).run()
+    training.save(model, history)
+    return history
+
+
+@contextmanager
+def _frozen(model: nn.Module, frozen: bool) -> Iterator[None]:
+    """Fix the model's weights for a while."""
+    model.requires_grad_(not frozen)
+    try:
+        yield
+    finally:
+        model.requires_grad_(True)
+
+
+def _batches(
+    settings: RunConfig,
+    images: Images,
+    members: np.ndarray,
+    external: np.ndarray,
+    accelerator: Any,
+    with_external: bool,
+) -> JointBatches:
+    if settings.batch_size % accelerator.num_processes:
+        raise SettingsError(
+            f"batch_size = {settings.batch_size} cannot be shared evenly by "
+            f"{accelerator.num_processes} processes. Choose a multiple."
+        )
+    size, steps = batch_shape(len(members), len(external), settings.batch_size)
+    return JointBatches(
+        images=images,
+        members=members,
+        external=external if with_external else None,
+        size=size,
+        steps=steps,
+        seed=settings.seed,
+        device=accelerator.device,
+        member_copies=Copies(settings.augment_members, settings.member_transformations),
+        external_copies=Copies(settings.augment_external, settings.external_transformations),
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+def _monitor(
+    data: Data, model: EnhancedAuditedModel, device: torch.device
+) -> Callable[[], float] | None:
+    """Return a function for the AUC on what chooses thresholds: never on what is judged."""
+    calibration = data.split.roles.get("calibration")
+    if calibration is None or not len(calibration.indices):
+        return None
+    members = data.split.roles["members"]
+    choosing = members.indices[~data.split.members_judged]
+
+    def logits(part: str, indices: np.ndarray) -> np.ndarray:
+        pixels = getattr(data.dataset, part).pixels
+        return membership_logits(model, lambda rows: pixels[indices[rows]], len(indices), device)
+
+    def monitor() -> float:
+        inside = logits(members.part, choosing)
+        outside = logits(calibration.part, calibration.indices)
+        if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
+            raise TrainingError(
+                "Training diverged: scores of calibration images are no numbers. Try a lower "
+                f"learning_rate (now {data.settings.learning_rate:g}) or precision = 'fp32'."
+            )
+        return auc(inside, outside)["value"]
+
+    return monitor
