@@ -6,25 +6,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from amint_core.config import given_values
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.files import atomic_path, write_text
-from amint_core.report import compact, profile_figures, style
-from amint_core.report.collect import profile_folder, read_metrics, read_runs, unfinished
-from amint_core.report.diagram import tap_diagram
-from amint_core.report.run_figures import (
-    images_by_role,
-    metrics_table,
-    roc,
-    score_distributions,
-    training_curves,
+from amint_core.report import (
+    ablations,
+    beside_paper,
+    by_method,
+    by_transformation,
+    compact,
+    difficulty_figures,
+    method_figures,
+    paired_tables,
+    profile_figures,
+    style,
 )
+from amint_core.report.by_method import comparison
+from amint_core.report.collect import (
+    profile_folder,
+    read_metrics,
+    read_runs,
+    scores_of,
+    unfinished,
+)
+from amint_core.report.diagram import tap_diagram
+from amint_core.report.image_figures import images_by_role, most_and_least_recognised
+from amint_core.report.run_figures import roc, score_distributions, training_curves
+from amint_core.report.run_table import metrics_table
 from amint_core.report.style import run_title
-from amint_core.report.tables import runs_table, table1
+from amint_core.report.tables import runs_of, runs_table, table1, was_run
 
 __all__ = [
+    "comparison",
     "images_by_role",
     "metrics_table",
+    "most_and_least_recognised",
     "profile_of",
     "read_metrics",
     "read_runs",
@@ -57,8 +76,8 @@ def profile_of(namespace: Mapping[str, Any]) -> str:
 def write(profile: str) -> dict[str, Path]:
     """Write all tables and figures of a profile.
 
-    The ROC figure needs scores.parquet, which is not committed: where no run has one, the figure
-    is not drawn and one drawn before stays.
+    What needs scores.parquet, which is not committed, is not written where no run has one, and
+    what was written before stays. Neither is a figure that has nothing to show.
 
     Returns:
         File name, e.g. "table1.csv" or "roc.png" → where it was written.
@@ -68,26 +87,72 @@ def write(profile: str) -> dict[str, Path]:
     """
     folder = profile_folder(profile)
     runs = read_runs(profile)
-    table = table1(runs)
+    scores = scores_of(runs)
+    tables, documents = _tables(runs, scores, profile)
     written = []
-    for name, frame in (("table1", table), ("runs", runs_table(runs))):
+    for name, table in tables.items():
         with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
-            frame.to_csv(temporary, index=False, lineterminator="\n")
+            table.to_csv(temporary, index=False, lineterminator="\n")
         written.append(folder / "tables" / f"{name}.csv")
-    for suffix, text in (
-        ("md", compact.to_markdown(table, profile)),
-        ("tex", compact.to_latex(table, profile)),
-        ("html", compact.to_html(table, profile)),
-    ):
-        write_text(folder / "tables" / f"table1.{suffix}", text)
-        written.append(folder / "tables" / f"table1.{suffix}")
-    figures = {
-        "results_beside_paper": profile_figures.results_beside_paper(table, profile),
-        "setup_effect": profile_figures.setup_effect(table, profile),
-    }
-    scores = profile_figures.scores_of(runs)
-    if scores:
-        figures["roc"] = profile_figures.roc_by_dataset(runs, scores, profile)
-    for name, figure in figures.items():
+    for document in documents:
+        for suffix, text in compact.FORMS.items():
+            path = folder / "tables" / f"{document.name}.{suffix}"
+            write_text(path, text(document))
+            written.append(path)
+    for name, figure in _figures(tables, runs, scores, profile).items():
         written += style.save(figure, folder / "figures" / name)
     return {path.name: path for path in written}
+
+
+def _tables(
+    runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile: str
+) -> tuple[dict[str, pd.DataFrame], list[compact.Document]]:
+    """Return the exact tables by name, and those for readers."""
+    tables = {
+        "table1": table1(runs),
+        "comparison": comparison(runs),
+        "ablation": ablations.ablation(runs),
+        "transformations": by_transformation.transformations(runs),
+        "runs": runs_table(runs),
+    }
+    documents = [
+        beside_paper.document(tables["table1"], profile),
+        by_method.document(tables["comparison"], profile),
+        ablations.document(tables["ablation"], profile),
+        by_transformation.document(tables["transformations"], profile),
+    ]
+    if scores:
+        found = paired_tables.differences(tables["comparison"], runs, scores)
+        tables["differences"] = found
+        documents.append(paired_tables.document(found, tables["comparison"], profile))
+    return tables, documents
+
+
+def _figures(
+    tables: dict[str, pd.DataFrame],
+    runs: pd.DataFrame,
+    scores: dict[str, pd.DataFrame],
+    profile: str,
+) -> dict[str, Figure]:
+    """Return the figures that have something to show, by name."""
+    printed, compared = tables["table1"], tables["comparison"]
+    figures = {}
+    if was_run(printed).any():
+        figures["results_beside_paper"] = profile_figures.results_beside_paper(printed, profile)
+        figures["setup_effect"] = profile_figures.setup_effect(printed, profile)
+        active = runs[runs["run"].isin(runs_of(printed))]
+        if set(active["run"]) & set(scores):
+            figures["roc"] = profile_figures.roc_by_dataset(active, scores, profile)
+    if by_method.compared(compared):
+        figures["methods"] = method_figures.methods_beside_each_other(compared, profile)
+    if method_figures.scored_cells(compared, scores):
+        figures["roc_by_method"] = method_figures.roc_by_method(compared, scores, profile)
+        figures["agreement"] = method_figures.agreement(compared, scores, profile)
+        figures["class_difficulty"] = difficulty_figures.class_difficulty(compared, scores, profile)
+    if difficulty_figures.comparable(compared, scores):
+        figures["image_difficulty"] = difficulty_figures.image_difficulty(compared, scores, profile)
+    if len(tables["transformations"]):
+        figures["transformations"] = by_transformation.transformations_figure(
+            tables["transformations"], profile
+        )
+    return figures

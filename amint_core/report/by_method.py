@@ -49,13 +49,8 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
         apart several rows of one method, `cell_variant` several cells of one name.
     """
     cells = [_cell(number, cell) for number, cell in enumerate(_cells(runs), 1)]
-    heads = [rows[0] for rows in cells]
-    # The settings of a cell are those of any of its rows, but for how membership is tested.
-    named = [row | {"variant": None} for row in heads]
-    name_variants(named, ("title", "model", "setup", "protocol", "recipe"), ignored=TESTING)
-    for rows, head in zip(cells, named, strict=True):
-        for row in rows:
-            row["cell_variant"] = head["variant"]
+    _name_cells([rows for rows in cells if len(rows) > 1])
+    _name_cells([rows for rows in cells if len(rows) == 1])
     table = pd.DataFrame([row for rows in cells for row in rows], columns=list(COLUMNS))
     counts = [name for name in COUNTS if name in table]
     return table.astype(dict.fromkeys(counts, "Int64"))
@@ -63,13 +58,14 @@ def comparison(runs: pd.DataFrame) -> pd.DataFrame:
 
 def compared(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the cells in which two or more methods were run: title → rows of `comparison`."""
-    cells = {cell_title(rows.iloc[0]): rows for _, rows in table.groupby("cell", sort=False)}
-    return {title: rows for title, rows in cells.items() if len(rows) > 1}
+    cells = (rows for _, rows in table.groupby("cell", sort=False) if len(rows) > 1)
+    return {cell_title(rows.iloc[0]): rows for rows in cells}
 
 
 def cell_title(row: pd.Series) -> str:
     """Name the cell of a row; stand-in data says so."""
-    title = f"{run_title(row['title'], row['model'], row['setup'])} · {row['recipe']}"
+    title = run_title(row["title"], row["model"], row["setup"])
+    title += f" · {row['recipe']}" if row["recipe"] else ""
     title += "" if row["protocol"] == "strict" else f" · {row['protocol']} protocol"
     variant = row["cell_variant"]
     return f"{title} ({variant})" if isinstance(variant, str) else title
@@ -94,7 +90,9 @@ def document(table: pd.DataFrame, profile: str) -> Document:
     cells = compared(table)
     parts = [Part(_caption(title, rows), _text(rows)) for title, rows in cells.items()]
     alone = table["cell"].nunique() - len(cells)
-    return Document("comparison", "Comparison of methods", profile, _intro(table, alone), parts)
+    return Document(
+        "comparison", "Comparison of methods", profile, _intro(table, profile, alone), parts
+    )
 
 
 def _cells(runs: pd.DataFrame) -> list[pd.DataFrame]:
@@ -106,6 +104,16 @@ def _cell(number: int, cell: pd.DataFrame) -> list[dict[str, Any]]:
     shown_anyway = ("settings.method", "settings.target", "settings.transformations")
     name_variants(rows, ("method", "target"), ignored=shown_anyway)
     return sorted(rows, key=_order)
+
+
+def _name_cells(cells: list[list[dict[str, Any]]]) -> None:
+    """Fill `cell_variant` of all rows with what sets cells of one name apart."""
+    # The settings of a cell are those of any of its rows, but for how membership is tested.
+    heads = [dict(rows[0]) for rows in cells]
+    name_variants(heads, ("title", "model", "setup", "protocol", "recipe"), ignored=TESTING)
+    for rows, head in zip(cells, heads, strict=True):
+        for row in rows:
+            row["cell_variant"] = head["variant"]
 
 
 def _row(number: int, group: pd.DataFrame) -> dict[str, Any]:
@@ -129,15 +137,58 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     return group, row["target"] == "active", place, name, row["variant"] or ""
 
 
-def _intro(table: pd.DataFrame, alone: int) -> str:
+def _intro(table: pd.DataFrame, profile: str, alone: int) -> str:
     text = (
-        f"Profile {profile_of(table)}: methods on the same images. Accuracy at .5: the mean of the "
-        "accuracy on members and on non-members at the paper's threshold (attacks: at the "
-        "method's own); calibrated: at the threshold chosen on calibration images; in brackets 95 "
-        "% intervals. TPR: true-positive rate, FPR: false-positive rate. Precision at 1 %: the "
-        "share of members among the accused where 1 % of all images are members. An empty value "
-        "could not be resolved by the images at hand. The paper states no model for its attacks "
-        "and no setup for passive MINT; its accuracies are at its own sizes and judged on other "
-        "images."
+        f"Profile {profile}: methods on the same images. Accuracy at .5: the mean of the accuracy "
+        "on members and on non-members at the paper's threshold (attacks: at the method's own); "
+        "calibrated: at the threshold chosen on calibration images; in brackets 95 % intervals. "
+        "TPR: true-positive rate, FPR: false-positive rate. Precision at 1 %: the share of members "
+        "among the accused where 1 % of all images are members. A dash: the images at hand cannot "
+        "resolve it, or the method is no test. The paper's accuracies are at its own sizes and on "
+        "other images; it states no model for its attacks and no setup for passive MINT. ± is the "
+        "standard deviation of the AUC over seeds."
     )
+    if alone:
+        text += f" Cells in which one method alone was run are in comparison.csv only: {alone}."
+    if (table["data"] == "STAND-IN").any():
+        text += f" {compact.STANDIN}"
     return text
+
+
+def _caption(title: str, rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    missing = missing_controls(rows)
+    judged = f"{compact.count(first['judged_members'])} members and "
+    judged += f"{compact.count(first['judged_non_members'])} non-members judged"
+    text = f"{title}: {compact.count(first['members'])} members in training, {judged}. "
+    return text + (f"Controls not run: {', '.join(missing)}." if missing else "All controls run.")
+
+
+def _text(rows: pd.DataFrame) -> pd.DataFrame:
+    columns = {
+        "Method": [row_title(row) for _, row in rows.iterrows()],
+        "Group": rows["group"],
+        "Accuracy at .5": rows["mint_accuracy"].map(_known),
+        "Paper": rows["paper_mint_accuracy"].map(lambda value: short(value, digits=2)),
+        "Calibrated": _dashed(compact.with_intervals(rows, "accuracy_calibrated")),
+        "AUC": _dashed(compact.with_intervals(rows, "auc")),
+        "TPR at 1 % FPR": _dashed(compact.with_intervals(rows, "tpr_at_1pct_fpr")),
+        "TPR at 0.1 % FPR": rows["tpr_at_01pct_fpr"].map(_known),
+        "Precision at 1 %": _dashed(compact.with_intervals(rows, "precision_at_1pct_prior")),
+        "Precision at 10 %": rows["precision_at_10pct_prior"].map(_known),
+        "Audited accuracy": _dashed(compact.with_intervals(rows, "audited_accuracy")),
+        "Audited, paper": rows["paper_audited_accuracy"].map(lambda value: short(value, digits=2)),
+        "Shadows": rows["shadows"].map(compact.words),
+        "Seeds": [compact.seeds(row, "auc") for _, row in rows.iterrows()],
+    }
+    text = pd.DataFrame(columns).reset_index(drop=True)
+    rarely = ("Paper", "Audited, paper", "Shadows")
+    return text.drop(columns=[name for name in rarely if not text[name].any()])
+
+
+def _known(value: float) -> str:
+    return short(value) or "–"
+
+
+def _dashed(texts: list[str]) -> list[str]:
+    return [text or "–" for text in texts]

@@ -14,8 +14,8 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError
 from amint_core.files import read_json
 from amint_core.locations import results_root, shown
-from amint_core.report.paper import dataset_order, model_order, setup_order
 from amint_core.report.method_names import method_order
+from amint_core.report.paper import dataset_order, model_order, setup_order
 
 #: Measured values: column → place in metrics.json, each {value, low, high}.
 MEASURES = {
@@ -126,10 +126,10 @@ def read_metrics(source: Path | str) -> dict[str, Any]:
     source = Path(source)
     metrics = read_json(source)
     for place in (FACTS[name] for name in NEEDED):
-        if _at(metrics, place) is None:
+        if at(metrics, place) is None:
             raise _damaged(source, f"lacks {place}")
     for name, place in MEASURES.items():
-        measure = _at(metrics, place)
+        measure = at(metrics, place)
         if measure is not None or name not in LATER:
             _check_measure(measure, place, source)
     transformed = metrics.get("transformations") or {}
@@ -137,7 +137,7 @@ def read_metrics(source: Path | str) -> dict[str, Any]:
         raise _damaged(source, "has transformations that are no table of names")
     for name, measured in transformed.items():
         for place in TRANSFORMED.values():
-            _check_measure(_at(measured, place), f"transformations.{name}.{place}", source)
+            _check_measure(at(measured, place), f"transformations.{name}.{place}", source)
     if metrics["data"]["source"] == "standin" and "STAND-IN" not in metrics["data"]["title"]:
         raise _damaged(source, "holds a stand-in whose data.title does not say STAND-IN")
     return metrics
@@ -167,7 +167,7 @@ def _damaged(source: Path, what: str) -> ResultsError:
 
 
 def _row(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
-    row = {name: _at(metrics, place) for name, place in FACTS.items()}
+    row = {name: at(metrics, place) for name, place in FACTS.items()}
     if row["run"] != source.parent.name:
         raise _damaged(source, f"holds another run, {row['run']}")
     row |= measured(metrics, MEASURES)
@@ -184,13 +184,13 @@ def measured(content: dict[str, Any], places: dict[str, str]) -> dict[str, float
     """Return value, `_low` and `_high` of each measure; NaN where there is none."""
     row = {}
     for name, place in places.items():
-        measure = _at(content, place) or {}
+        measure = at(content, place) or {}
         for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high")):
             row[f"{name}{suffix}"] = _number(measure.get(part))
     return row
 
 
-def _at(metrics: Any, place: str) -> Any:
+def at(metrics: Any, place: str) -> Any:
     """Return what stands at a dotted place, or None; a key such as "0.01" may hold a dot itself."""
     if not place:
         return metrics
@@ -200,7 +200,7 @@ def _at(metrics: Any, place: str) -> Any:
     for length in range(len(parts), 0, -1):
         key = ".".join(parts[:length])
         if key in metrics:
-            return _at(metrics[key], ".".join(parts[length:]))
+            return at(metrics[key], ".".join(parts[length:]))
     return None
 
 

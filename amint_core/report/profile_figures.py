@@ -18,6 +18,7 @@ from amint_core.report.style import (
     GREY,
     SETUP_LINES,
     SETUPS,
+    foot,
     headed,
     model_look,
     model_title,
@@ -30,7 +31,6 @@ SIDES = {"mint": "MINT accuracy", "audited": "Audited accuracy"}
 MOST_CURVES = 8
 #: Markers of one model's variants.
 FILLS = ("full", "none", "left", "right", "top", "bottom")
-STANDIN = "[STAND-IN]: substitute data; not to be compared with the paper's values."
 
 
 @styled
@@ -58,7 +58,7 @@ def results_beside_paper(table: pd.DataFrame, profile: str) -> Figure:
         if (table.loc[was_run(table), "setup"] == setup).any()
     ]
     handles.append(_paper_mark())
-    _foot(figure, handles, panels)
+    foot(figure, handles, panels)
     return figure
 
 
@@ -158,7 +158,7 @@ def setup_effect(table: pd.DataFrame, profile: str) -> Figure:
             if column == 0:
                 axes.set_ylabel(name)
     paper_line = Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="paper")
-    _foot(figure, [*looks.values(), paper_line], panels)
+    foot(figure, [*looks.values(), paper_line], panels)
     return figure
 
 
@@ -208,9 +208,9 @@ def roc_by_dataset(runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile:
     for (name, rows), axes in zip(panels.items(), grid.flat, strict=False):
         _roc_panel(axes, rows, scores)
         axes.set_title(": ".join(name))
-    missing = len(runs) - len(scores)
+    missing = (~runs["run"].isin(scores)).sum()
     note = f"{missing} of {len(runs)} runs are not drawn: their scores.parquet is not here. "
-    _foot(figure, _roc_legend(runs), runs["title"], note if missing else "")
+    foot(figure, _roc_legend(runs), runs["title"], note if missing else "")
     return figure
 
 
@@ -249,14 +249,3 @@ def _roc_legend(runs: pd.DataFrame) -> list[Line2D]:
 def _by_title(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the rows that were run, by the dataset's title."""
     return dict(list(table[was_run(table)].groupby("title", sort=False)))
-
-
-def _foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str = "") -> None:
-    """Put the legend below all panels, headed by what a reader must know."""
-    if any("STAND-IN" in title for title in titles):
-        note += STANDIN
-    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.5)))
-    legend = figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, title=note or None
-    )
-    legend.set_alignment("left")

@@ -1,11 +1,9 @@
-"""Figures and the metrics table of one run, as its notebook shows them.
+"""Figures of one run's training and scores, as its notebook shows them.
 
 Every `title` is the run's, as from `run_title`, so that stand-in data says so on each figure.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import logit
 from sklearn.metrics import auc, roc_curve
 
-from amint_core.report import paper
 from amint_core.report.collect import judged
 from amint_core.report.compact import short
+from amint_core.report.method_names import has_target, method_title
 from amint_core.report.style import (
     BLACK,
     GREY,
@@ -26,67 +24,13 @@ from amint_core.report.style import (
     ROLES,
     TASKS,
     headed,
-    method_title,
-    run_title,
+    nothing_to_draw,
     styled,
 )
 
-if TYPE_CHECKING:
-    from amint_core.datasets.base import Dataset
-    from amint_core.datasets.splits import Split
-
 #: With fewer non-members than this, no error rate of 1 % can be seen.
 FEWEST_FOR_ONE_PERCENT = 100
-METRICS = {
-    "MINT accuracy (probability .5)": ("mint", "accuracy"),
-    "MINT accuracy (calibrated threshold)": ("mint", "accuracy_calibrated"),
-    "MINT AUC": ("mint", "auc"),
-    "TPR at 1 % FPR": ("mint", "tpr_at_fpr", "0.01"),
-    "TPR at 0.1 % FPR": ("mint", "tpr_at_fpr", "0.001"),
-    "Audited accuracy": ("audited", "accuracy"),
-}
-
-
-@styled
-def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
-    """Show images of each role in a row, with their class names beneath.
-
-    The images are spread evenly over the role, so that sorted classes all come up.
-    """
-    roles = [name for name in ROLES if name in split.roles and len(split.roles[name].indices)]
-    size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
-    figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
-    headed(figure, f"{dataset.title}: images by role")
-    for name, row in zip(roles, grid, strict=True):
-        role = split.roles[name]
-        images = dataset.pool if role.part == "pool" else dataset.test
-        spread = np.linspace(0, len(role.indices) - 1, min(columns, len(role.indices)))
-        for axes in row:
-            axes.axis("off")
-        for axes, index in zip(row, np.asarray(role.indices)[spread.astype(int)], strict=False):
-            _image(axes, images.pixels[index], _class_name(dataset, int(images.labels[index])))
-        row[0].text(
-            *(-0.15, 0.5, f"{name}\n{len(role.indices):,}"),
-            transform=row[0].transAxes,
-            ha="right",
-            va="center",
-            color=ROLES[name],
-            fontweight="bold",
-        )
-    return figure
-
-
-def _image(axes: Axes, pixels: np.ndarray, label: str) -> None:
-    grey = pixels.shape[-1] == 1
-    shown = pixels[..., 0] if grey else pixels
-    # Whole pixels: what the model sees, and a third of the file that smoothed ones make.
-    axes.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
-    axes.set_title(label, y=-0.24, fontsize=7.5, fontweight="normal", loc="center")
-
-
-def _class_name(dataset: Dataset, label: int) -> str:
-    name = dataset.class_names[label] if label >= 0 else "no label"
-    return name if len(name) <= 14 else name[:13] + "…"
+NO_TEST = "The audited model alone has no membership test, so there are no scores."
 
 
 @styled
@@ -94,15 +38,17 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
     """Draw both tasks' losses, both accuracies on training images, and AUC on calibration.
 
     Args:
-        history: as in history.csv, a row per epoch.
+        history: as in history.csv, a row per epoch; a training of one task alone lacks the other's
+            columns.
     """
     panels = {
         "Loss": {"audited_loss": "audited (cross-entropy)", "mint_loss": "MINT (binary)"},
         "Accuracy on training images": {"audited_accuracy": "audited", "mint_accuracy": "MINT"},
+        "AUC on calibration": {"calibration_auc": "MINT"},
     }
-    watched = history["calibration_auc"].notna().any()
-    if watched:
-        panels["AUC on calibration"] = {"calibration_auc": "MINT"}
+    drawn = {name: _drawn(history, curves) for name, curves in panels.items()}
+    panels = {name: curves for name, curves in drawn.items() if curves}
+    watched = "AUC on calibration" in panels
     figure, row = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 3.2))
     headed(figure, f"{title}: training")
     for axes, (name, curves) in zip(row, panels.items(), strict=True):
@@ -117,6 +63,14 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
     if watched:
         _mark_best(row[-1], history)
     return figure
+
+
+def _drawn(history: pd.DataFrame, curves: dict[str, str]) -> dict[str, str]:
+    return {
+        column: label
+        for column, label in curves.items()
+        if column in history and history[column].notna().any()
+    }
 
 
 def _mark_best(axes: Axes, history: pd.DataFrame) -> None:
@@ -145,25 +99,33 @@ def score_distributions(
 
     Args:
         scores: as in scores.parquet; a panel per method.
-        threshold_calibrated: a membership logit, or None where there is none.
+        threshold_calibrated: a score, or None where there is none.
+
+    The plain model has no test and no scores; the figure says so.
 
     Raises:
         ResultsError: no member, or no non-member, was judged.
     """
-    methods = dict(list(judged(scores).groupby("method", sort=False)))
+    rows = judged(scores)
+    if rows["score"].isna().all():
+        return nothing_to_draw(f"{title}: scores of judged images", NO_TEST)
+    methods = dict(list(rows.groupby("method", sort=False)))
     figure, row = plt.subplots(1, len(methods), figsize=(7.2 * len(methods), 3.8), squeeze=False)
     headed(figure, f"{title}: scores of judged images")
     for axes, (method, rows) in zip(row[0], methods.items(), strict=True):
         _histograms(axes, rows)
-        axes.axvline(0, color=BLACK, linewidth=1.2, label="probability .5")
+        is_logit = not has_target(method)
+        name = "probability .5" if is_logit else "the method's own (0)"
+        axes.axvline(0, color=BLACK, linewidth=1.2, label=name)
         if threshold_calibrated is not None:
             label = f"calibrated ({threshold_calibrated:.3g})"
             axes.axvline(threshold_calibrated, color=BLACK, linewidth=1.2, ls="--", label=label)
-        axes.set(xlabel="membership logit", ylabel="density")
+        axes.set(xlabel="membership logit" if is_logit else "score", ylabel="density")
         if len(methods) > 1:
             axes.set_title(method_title(method))
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        _probability_axis(axes)
+        if is_logit:
+            _probability_axis(axes)
     return figure
 
 
@@ -199,6 +161,8 @@ def _probability_axis(axes: Axes) -> None:
 def roc(scores: pd.DataFrame, title: str) -> Figure:
     """Draw the ROC curve with linear axes and with logarithmic axes, a curve per method.
 
+    The plain model has no test and no scores; the figure says so.
+
     Args:
         scores: as in scores.parquet.
 
@@ -206,6 +170,8 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
         ResultsError: no member, or no non-member, was judged.
     """
     rows = judged(scores)
+    if rows["score"].isna().all():
+        return nothing_to_draw(f"{title}: ROC", NO_TEST)
     non_members = int((~rows["member"]).sum())
     figure, (linear, logarithmic) = plt.subplots(1, 2, figsize=(9, 4.4))
     headed(figure, f"{title}: ROC")
@@ -243,42 +209,3 @@ def to_log_log(axes: Axes, non_members: int) -> None:
     """Set log-log axes that start at the smallest rate that so many non-members can show."""
     lowest = 1 / max(non_members, 10)
     axes.set(xscale="log", yscale="log", xlim=(lowest, 1.15), ylim=(lowest, 1.15))
-
-
-def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
-    """Put a run's metrics beside the paper's values.
-
-    Args:
-        metrics: as in metrics.json.
-
-    Returns:
-        A row per metric: `ours`, `95 % interval`, `paper` ("" where Table 1 has no such cell) and,
-        only where a metric has no value, `note`. The columns' name is the run's title.
-    """
-    settings = metrics["run"]["settings"]
-    names = {key: settings[key] for key in ("dataset", "setup", "model", "method")}
-    printed = paper.cell(**names)
-    papers = {
-        "MINT accuracy (probability .5)": printed and printed.mint,
-        "Audited accuracy": printed and printed.audited,
-    }
-    rows = []
-    for name, place in METRICS.items():
-        value: Any = metrics
-        for key in place:
-            value = value[key]
-        rows.append(_metric(name, value, papers.get(name)))
-    title = run_title(metrics["data"]["title"], settings["model"], settings["setup"])
-    table = pd.DataFrame(rows).set_index("metric").rename_axis(columns=title)
-    return table.drop(columns=[name for name in ("note",) if not table[name].any()])
-
-
-def _metric(name: str, measure: dict[str, Any], printed: float | None) -> dict[str, str]:
-    bounds = measure.get("low"), measure.get("high")
-    return {
-        "metric": name,
-        "ours": short(measure["value"]) or "–",
-        "95 % interval": "" if None in bounds else f"{short(bounds[0])} to {short(bounds[1])}",
-        "paper": short(printed, digits=2),
-        "note": measure.get("reason") or "",
-    }

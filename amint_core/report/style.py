@@ -6,17 +6,23 @@ steps of matplotlib's magma, dark to light from the input to the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
+import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from amint_core.files import atomic_path
 from amint_core.models import AUDITED
 from amint_core.report import paper
+from amint_core.report.method_names import method_group, method_order
 
 Given = ParamSpec("Given")
 
@@ -38,6 +44,15 @@ MODELS = dict(zip(paper.MODELS, (BLUE, ORANGE, GREEN, RED, PURPLE, SKY), strict=
 #: Shapes beside the colours, so that models differ in black and white too.
 MARKERS = dict(zip(paper.MODELS, ("o", "s", "D", "^", "v", "P"), strict=True))
 OTHER_MODEL = (BLACK, "X")
+#: Colour maps of the groups of methods; several methods of a group are shades of its hue.
+_HUES = {
+    "aMINT": "Blues",
+    "passive": "Greens",
+    "attack": "Oranges",
+    "on active": "Purples",
+    "control": "Greys",
+}
+STANDIN = "[STAND-IN]: substitute data; not to be compared with the paper's values."
 
 RC = {
     "figure.dpi": 100,
@@ -115,14 +130,63 @@ def model_title(name: str) -> str:
     return AUDITED[name].title if name in AUDITED else name
 
 
-def method_title(name: str) -> str:
-    """Return a method's name for figures."""
-    return {"active": "active MINT", "passive": "passive MINT"}.get(name, name)
+def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
+    """Return a colour for each (method, target): a hue per group, purple for attacks on active."""
+    families: dict[str, list[tuple[str, str | None]]] = {}
+    for method, target in sorted(set(names), key=lambda pair: method_order(pair[0])):
+        family = method_group(method)
+        family = "on active" if target == "active" and family == "attack" else family
+        families.setdefault(family, []).append((method, target))
+    looks = {}
+    for family, members in families.items():
+        shades = plt.get_cmap(_HUES[family])(np.linspace(0.92, 0.45, max(len(members), 2)))
+        looks |= {pair: to_hex(shade) for pair, shade in zip(members, shades, strict=False)}
+    return looks
+
+
+def heat_map(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> None:
+    """Draw a table of fractions as coloured, labelled squares; empty where there is none."""
+    values = grid.to_numpy(float)
+    axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(range(grid.shape[1]), grid.columns)
+    axes.set_yticks(range(grid.shape[0]), grid.index)
+    axes.grid(visible=False)
+    for row, column in np.ndindex(*values.shape):
+        value = values[row, column]
+        dark = not value >= low + 0.6 * (high - low)
+        look = {"ha": "center", "va": "center", "fontsize": 8.5}
+        axes.text(
+            column,
+            row,
+            "" if np.isnan(value) else f"{value:.2f}".removeprefix("0"),
+            color="white" if dark else "#222222",
+            **look,
+        )
+
+
+def foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str = "") -> None:
+    """Put the legend below all panels, headed by what a reader must know."""
+    if any("STAND-IN" in title for title in titles):
+        note += STANDIN
+    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.5)))
+    legend = figure.legend(
+        handles=handles, loc="outside lower left", ncols=columns, title=note or None
+    )
+    legend.set_alignment("left")
 
 
 def headed(figure: Figure, title: str) -> None:
     """Put a figure's title at its top left."""
     figure.suptitle(title, x=0.01, ha="left")
+
+
+def nothing_to_draw(title: str, why: str) -> Figure:
+    """Return a low figure that says why there is nothing to draw."""
+    figure, axes = plt.subplots(figsize=(9, 1.0))
+    headed(figure, title)
+    axes.axis("off")
+    axes.text(0.0, 0.5, why, va="center", transform=axes.transAxes)
+    return figure
 
 
 def run_title(dataset_title: str, model: str, setup: str) -> str:

@@ -69,6 +69,11 @@ def was_run(table: pd.DataFrame) -> pd.Series:
     return table["runs"].notna()
 
 
+def runs_of(table: pd.DataFrame) -> set[str]:
+    """Return the ids of the runs that the rows of a table hold."""
+    return {name for names in table["runs"].dropna() for name in names.split("; ")}
+
+
 def _row(group: pd.DataFrame) -> dict[str, Any]:
     row = averaged(group, COLUMNS)
     return row | _paper(row["dataset"], row["setup"], row["model"])
