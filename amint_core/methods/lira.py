@@ -14,10 +14,10 @@ image (IN) and one for the others (OUT), each with the image's own mean. The var
 The authors' code differs: medians for means, and for "global" the spread over images and models
 together, which takes differences between images for noise; TensorFlow Privacy pools as we do.
 
-An image that no shadow model was trained on (external ones, and the judged ones of the protocol
-`paper`) has no IN mean and no IN variance of its own. It takes its OUT mean plus the mean gap
-between IN and OUT of the images of its class (of all images, where its class has no gap), and
-under `per_image` the IN variance of its class. An image that all were trained on is refused.
+An image that no shadow model was trained on (an external one) has no IN mean and no IN variance of
+its own. It takes its OUT mean plus the mean gap between IN and OUT of the images of its class (of
+all images, where its class has no gap), and under `per_image` the IN variance of its class. An
+image that all were trained on is refused.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ from amint_core.methods.posteriors import (
 )
 
 Variance = Literal["global", "per_class", "per_image"]
+Side = Literal["inside", "outside"]
 
 #: From how many shadow models the published results come; the paper advises the variance "global"
 #: below 64 (half of them IN, half OUT).
 PUBLISHED_SHADOWS = {"lira_online": "64 to 256", "lira_offline": "64 to 256"}
-#: Fewest shadow models that leave two inside and two outside of each image.
+#: Fewest shadow models: trained on half of the images, two are inside and two outside of each.
 LEAST_SHADOWS = 4
 #: Least variance: shadow models that agree to the last digit would be divided by 0.
 _LEAST_VARIANCE = 1e-12
@@ -97,17 +98,17 @@ def offline(
 
 
 def _gaussians(
-    phi: np.ndarray, chosen: np.ndarray, labels: np.ndarray, variance: Variance, side: str
+    phi: np.ndarray, chosen: np.ndarray, labels: np.ndarray, variance: Variance, side: Side
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (N,) means, NaN where no model is chosen, and (N,) variances of (S, N) φ."""
     count = chosen.sum(0)
-    if not (count > 1).any() or (variance == "per_image" and (count == 1).any()):
+    each = variance == "per_image"
+    if not (count > 1).any() or (each and (count == 1).any()):
         raise SettingsError(
-            f"variance = {variance!r} needs {'each' if variance == 'per_image' else 'an'} image "
-            f"{side} of two shadow models or more; {int((count == 1).sum())} images are {side} of "
-            f"only one, with shadows = {len(phi)}. Set shadows = {LEAST_SHADOWS} or more, each "
-            "trained on half of the images"
-            + (", or variance = 'global'." if variance == "per_image" else ".")
+            f"variance = {variance!r} needs {'each' if each else 'an'} image {side} of two shadow "
+            f"models or more; {int((count == 1).sum())} images are {side} of only one, with "
+            f"shadows = {len(phi)}. Set shadows higher, such as {2 * len(phi)}"
+            + (", or variance = 'global'." if each else ".")
         )
     mean = mean_over(phi, chosen)
     squares = np.where(chosen, (phi - mean) ** 2, 0).sum(0)

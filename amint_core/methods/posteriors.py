@@ -89,8 +89,8 @@ def require_outside(inside: np.ndarray) -> None:
     if everywhere:
         raise SettingsError(
             f"shadows = {len(inside)}: every one of them was trained on {everywhere} of the "
-            f"{inside.shape[1]} images. This attack compares an image with models that were not; "
-            "set shadows = 2 or more, each trained on half of the images."
+            f"{inside.shape[1]} images. This attack compares an image with models that were not: "
+            f"set shadows higher, such as {2 * len(inside)}."
         )
 
 

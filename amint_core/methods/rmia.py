@@ -23,7 +23,7 @@ from amint_core.exceptions import DataError, SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import cross_entropy, labels_of, of_shadows, require_outside
 
-#: From how many shadow models the published results come; offline uses the half not trained on x.
+#: From how many shadow models the published results come; offline uses half of them.
 PUBLISHED_SHADOWS = {"rmia_online": "2 to 254", "rmia_offline": "2 to 254"}
 #: γ, as in the authors' library (ml_privacy_meter); the configurations of their experiments have 2.
 #: The order of images is the same for each γ, up to ties; where posteriors are all near 1, as on

@@ -35,8 +35,8 @@ def salem(top: np.ndarray, shadow_top: np.ndarray, inside: np.ndarray) -> np.nda
     if inside.all() or not inside.any():
         raise SettingsError(
             f"The first shadow model was trained on {'all' if inside.all() else 'none'} of the "
-            f"{len(inside)} images: an attack classifier needs both kinds. Set shadows = 1 or "
-            "more, each trained on half of the images."
+            f"{len(inside)} images: an attack classifier needs both kinds. Give more "
+            "calibration or holdout images, which shadow models are drawn from like members."
         )
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     return classifier.fit(shadow_top, inside).decision_function(top)
