@@ -31,16 +31,16 @@ from amint_core.locations import cache_root, shown
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 #: Settings that no training depends on; roles and protocol count through the split's digest, the
 #: dataset through its fingerprint.
-_NEVER = frozenset(
-    ("profile", "recipe", "method", "protocol", "dataset", "data", "image_size", "members")
-    + ("external", "calibration", "holdout", "test", "target", "shadows", "variance", "workers")
-    + ("views", "transformations", "defects")
-)
+_NEVER = {
+    *("profile", "recipe", "method", "protocol", "dataset", "data", "image_size", "members"),
+    *("external", "calibration", "holdout", "test", "target", "shadows", "variance", "workers"),
+    *("views", "transformations", "defects"),
+}
 #: What else a model alone, without a MINT head, does not depend on.
-_OF_THE_HEAD = frozenset(
-    ("setup", "taps", "head", "lambda_audited", "lambda_mint", "patience")
-    + ("augment_external", "external_transformations")
-)
+_OF_THE_HEAD = {
+    *("setup", "taps", "head", "lambda_audited", "lambda_mint", "patience"),
+    *("augment_external", "external_transformations"),
+}
 #: Published defects that change training; 9 counts through the split, the others are of judging.
 _DEFECTS = ("frozen_batchnorm", "separate_batches", "hundred_outputs")
 _DEFECTS_OF_THE_LOSS = ("first_batch_balance", "scaled_mint_loss")
