@@ -85,6 +85,7 @@ def _classifier(channels: int, seed: int) -> Pipeline:
         learning_rate=0.05,
         max_iter=100,
         max_leaf_nodes=8,
+        max_bins=32,
         l2_regularization=1.0,
         early_stopping=False,
         random_state=seed,

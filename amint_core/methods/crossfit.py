@@ -73,7 +73,8 @@ def _keep_shares(
     present = np.bincount(cells[learned], minlength=wanted.size).reshape(-1, 2)
     factors = np.divide(wanted, present, out=np.zeros(wanted.shape), where=present > 0)
     factors[((wanted > 0) & (present == 0)).any(1)] = 0
-    return factors.ravel()[cells[learned]]
+    weights = factors.ravel()[cells[learned]]
+    return weights / weights.mean()  # how much a classifier is regularised stays as it is
 
 
 def check_enough(name: str, members: int, others: int, remedy: str) -> None:

@@ -1,0 +1,165 @@
+"""gMINT: gradient norms against autograd, and a test that learns from known images only."""
+
+import numpy as np
+import pytest
+import torch
+from made_case import auc_of, made_case, structured_images
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from amint_core import models
+from amint_core.exceptions import ModelError, SettingsError
+from amint_core.methods import gmint
+
+SIZES = {"members": 120, "external": 90, "calibration": 30, "holdout": 60}
+
+
+def autograd_norms(model, images, labels):
+    """The slow way: one image at a time, by PyTorch's own gradients."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    weights = [layer.weight for layer in layers]
+    rows = []
+    for image, label in zip(images.double(), labels, strict=True):
+        loss = cross_entropy(model(image[None]), label[None])
+        rows.append([slope.norm() for slope in torch.autograd.grad(loss, weights)])
+    return torch.tensor(rows)
+
+
+class Odd(nn.Module):
+    """Grouped, strided, dilated and biased layers, one used twice, one followed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.grouped = nn.Conv2d(6, 12, (3, 1), padding=(2, 0), dilation=2, groups=3, bias=False)
+        self.wide = nn.Conv2d(12, 40, 1)
+        self.tokens = nn.Linear(40, 40)
+        self.last = nn.Linear(40, 5)
+
+    def forward(self, images):
+        maps = nn.functional.relu_(self.first(images))
+        maps = nn.functional.adaptive_avg_pool2d(self.wide(self.grouped(maps)), 2)
+        return self.last(self.tokens(maps.flatten(2).mT).tanh().mean(1))
+
+
+@pytest.mark.parametrize("build", [Odd, lambda: models.create("tiny", 3, 16, 5)])
+def test_weight_norms_equal_autograds(build):
+    model = build().double().eval()
+    images, labels = torch.randn(4, 3, 16, 16).double(), torch.tensor([0, 1, 2, 4])
+    expected = autograd_norms(model, images, labels)
+    found = gmint._norms(model, images.clone(), labels)
+    assert torch.allclose(found[:, ::2], expected.double(), rtol=1e-5)
+
+
+def test_bias_norms_equal_autograds():
+    model = Odd().double().eval()
+    images, labels = torch.randn(1, 3, 16, 16).double(), torch.tensor([3])
+    biases = [model.first.bias, model.wide.bias, model.tokens.bias, model.last.bias]
+    slopes = torch.autograd.grad(cross_entropy(model(images), labels), biases)
+    found = gmint._norms(model, images.clone(), labels)[0, 1::2]
+    assert torch.allclose(found[[0, 2, 3, 4]], torch.stack([slope.norm() for slope in slopes]))
+
+
+@pytest.mark.parametrize("positions", [1, 3, 50])
+def test_both_ways_to_a_product_norm_agree(positions):
+    a, s = torch.randn(4, 2, 8, positions).double(), torch.randn(4, 2, 10, positions).double()
+    expected = torch.einsum("bgip,bgop->bgoi", a, s).flatten(1).norm(dim=1)
+    assert torch.allclose(gmint._product_norm(a, s), expected)
+
+
+def test_well_learned_images_keep_their_digits():
+    logits = torch.tensor([[40.0, 0.0], [42.0, 0.0]])
+    slopes = gmint._slope_of_loss(logits, torch.tensor([0, 0]))
+    assert torch.allclose(slopes[:, 0], -torch.exp(-logits[:, 0]), rtol=1e-5, atol=0)
+    assert torch.allclose(slopes.sum(1), torch.zeros(2))
+
+
+def test_a_model_without_plain_layers_is_refused():
+    class Other(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Flatten(), Other(3 * 16 * 16, 2))
+    with pytest.raises(ModelError, match="Conv2d and Linear"):
+        gmint._norms(model, torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))
+
+
+@pytest.fixture(scope="module")
+def overfitted():
+    """A tiny model that knows 120 images with random labels by heart."""
+    torch.manual_seed(0)
+    pixels = structured_images(300, 2)
+    labels = np.random.default_rng(0).integers(0, 4, 300)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 64, 4))
+    images = torch.from_numpy(pixels[:120]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    known = torch.from_numpy(labels[:120])
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        cross_entropy(model(images), known).backward()
+        optimiser.step()
+    return made_case(SIZES, pixels, labels, audited=model)
+
+
+def test_members_of_an_overfitted_model_are_found(overfitted):
+    scores = gmint.score(overfitted)
+    assert np.isfinite(scores).all()
+    assert auc_of(overfitted, scores)["low"] > 0.8
+    judged = overfitted.images["judged"].to_numpy()
+    assert ((scores > 0) == overfitted.member)[judged].mean() > 0.75
+
+
+def test_an_untrained_model_gives_nothing_away(overfitted):
+    untrained = made_case(SIZES, structured_images(300, 2), overfitted.labels)
+    untrained.target.audited = models.create("tiny", 3, 16, 4)
+    found = auc_of(untrained, gmint.score(untrained))
+    assert found["low"] < 0.5 < found["high"]
+
+
+def test_who_is_a_member_among_the_judged_is_never_read(overfitted):
+    scores = gmint.score(overfitted)
+    case = made_case(SIZES, structured_images(300, 2), overfitted.labels)
+    case.target.audited = overfitted.target.audited
+    judged = case.images["judged"].to_numpy()
+    case.images.loc[judged, "member"] = ~case.member[judged]
+    assert np.array_equal(gmint.score(case), scores)
+
+
+def test_calibration_images_are_not_learned_from(overfitted):
+    scores = gmint.score(overfitted)
+    case = made_case(SIZES, structured_images(300, 2), overfitted.labels)
+    case.target.audited = overfitted.target.audited
+    case.images.loc[case.images["role"] == "calibration", "member"] = True
+    case.images.loc[case.images["role"] == "calibration", "judged"] = True
+    assert np.array_equal(gmint.score(case), scores)
+
+
+def test_the_model_is_left_as_it_was(overfitted):
+    model = models.create("tiny", 3, 16, 4).train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)  # as in a frozen target
+    case = made_case(SIZES, structured_images(300, 2), overfitted.labels, audited=model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    gmint.gradient_norms(case, case.labels)
+    assert model.training
+    assert not any(layer._forward_hooks for layer in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_unlabelled_images_take_the_predicted_class(overfitted):
+    pixels, labels = structured_images(300, 2), overfitted.labels.copy()
+    predicted = overfitted.logits.argmax(1)
+    labels[::7] = predicted[::7]
+    unlabelled = labels.copy()
+    unlabelled[::7] = -1
+    model = overfitted.target.audited
+    scores = [
+        gmint.score(made_case(SIZES, pixels, one, audited=model)) for one in (labels, unlabelled)
+    ]
+    assert np.array_equal(*scores)
+
+
+def test_without_known_members_it_says_what_to_set():
+    sizes = {"members": 20, "external": 20, "holdout": 20}
+    case = made_case(sizes, structured_images(60, 0))
+    with pytest.raises(SettingsError, match="Set calibration above 0"):
+        gmint.score(case)
