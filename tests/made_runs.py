@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from amint_core.config import RunConfig
+from amint_core.evaluation.judge import judge
 from amint_core.files import write_json
 from amint_core.report import paper
 
@@ -36,7 +37,9 @@ def measure(value: float | None, n: int = 1000) -> dict[str, Any]:
     return {"value": value, "low": max(value - half, 0.0), "high": min(value + half, 1.0)}
 
 
-def made_scores(seed: int = 0, n: int = 400, shift: float = 2.5) -> pd.DataFrame:
+def made_scores(
+    seed: int = 0, n: int = 400, shift: float = 2.5, method: str = "active"
+) -> pd.DataFrame:
     """Make a scores table: n judged members, n judged non-members, and unjudged ones of each."""
     rng = np.random.default_rng(seed)
     member = np.repeat([True, False], 2 * n)
@@ -49,7 +52,7 @@ def made_scores(seed: int = 0, n: int = 400, shift: float = 2.5) -> pd.DataFrame
             "judged": np.tile([False, True], 2).repeat(n),
             "label": rng.integers(0, 10, 4 * n),
             "predicted": rng.integers(0, 10, 4 * n),
-            "method": "active",
+            "method": method,
             "score": rng.normal(np.where(member, shift / 2, -shift / 2), 1.4),
         }
     )
@@ -108,6 +111,7 @@ def made_metrics(
             "accuracy_calibrated": measure(mint and min(mint + 0.01, 1.0)),
             "auc": measure(mint and min(mint + 0.04, 1.0)),
             "tpr_at_fpr": {"0.01": measure(0.47), "0.001": measure(None)},
+            "precision_at_prior": {"0.01": measure(0.32), "0.1": measure(0.84)},
             "threshold": 0.0,
             "threshold_calibrated": 0.31,
             "judged": {"members": 1000, "non_members": 2000, "role": "holdout"},
@@ -132,6 +136,50 @@ def put(root: Path, metrics: dict[str, Any], scores: pd.DataFrame | None = None)
     if scores is not None:
         scores.to_parquet(folder / "scores.parquet")
     return folder
+
+
+#: Method → how far its made-up scores tell members from non-members.
+SHIFTS = {
+    "active": 4.0,
+    "passive": 1.2,
+    "yeom": 1.0,
+    "salem": 0.6,
+    "lira_online": 1.8,
+    "memorizer": 3.4,
+    "blind": 0.0,
+}
+
+
+def put_judged(
+    root: Path, shift: float = 2.5, n: int = 200, seed: int = 0, method: str = "active", **settings
+) -> Path:
+    """Write a run whose metrics are those of its made-up scores; images depend on the seed."""
+    metrics = made_metrics(seed=seed, method=method, **settings)
+    config = RunConfig.create(**metrics["run"]["settings"])
+    rng = np.random.default_rng([seed, sum(config.id.encode())])
+    scores = made_scores(seed, n, shift, method)
+    scores["image"] = [f"{seed:04x}{number:028x}" for number in range(len(scores))]
+    # Half of what makes an image hard is the image, half the method.
+    scores["score"] += rng.normal(0, 1.4, len(scores))
+    if method == "plain":
+        scores["score"] = np.nan
+    judged = judge(scores, config)
+    metrics["mint"] = judged["mint"]
+    metrics["audited"] = judged["audited"] if judged["audited"]["images"] else metrics["audited"]
+    if method in ("plain", "yeom", "salem", "lira_online"):
+        del metrics["training"]["parameters"]["head"]
+    if method == "lira_online":
+        metrics["training"]["shadows"] = {"count": 8, "seconds": 800.5}
+    return put(root, metrics, scores)
+
+
+def put_methods(root: Path, seeds: tuple[int, ...] = (0,), n: int = 200, **settings: Any) -> None:
+    """Write a run of each of several methods, the plain model among them, per seed."""
+    for seed in seeds:
+        put_judged(root, 0.0, n, seed, "plain", **settings)
+        for method, shift in SHIFTS.items():
+            put_judged(root, shift, n, seed, method, **settings)
+        put_judged(root, 0.8, n, seed, "yeom", target="active", **settings)
 
 
 def put_many(

@@ -121,7 +121,7 @@ def _tables(
         ablations.document(tables["ablation"], profile),
         by_transformation.document(tables["transformations"], profile),
     ]
-    if scores:
+    if method_figures.scored_cells(tables["comparison"], scores):
         found = paired_tables.differences(tables["comparison"], runs, scores)
         tables["differences"] = found
         documents.append(paired_tables.document(found, tables["comparison"], profile))

@@ -56,8 +56,8 @@ def methods_beside_each_other(table: pd.DataFrame, profile: str) -> Figure:
         _dots(axes[1], rows, places, "tpr_at_1pct_fpr", looks)
         axes[0].axvline(0.5, color=GREY, linewidth=1, linestyle="--")
         axes[1].axvline(0.01, color=GREY, linewidth=1, linestyle="--")
-        axes[0].set_title(f"{title}: AUC")
-        axes[1].set_title("TPR at 1 % FPR")
+        axes[0].set(title=title, xlabel="AUC")
+        axes[1].set_xlabel("TPR at 1 % FPR")
         axes[1].tick_params(labelleft=False)
     handles = [*_group_handles(table, looks)]
     handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="chance"))
@@ -77,8 +77,8 @@ def _dots(axes: Axes, rows: pd.DataFrame, places: list[float], name: str, looks:
         ends = [row[f"{name}_low"], row[f"{name}_high"]]
         axes.plot(ends, [height, height], color=color, linewidth=2.2, solid_capstyle="butt")
         axes.plot(row[name], height, "o", color=color, markersize=6)
-        if np.isnan(row[name]):
-            axes.text(0.51, height, "no test" if name == "auc" else "–", color=GREY, va="center")
+        if np.isnan(row[name]) and name == "auc":
+            axes.text(0.51, height, "no test", color=GREY, va="center")
     axes.set_yticks(places, [row_title(row) for _, row in rows.iterrows()])
     axes.set_ylim(places[-1] + 0.8, -0.8)
     low = 0.45 if name == "auc" else -0.02
@@ -170,7 +170,10 @@ def agreement(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
     for (title, rows), axes in zip(cells.items(), column[:, 0], strict=True):
         grid = kappas(rows, scores)
         heat_map(axes, grid, 0.0, 1.0)
-        axes.set_xticks(range(len(grid)), grid.columns, rotation=40, ha="right")
+        numbers = [str(number) for number in range(1, len(grid) + 1)]
+        axes.set_xticks(range(len(grid)), numbers)
+        names = zip(grid.index, numbers, strict=True)
+        axes.set_yticks(range(len(grid)), [f"{name}  {number}" for name, number in names])
         axes.set_title(title)
     note = "1: the same members are found; 0: no more in common than by chance. "
     foot(figure, [], cells, note)
@@ -210,10 +213,11 @@ def _line(row: pd.Series) -> str:
 
 
 def _group_handles(table: pd.DataFrame, looks: dict) -> list[Line2D]:
-    handles = []
-    for group in GROUPS:
-        rows = table[table["group"] == group]
-        if len(rows):
-            color = looks[_key(rows.iloc[0])]
-            handles.append(Line2D([], [], color=color, marker="o", label=GROUP_TITLES[group]))
-    return handles
+    on_active = (table["group"] == "attack") & (table["target"] == "active")
+    families = [(GROUP_TITLES[group], (table["group"] == group) & ~on_active) for group in GROUPS]
+    families.insert(3, ("attacks on the active model", on_active))
+    return [
+        Line2D([], [], color=looks[_key(table[those].iloc[0])], marker="o", label=name)
+        for name, those in families
+        if those.any()
+    ]

@@ -6,6 +6,7 @@ steps of matplotlib's magma, dark to light from the input to the output.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -168,10 +169,11 @@ def foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str
     """Put the legend below all panels, headed by what a reader must know."""
     if any("STAND-IN" in title for title in titles):
         note += STANDIN
-    columns = max(1, min(len(handles), int(figure.get_figwidth() // 1.5)))
-    legend = figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, title=note or None
-    )
+    width = figure.get_figwidth()
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int(width // max(1.5, 0.6 + 0.075 * longest))))
+    text = textwrap.fill(note, int(12 * width)) or None
+    legend = figure.legend(handles=handles, loc="outside lower left", ncols=columns, title=text)
     legend.set_alignment("left")
 
 
