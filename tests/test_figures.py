@@ -13,7 +13,7 @@ from amint_core import report
 from amint_core.exceptions import ModelError, ResultsError
 from amint_core.locations import results_root
 from amint_core.report import paper, profile_figures, style
-from amint_core.report.collect import read_runs
+from amint_core.report.collect import read_runs, scores_of
 from amint_core.report.tables import table1
 
 TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
@@ -41,6 +41,8 @@ def small_dataset():
 
     return SimpleNamespace(
         title="MNIST [STAND-IN]",
+        source="standin",
+        spec=SimpleNamespace(name="mnist"),
         pool=part(40),
         test=part(9),
         class_names=("zero", "one", "a very long class name"),
@@ -77,6 +79,64 @@ def test_images_by_role_show_each_role_that_has_images(small_dataset, small_spli
     assert len(drawn) == 5 + 5 + 3
     np.testing.assert_array_equal(drawn[5], small_dataset.pool.pixels[20, :, :, 0])
     np.testing.assert_array_equal(drawn[-1], small_dataset.test.pixels[2, :, :, 0])
+
+
+def most_recognised_scores():
+    scores = made_scores(n=10).iloc[:20].assign(judged=True, index=np.arange(20))
+    others = made_scores(n=10).iloc[30:]
+    return pd.concat([scores.assign(score=np.arange(20.0), label=1), others])
+
+
+def test_most_and_least_recognised_are_the_highest_and_lowest_members(small_dataset, small_split):
+    scores = most_recognised_scores()
+    figure = report.most_and_least_recognised(scores, small_dataset, small_split, columns=3)
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    wanted = [19, 18, 17, 0, 1, 2]
+    for image, index in zip(drawn, wanted, strict=True):
+        np.testing.assert_array_equal(image, small_dataset.pool.pixels[index, :, :, 0])
+    assert "one\n19.0" in texts(figure)
+
+
+def test_faces_are_never_shown(small_dataset, small_split):
+    small_dataset.source, small_dataset.spec.name = "real", "casia_webface"
+    for figure in (
+        report.images_by_role(small_dataset, small_split, columns=3),
+        report.most_and_least_recognised(most_recognised_scores(), small_dataset, small_split),
+    ):
+        drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+        assert drawn
+        assert all((image == 224).all() for image in drawn)
+        assert "faces are not shown" in texts(figure)
+
+
+def test_standin_of_a_face_dataset_is_shown(small_dataset, small_split):
+    small_dataset.spec.name = "casia_webface"
+    figure = report.images_by_role(small_dataset, small_split, columns=3)
+    np.testing.assert_array_equal(
+        figure.axes[0].images[0].get_array(), small_dataset.pool.pixels[0, :, :, 0]
+    )
+
+
+def test_the_plain_models_figures_say_that_it_tests_nothing(small_dataset, small_split):
+    scores = made_scores(method="plain").assign(score=np.nan)
+    for draw in (report.roc, report.score_distributions):
+        assert "no membership test" in texts(draw(scores, TITLE))
+    figure = report.most_and_least_recognised(scores, small_dataset, small_split)
+    assert "tests nothing" in texts(figure)
+
+
+def test_a_training_of_one_task_draws_that_task(small_dataset):
+    history = made_history(5).drop(columns=["mint_loss", "mint_accuracy"])
+    figure = report.training_curves(history.assign(calibration_auc=np.nan), TITLE)
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1]
+    history = made_history(5).drop(columns=["audited_loss", "audited_accuracy"])
+    assert "MINT (binary)" in texts(report.training_curves(history, TITLE))
+
+
+def test_an_attacks_scores_are_no_probabilities():
+    text = texts(report.score_distributions(made_scores(method="yeom"), TITLE))
+    assert "the method's own (0)" in text
+    assert "probability" not in text
 
 
 @pytest.mark.parametrize("form", [list, pd.DataFrame])
@@ -135,7 +195,7 @@ def test_roc_gives_auc_and_tpr_of_judged_images():
     text = texts(report.roc(scores, TITLE))
     own = scores[scores["judged"]]
     area = roc_auc_score(own["member"], own["score"])
-    assert f"active MINT: AUC {f'{area:.3f}'[1:]}" in text
+    assert f"aMINT (active): AUC {f'{area:.3f}'[1:]}" in text
     threshold = np.sort(own.loc[~own["member"], "score"])[-6]  # 5 of 500 lie above: 1 %
     at_one = (own.loc[own["member"], "score"] > threshold).mean()
     assert f"TPR {f'{at_one:.3f}'[1:]} at 1 % FPR" in text
@@ -191,7 +251,7 @@ def test_setup_effect_draws_ours_and_the_papers_lines(results):
 
 def test_variants_have_lines_of_their_own(results):
     put(results, made_metrics())
-    put(results, made_metrics(epochs=40))
+    put(results, made_metrics(epochs=40, weight_decay=0.0))
     table = table1(read_runs("quick"))
     for draw in (profile_figures.setup_effect, profile_figures.results_beside_paper):
         text = texts(draw(table, "quick")).replace("\n", " ")
@@ -204,7 +264,7 @@ def test_roc_by_dataset_says_whose_scores_are_missing(results):
     put(results, made_metrics(setup="entry"))
     put(results, made_metrics(dataset="mnist"))
     runs = read_runs("quick")
-    scores = profile_figures.scores_of(runs)
+    scores = scores_of(runs)
     text = texts(profile_figures.roc_by_dataset(runs, scores, "quick"))
     assert "2 of 3 runs are not drawn" in text
     assert text.count("no scores.parquet here") == 1
@@ -215,7 +275,7 @@ def test_many_runs_have_a_panel_per_setup(results):
     cells = [("cifar10", model, setup) for model in paper.MODELS for setup in paper.SETUPS]
     put_many(results, tuple(cells), data="real")
     runs = read_runs("quick")
-    figure = profile_figures.roc_by_dataset(runs, profile_figures.scores_of(runs), "quick")
+    figure = profile_figures.roc_by_dataset(runs, scores_of(runs), "quick")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["CIFAR-10: entry", "CIFAR-10: middle", "CIFAR-10: output"]
     assert all(len(axes.lines) == 6 + 1 for axes in figure.axes)  # and chance

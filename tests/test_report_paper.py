@@ -89,6 +89,24 @@ def test_comparison_and_attacks():
     assert sums == [340, 372]
 
 
+@pytest.mark.parametrize(
+    ("place", "method", "target", "values"),
+    [
+        (("cifar10", "middle", "mobilenet"), "active", None, (0.91, 0.41)),
+        (("casia_webface", "entry", "mobilenet"), "active", None, (0.86, 0.15)),
+        (("cifar10", "middle", "resnet50"), "passive", None, (0.66, 0.55)),
+        (("gtsrb", "middle", "mobilenet"), "passive", None, (0.61, None)),
+        (("cifar10", "middle", "resnet50"), "plain", None, (None, 0.55)),
+        (("gtsrb", "middle", "vit"), "watson", "plain", (0.79, None)),
+        (("gtsrb", "middle", "vit"), "watson", "active", (None, None)),
+        (("mnist", "middle", "vit"), "yeom", "plain", (None, None)),
+        (("cifar10", "middle", "vit"), "lira_online", "plain", (None, None)),
+    ],
+)
+def test_values_of_methods(place, method, target, values):
+    assert paper.method_values(*place, method, target) == values
+
+
 def test_order_is_the_papers_then_by_name():
     assert sorted(["zoo", "cifar100", "gtsrb", "mnist"], key=paper.dataset_order) == [
         *("mnist", "gtsrb", "cifar100", "zoo")

@@ -8,13 +8,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EIGHT, made_metrics, made_scores, put, put_many
+from made_runs import EIGHT, made_metrics, made_scores, put, put_many, put_methods
 
 from amint_core import report
 from amint_core.exceptions import ResultsError, SettingsError
 from amint_core.files import write_json
 from amint_core.locations import project_root, results_root
-from amint_core.report import compact, paper
+from amint_core.report import beside_paper, compact, paper
 from amint_core.report.collect import read_metrics, read_runs, unfinished
 from amint_core.report.tables import runs_table, table1, was_run
 
@@ -27,6 +27,11 @@ FIRST_COLUMNS = [
 @pytest.fixture
 def results():
     return results_root()
+
+
+def printed():
+    """Return Table 1 of the runs that are there, as a reader gets it."""
+    return beside_paper.document(table1(read_runs("quick")), "quick")
 
 
 def one_cell(**others):
@@ -86,11 +91,43 @@ def test_seeds_are_averaged_with_their_spread(results):
 
 def test_other_settings_stand_in_rows_of_their_own(results):
     put(results, made_metrics(mint=0.90))
-    put(results, made_metrics(mint=0.95, epochs=40))
+    put(results, made_metrics(mint=0.95, epochs=40, weight_decay=0.0))
     rows = one_cell()
-    assert list(rows["variant"]) == ["epochs=20", "epochs=40"]
+    variants = ["epochs=20, weight_decay=0.0001", "epochs=40, weight_decay=0.0"]
+    assert list(rows["variant"]) == variants
     assert list(rows["mint_accuracy"]) == [0.90, 0.95]
     assert rows["runs"].is_unique
+
+
+def test_recipes_are_told_apart_by_their_name_alone(results):
+    put(results, made_metrics(mint=0.90))
+    put(results, made_metrics(mint=0.95, recipe="published"))
+    assert list(one_cell()["variant"]) == ["recipe=fixed", "recipe=published"]
+
+
+def test_table1_leaves_other_methods_and_single_switches_to_other_tables(results):
+    put(results, made_metrics(mint=0.90))
+    put(results, made_metrics(mint=0.95, epochs=40))
+    put(results, made_metrics(mint=0.60, method="passive"))
+    put(results, made_metrics(mint=0.58, method="yeom"))
+    (row,) = one_cell().to_dict("records")
+    assert (row["mint_accuracy"], row["method"]) == (0.90, "active")
+
+
+def test_a_profile_without_active_runs_has_an_empty_table1(results):
+    put(results, made_metrics(method="yeom"))
+    assert not was_run(table1(read_runs("quick"))).any()
+    files = report.write("quick")
+    assert "results_beside_paper.png" not in files
+    assert "none of them on real data" in files["table1.md"].read_text()
+
+
+def test_runs_of_before_a_measure_existed_are_read_as_without_it(results):
+    older = made_metrics()
+    del older["mint"]["precision_at_prior"]
+    put(results, older)
+    assert read_runs("quick")["precision_at_1pct_prior"].isna().all()
+    assert "Precision where 1 % are members" not in report.metrics_table(older).index
 
 
 def test_other_data_are_never_averaged(results):
@@ -125,8 +162,8 @@ def test_runs_of_before_a_setting_existed_have_its_default(results):
 def test_standin_is_marked_in_every_row_and_caption(results):
     put_many(results, EIGHT, scores=False)
     runs = read_runs("quick")
-    for write in (compact.to_markdown, compact.to_html, compact.to_latex):
-        text = write(table1(runs), "quick")
+    for write in compact.FORMS.values():
+        text = write(beside_paper.document(table1(runs), "quick"))
         assert text.count("[STAND-IN]") == len(EIGHT) + 1, write
     assert set(runs_table(runs)["data"]) == {"STAND-IN"}
 
@@ -141,7 +178,7 @@ def test_real_data_are_not_called_standin(results):
 
 def test_markdown_shows_values_with_intervals(results):
     put(results, made_metrics())
-    text = compact.to_markdown(table1(read_runs("quick")), "quick")
+    text = compact.to_markdown(printed())
     assert ".913 [.896, .931] |" in text
     assert "Cells run: 1 of the paper's 72, none of them on real data." in text
     assert ".86 / .53" in text  # CIFAR-10, entry, ResNet50: not run, the paper's values
@@ -152,7 +189,7 @@ def test_markdown_shows_values_with_intervals(results):
 def test_the_full_grid_leaves_no_second_table(results):
     cells = [(dataset, model, setup) for dataset, setup, model in paper.TABLE1]
     put_many(results, tuple(cells), scores=False, data="real")
-    text = compact.to_markdown(table1(read_runs("quick")), "quick")
+    text = compact.to_markdown(printed())
     assert "Cells run" not in text
     assert text.count("\n| MNIST ") == 18
 
@@ -167,7 +204,7 @@ def test_measured(value, shown):
 
 def test_html_is_self_contained(results):
     put(results, made_metrics())
-    page = compact.to_html(table1(read_runs("quick")), "quick")
+    page = compact.to_html(printed())
     assert page.startswith("<!doctype html>")
     assert "http" not in page
     assert "<script" not in page
@@ -177,7 +214,8 @@ def test_html_is_self_contained(results):
 def test_latex_is_balanced_and_escaped(results):
     put(results, made_metrics())
     put(results, made_metrics(epochs=40, batch_size=32))
-    text = compact.to_latex(table1(read_runs("quick")), "quick")
+    put(results, made_metrics(epochs=40, lambda_mint=2.0))
+    text = compact.to_latex(printed())
     for rule in ("toprule", "midrule", "bottomrule"):
         assert "\\" + rule in text
     assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 2
@@ -190,12 +228,15 @@ def test_latex_compiles(results, tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("pdflatex is not installed; the table's LaTeX is only checked by its parts.")
     put_many(results, EIGHT, scores=False)
+    put_methods(results, n=100)
     put(results, made_metrics(seed=1))
     put(results, made_metrics(epochs=40))
-    table = compact.to_latex(table1(read_runs("quick")), "quick")
-    (tmp_path / "table1.tex").write_text(table, encoding="utf-8")
+    files = [path for path in report.write("quick").values() if path.suffix == ".tex"]
+    for path in files:
+        shutil.copy(path, tmp_path)
     packages = r"\usepackage[utf8]{inputenc}\usepackage{booktabs,longtable}"
-    document = rf"\documentclass{{article}}{packages}\begin{{document}}\input{{table1}}"
+    inputs = "".join(rf"\input{{{path.stem}}}" for path in files)
+    document = rf"\documentclass[landscape]{{article}}{packages}\begin{{document}}{inputs}"
     (tmp_path / "main.tex").write_text(document + r"\end{document}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -215,7 +256,9 @@ def test_files_are_the_same_each_time(results):
     before = {name: path.read_bytes() for name, path in report.write("quick").items()}
     after = {name: path.read_bytes() for name, path in report.write("quick").items()}
     assert before == after
-    assert len(before) == 11
+    # Four tables in four forms (no differences: one method alone) and runs.csv; three figures in
+    # two forms.
+    assert len(before) == 4 * 4 + 1 + 3 * 2
 
 
 def test_unfinished_runs_are_named_and_left_out(results):
@@ -303,8 +346,22 @@ def test_metrics_beside_the_paper():
     assert table.loc["TPR at 0.1 % FPR", "note"] == "too few non-members"
 
 
+def test_metrics_of_other_methods(results):
+    put_methods(results, n=100, data="real")
+    tables = {
+        run["method"]: report.metrics_table(read_metrics(run["path"] / "metrics.json"))
+        for _, run in read_runs("quick").iterrows()
+    }
+    assert tables["lira_online"].columns.name.endswith("middle · LiRA (online)")
+    assert (tables["lira_online"].drop("TPR at 0.1 % FPR")["ours"] != "–").all()
+    plain = tables["plain"]
+    assert (plain.loc[plain.index != "Audited accuracy", "ours"] == "–").all()
+    assert plain.loc["MINT AUC", "note"] == "the plain model has no membership test"
+    assert plain.loc["Audited accuracy", "ours"] == ".447"
+
+
 def test_metrics_of_a_cell_that_the_paper_lacks():
-    table = report.metrics_table(made_metrics(dataset="casia_webface"))
+    table = report.metrics_table(made_metrics(dataset="casia_webface", model="densenet121"))
     assert "[STAND-IN]" in table.columns.name
     assert (table["paper"] == "").all()
 
@@ -326,5 +383,8 @@ def test_notebook_shows_every_table_and_figure():
     path = project_root() / "notebooks" / "aMINTResults.ipynb"
     notebook = nbformat.read(path, as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    for name in ("table1.md", "results_beside_paper.png", "setup_effect.png", "roc.png"):
+    tables = ("table1.md", "comparison.md", "differences.md", "ablation.md", "transformations.md")
+    figures = ("results_beside_paper", "setup_effect", "roc", "methods", "roc_by_method")
+    figures += ("agreement", "class_difficulty", "image_difficulty", "transformations")
+    for name in (*tables, *(f"{figure}.png" for figure in figures)):
         assert f'"{name}"' in code
