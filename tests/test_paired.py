@@ -1,0 +1,178 @@
+"""Paired comparisons against independent computations and by simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import made_scores
+from scipy.stats import norm, rankdata
+from sklearn.metrics import roc_auc_score
+
+from amint_core.evaluation import intervals, metrics, paired
+from amint_core.exceptions import ProtocolError
+
+
+def pairs(seed, members, others, shifts, alike=0.6):
+    """Make membership and the scores of two tests, correlated by `alike` within each side."""
+    random = np.random.default_rng(seed)
+    member = np.arange(members + others) < members
+    common, *own = random.normal(size=(3, len(member)))
+    scores = [
+        alike**0.5 * common + (1 - alike) ** 0.5 * one + shift * member
+        for one, shift in zip(own, shifts, strict=True)
+    ]
+    return member, *scores
+
+
+def coverage(found, truth):
+    return np.mean([one["low"] <= truth <= one["high"] for one in found])
+
+
+@pytest.mark.parametrize(
+    ("shifts", "alike"),
+    [((1.0, 1.0), 0.6), ((2.0, 1.0), 0.6), ((3.5, 3.0), 0.6), ((1.5, 1.0), 0.9)],
+)
+def test_intervals_of_auc_differences_cover_the_truth(shifts, alike):
+    truth = norm.cdf(shifts[0] / 2**0.5) - norm.cdf(shifts[1] / 2**0.5)
+    samples = (pairs(seed, 100, 150, shifts, alike) for seed in range(500))
+    assert 0.93 <= coverage([paired.auc_difference(*one) for one in samples], truth) <= 0.97
+
+
+@pytest.mark.parametrize("shifts", [(1.0, 1.0), (2.0, 1.0), (3.0, 0.5)])
+def test_intervals_of_accuracy_differences_cover_the_truth(shifts):
+    cuts = shifts[0] / 2, shifts[1] / 2
+    truth = norm.cdf(cuts[0]) - norm.cdf(cuts[1])
+    samples = (pairs(seed, 100, 150, shifts) for seed in range(1500))
+    found = [paired.accuracy_difference(*one, cuts) for one in samples]
+    assert 0.93 <= coverage(found, truth) <= 0.97
+
+
+def test_intervals_of_tpr_differences_are_on_the_safe_side(monkeypatch):
+    monkeypatch.setattr(paired, "RESAMPLES", 100)
+    truth = norm.sf(norm.isf(0.05) - 2) - norm.sf(norm.isf(0.05) - 1)
+    samples = (pairs(seed, 200, 200, (2.0, 1.0)) for seed in range(100))
+    found = [paired.tpr_difference(*one, 0.05) for one in samples]
+    assert coverage(found, truth) >= 0.95
+    # Safe, but not without content: 0 is excluded nearly as often as not.
+    assert np.mean([one["low"] > 0 for one in found]) > 0.4
+
+
+def test_a_common_difficulty_makes_the_interval_narrow():
+    widths = []
+    for alike in (0.0, 0.9):
+        found = paired.auc_difference(*pairs(0, 300, 300, (1.5, 1.0), alike))
+        widths.append(found["high"] - found["low"])
+    assert widths[1] < 0.5 * widths[0]
+
+
+def test_auc_difference_has_delongs_covariance():
+    member, first, second = pairs(0, 60, 80, (1.0, 0.5))
+    found = paired.auc_difference(member, first, second)
+    aucs = [roc_auc_score(member, scores) for scores in (first, second)]
+    assert found["value"] == pytest.approx(aucs[0] - aucs[1])
+    # The covariance by comparing every member with every non-member.
+    wins = [scores[member][:, None] > scores[~member] for scores in (first, second)]
+    rows, columns = (np.cov([one.mean(axis) for one in wins]) for axis in (1, 0))
+    covariance = rows / 60 + columns / 80
+    spread = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    # Far from 0 and 1 the interval is near the normal one.
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * spread, rel=0.05)
+
+
+def test_accuracy_difference_by_counting():
+    member, first, second = pairs(1, 50, 70, (1.0, 1.0))
+    found = paired.accuracy_difference(member, first, second, (0.4, 0.6))
+    each = [
+        metrics.accuracy(scores[member], scores[~member], cut)["value"]
+        for scores, cut in ((first, 0.4), (second, 0.6))
+    ]
+    assert found["value"] == pytest.approx(each[0] - each[1])
+
+
+def test_newcombes_paired_proportions():
+    # Newcombe (1998), method 10 without continuity correction: 56 pairs, 36 both, 12 and 2 single.
+    one = np.r_[np.ones(48), np.zeros(8)].astype(bool)
+    two = np.r_[np.ones(36), np.zeros(12), np.ones(2), np.zeros(6)].astype(bool)
+    found = paired._paired_proportions(one, two)
+    low, high = intervals.proportion(48, 56), intervals.proportion(38, 56)
+    phi = np.corrcoef(one, two)[0, 1]
+    p1, p2 = 48 / 56, 38 / 56
+    under = (p1 - low[0]) ** 2 - 2 * phi * (p1 - low[0]) * (high[1] - p2) + (high[1] - p2) ** 2
+    over = (low[1] - p1) ** 2 - 2 * phi * (low[1] - p1) * (p2 - high[0]) + (p2 - high[0]) ** 2
+    assert found["value"] == pytest.approx(10 / 56)
+    assert found["low"] == pytest.approx(10 / 56 - under**0.5)
+    assert found["high"] == pytest.approx(10 / 56 + over**0.5)
+
+
+def test_tpr_difference_is_the_same_each_time_and_refuses_too_fine_a_rate():
+    sample = pairs(0, 100, 200, (2.0, 1.0))
+    assert paired.tpr_difference(*sample, 0.05) == paired.tpr_difference(*sample, 0.05)
+    refused = paired.tpr_difference(*sample, 0.001)
+    assert refused["value"] is None
+    assert "cannot resolve" in refused["reason"]
+
+
+def test_two_perfect_tests_do_not_differ_for_certain():
+    member = np.arange(40) < 20
+    scores = np.where(member, 5.0, -5.0)
+    found = paired.auc_difference(member, scores, scores + np.arange(40) / 100)
+    assert found["value"] == 0
+    assert found["low"] < 0 < found["high"]
+
+
+def test_agreement_counts_members_alone():
+    member = np.r_[np.ones(8, bool), np.zeros(4, bool)]
+    first = np.r_[[1, 1, 1, 1, -1, -1, -1, -1], np.full(4, 9.0)]
+    second = np.r_[[1, 1, 1, -1, 1, -1, -1, -1], np.full(4, -9.0)].astype(float)
+    found = paired.agreement(member, first, second, (0.0, 0.0))
+    shares = found["both"], found["first"], found["second"], found["neither"]
+    assert shares == (3 / 8, 1 / 8, 1 / 8, 3 / 8)
+    # Observed agreement 6/8, by chance 1/2.
+    assert found["kappa"] == pytest.approx((0.75 - 0.5) / 0.5)
+
+
+def test_spearman_is_the_correlation_of_ranks_within_members():
+    member, first, second = pairs(0, 50, 50, (3.0, 3.0))
+    found = paired.agreement(member, first, second, (0.0, 0.0))["spearman"]
+    ranks = rankdata(first[member]), rankdata(second[member])
+    assert found == pytest.approx(np.corrcoef(ranks)[0, 1])
+
+
+def test_verdicts_that_are_all_the_same_have_no_kappa():
+    member = np.ones(5, bool)
+    found = paired.agreement(member, np.ones(5), np.arange(1.0, 6), (0.0, 0.0))
+    assert found["both"] == 1
+    assert np.isnan(found["kappa"])
+    assert np.isnan(found["spearman"])
+
+
+def test_align_brings_both_into_one_order():
+    first = made_scores(n=20)
+    second = first.assign(score=np.arange(len(first))).sample(frac=1, random_state=0)
+    member, one, two = paired.align(first, second)
+    rows = first["judged"]
+    np.testing.assert_array_equal(member, first.loc[rows, "member"])
+    np.testing.assert_array_equal(one, first.loc[rows, "score"])
+    np.testing.assert_array_equal(two, np.arange(len(first))[rows])
+
+
+def other_images(table):
+    return table.assign(image="other" + table["image"])
+
+
+def other_members(table):
+    return table.assign(member=~table["member"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (other_images, "judge different images"),
+        (lambda table: table.iloc[:-1], "judge different images"),
+        (other_members, "disagree on who is a member"),
+        (lambda table: pd.concat([table, table]), "judged twice"),
+    ],
+)
+def test_tests_on_different_images_are_refused(change, says):
+    table = made_scores(n=20)
+    with pytest.raises(ProtocolError, match=says):
+        paired.align(table, change(table))
