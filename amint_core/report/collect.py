@@ -14,6 +14,7 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError
 from amint_core.files import read_json
 from amint_core.locations import results_root, shown
+from amint_core.recipes import RECIPES
 from amint_core.report.method_names import method_order
 from amint_core.report.paper import dataset_order, model_order, setup_order
 
@@ -210,7 +211,9 @@ def _number(value: Any) -> float:
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     names = dataset_order(row["dataset"]), setup_order(row["setup"]), model_order(row["model"])
-    return (*names, row["title"], method_order(row["method"]), row["run"])
+    recipes = list(RECIPES)
+    recipe = recipes.index(row["recipe"]) if row["recipe"] in recipes else len(recipes)
+    return (*names, row["title"], recipe, method_order(row["method"]), row["run"])
 
 
 def _are_counts(values: pd.Series) -> bool:

@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 #: Columns of words; the others hold numbers.
 WORDS = (
     *("Dataset", "Setup", "Model", "Protocol", "Device", "Variant"),
-    *("Method", "Group", "Switched", "Recipe", "Views", "Missing"),
+    *("Method", "Group", "Switched", "Recipe"),
 )
 STANDIN = (
     "[STAND-IN] marks rows on substitute data: they show that the kit runs, and must not be "
