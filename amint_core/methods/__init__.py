@@ -5,10 +5,10 @@ A new one is a file with its `METHOD`, listed here.
 
 from __future__ import annotations
 
-from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.methods import (
     active,
     blind,
+    gmint,
     lira,
     lookup,
     memorizer,
@@ -22,7 +22,7 @@ from amint_core.methods import (
 )
 from amint_core.methods.case import Case, Method
 
-__all__ = ["METHODS", "Case", "Method", "method"]
+__all__ = ["METHODS", "Case", "Method"]
 
 #: Name → membership test, in the order of tables.
 METHODS: dict[str, Method] = {
@@ -32,6 +32,7 @@ METHODS: dict[str, Method] = {
         plain.METHOD,
         passive.METHOD,
         passive.UNSEEN,
+        gmint.METHOD,
         yeom.METHOD,
         salem.METHOD,
         watson.METHOD,
@@ -46,13 +47,3 @@ METHODS: dict[str, Method] = {
     )
 }
 
-
-def method(name: str) -> Method:
-    """Return a membership test by name.
-
-    Raises:
-        SettingsError: there is none of that name; the message names the nearest.
-    """
-    if name not in METHODS:
-        raise SettingsError(unknown_name("method", name, METHODS))
-    return METHODS[name]
