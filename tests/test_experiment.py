@@ -14,11 +14,14 @@ import torch
 
 from amint_core import experiment, provenance
 from amint_core.config import RunConfig
+from amint_core.datasets.identity import image_hashes
 from amint_core.exceptions import ResultsError, SettingsError, TrainingError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.runs import Run
+from amint_core.training import trained
 from amint_core.training.loop import Fit
+from amint_core.training.trained import training_of
 
 SMALL = {
     "dataset": "mnist",
@@ -65,7 +68,7 @@ def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
         "manifest.json",
         "model.safetensors",
     }
-    assert not run.checkpoint.exists()
+    assert not training_of("active", experiment.prepare(settings())).checkpoint.exists()
     assert metrics["data"]["source"] == "standin"
     assert "STAND-IN" in metrics["data"]["title"]
     assert metrics["data"]["sizes"]["members"] == 60
@@ -86,6 +89,7 @@ def test_the_same_settings_give_the_same_bits_whatever_ran_before(monkeypatch, t
     torch.rand(17)
     np.random.rand(3)
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "again"))
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "again"))
     assert without_times(experiment.run_all(settings())) == without_times(first)
 
 
@@ -107,6 +111,7 @@ def test_a_run_leaves_threads_and_random_state_as_they_were():
 def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path):
     history, model, *_ = train(settings())
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "cut"))
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cut"))
 
     class Cut(Exception):
         pass
@@ -134,7 +139,8 @@ def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
     command = [sys.executable, "-m", "amint_core", "run", *arguments]
 
     def environment(folder):
-        return {**os.environ, "AMINT_RESULTS": str(tmp_path / folder), "OMP_NUM_THREADS": "1"}
+        places = dict.fromkeys(("AMINT_RESULTS", "AMINT_CACHE"), str(tmp_path / folder))
+        return {**os.environ, **places, "OMP_NUM_THREADS": "1"}
 
     def metrics(folder):
         found = list((tmp_path / folder).glob("*/runs/*/metrics.json"))
@@ -144,7 +150,7 @@ def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
     subprocess.run(command, env=environment("whole"), check=True, **options)
     victim = subprocess.Popen(command, env=environment("killed"), **options)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("*/runs/*/checkpoint.pt")):
+    while not list((tmp_path / "killed").glob("trainings/*/checkpoint.pt")):
         assert victim.poll() is None, "ended before it could be killed"
         assert time.monotonic() < deadline, "no checkpoint after two minutes"
         time.sleep(0.01)
@@ -166,7 +172,7 @@ def test_a_finished_training_is_loaded_not_repeated(capsys):
 
 def test_other_code_trains_again(monkeypatch, capsys):
     train(settings(epochs=1))
-    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "other")
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda *parts: "other")
     train(settings(epochs=1))
     assert "Already trained" not in capsys.readouterr().out
 
@@ -184,7 +190,8 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(monkeypatch):
     monkeypatch.setattr(active, "mint_loss", breaks_in_epoch_two)
     with pytest.raises(TrainingError, match=r"diverged.*epoch 2, step 2.*after epoch 1 is kept"):
         train(settings())
-    saved = torch.load(Run(settings()).checkpoint, weights_only=True)
+    training = training_of("active", experiment.prepare(settings()))
+    saved = torch.load(training.checkpoint, weights_only=True)
     assert saved["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in saved["model"].values())
 
@@ -200,7 +207,7 @@ def test_patience_stops_early_and_keeps_the_best_epoch(monkeypatch):
 
         return look
 
-    monkeypatch.setattr(experiment, "_monitor", monitor)
+    monkeypatch.setattr(trained, "_monitor", monitor)
     chosen = settings(epochs=5, patience=2)
     history, model, *_ = train(chosen)
     assert list(history["calibration_auc"]) == [0.6, 0.8, 0.7, 0.7]
@@ -213,12 +220,12 @@ def test_early_stopping_never_sees_judged_images(monkeypatch):
     data = experiment.prepare(settings())
     looked = []
 
-    def logits(model, images, indices, device):
-        looked.extend(images.hashes[indices])
-        return np.zeros(len(indices))
+    def logits(model, pixels, count, device):
+        looked.extend(image_hashes(pixels(np.arange(count))))
+        return np.zeros(count)
 
-    monkeypatch.setattr(experiment, "membership_logits", logits)
-    experiment._monitor(data, None, torch.device("cpu"))()
+    monkeypatch.setattr(trained, "membership_logits", logits)
+    trained._monitor(data, None, torch.device("cpu"))()
     pool = data.dataset.pool.hashes
     members, holdout = data.split.roles["members"], data.split.roles["holdout"]
     judged = set(pool[members.indices[data.split.members_judged]]) | set(pool[holdout.indices])
@@ -305,8 +312,8 @@ def test_two_processes_cannot_write_one_run(tmp_path):
 
 
 def test_a_damaged_model_file_is_named():
-    _, _, run, _ = train(settings(epochs=1))
-    (run.folder / "model.safetensors").write_bytes(b"half")
+    *_, data = train(settings(epochs=1))
+    training_of("active", data).weights.write_bytes(b"half")
     with pytest.raises(ResultsError, match=r"model\.safetensors cannot be read.*Delete it"):
         train(settings(epochs=1))
 
@@ -319,7 +326,7 @@ def test_fp16_needs_a_gpu():
 
 def test_training_starts_anew_whatever_the_model_has_learnt():
     history, model, run, data = train(settings(epochs=1))
-    run.clear()
+    training_of("active", data).weights.unlink()
     again = experiment.train(run, data, model)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"))
 
@@ -333,7 +340,7 @@ def test_data_of_another_run_is_refused():
 
 def test_old_numbers_do_not_stay_beside_a_new_training(monkeypatch):
     experiment.run_all(settings(epochs=1))
-    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "other")
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda *parts: "other")
     _, _, run, _ = train(settings(epochs=1))
     assert not (run.folder / "metrics.json").exists()
 
@@ -341,9 +348,11 @@ def test_old_numbers_do_not_stay_beside_a_new_training(monkeypatch):
 def test_weights_that_blow_up_in_the_last_step_are_not_kept():
     with pytest.raises(TrainingError, match="diverged"):
         train(settings(learning_rate=1e38, epochs=1, batch_size=60, external=60))
-    run = Run(settings(learning_rate=1e38, epochs=1, batch_size=60, external=60))
-    assert not run.checkpoint.exists()
-    assert not (run.folder / "model.safetensors").exists()
+    chosen = settings(learning_rate=1e38, epochs=1, batch_size=60, external=60)
+    training = training_of("active", experiment.prepare(chosen))
+    assert training.folder.is_dir()
+    assert not training.checkpoint.exists()
+    assert not training.weights.exists()
 
 
 def test_the_history_has_the_rate_of_each_epoch():

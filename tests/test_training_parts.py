@@ -6,7 +6,7 @@ import torch
 
 from amint_core.datasets.base import Images
 from amint_core.exceptions import ResultsError
-from amint_core.training.batches import JointBatches, to_tensor
+from amint_core.training.batches import Copies, JointBatches, batch_shape, normalised, to_bytes
 from amint_core.training.checkpoint import Checkpoint
 from amint_core.training.losses import LossBalance, audited_loss, mint_loss
 
@@ -25,6 +25,7 @@ def batches(**changes):
         "members": np.arange(10),
         "external": np.arange(10, 33),
         "size": 4,
+        "steps": 5,
         "seed": 3,
         "device": CPU,
     }
@@ -33,9 +34,9 @@ def batches(**changes):
 
 def test_pixels_become_floats_around_zero_in_channels_last():
     pixels = np.array([[[[0, 255, 51]]]], np.uint8)  # (1, 1, 1, 3)
-    tensor = to_tensor(pixels, CPU)
+    tensor = normalised(to_bytes(pixels, CPU))
     torch.testing.assert_close(tensor.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
-    wide = to_tensor(images().pixels, CPU)
+    wide = normalised(to_bytes(images().pixels, CPU))
     assert wide.is_contiguous(memory_format=torch.channels_last)
     # ((x / 255) - .5) / .5, the published scaling
     expected = (torch.from_numpy(images().pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
@@ -84,8 +85,29 @@ def test_processes_share_each_batch_without_overlap():
 
 
 def test_few_images_make_a_smaller_batch():
-    assert batches(members=np.arange(3)).half == 3
-    assert len(batches(members=np.arange(3))) == 23 // 3
+    assert batch_shape(10, 23, 4) == (4, 5)
+    assert batch_shape(3, 23, 4) == (3, 7)
+    assert batch_shape(10, 2, 4) == (2, 1)
+
+
+def test_without_external_images_the_members_are_the_same():
+    joint, alone = (list(batches(**given).epoch(2)) for given in ({}, {"external": None}))
+    for whole, half in zip(joint, alone, strict=True):
+        assert len(half.images) == half.members == 4
+        assert torch.equal(whole.images[:4], half.images)
+
+
+def test_copies_take_the_place_of_the_last_images_of_their_own_side():
+    plain = list(batches().epoch(1))
+    copied = list(batches(external_copies=Copies(0.5, ("noise",))).epoch(1))
+    changed = np.zeros(8, bool)
+    for before, after in zip(plain, copied, strict=True):
+        assert torch.equal(before.labels, after.labels)
+        changed |= (before.images != after.images).flatten(1).any(1).numpy()
+    assert not changed[:6].any()  # members, and the half of the external images that stays
+    assert changed[6:].all()
+    again = list(batches(external_copies=Copies(0.5, ("noise",))).epoch(1))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(copied, again, strict=True))
 
 
 def test_losses_are_the_textbook_ones():
