@@ -22,21 +22,9 @@ from amint_core.runs import Run
 from amint_core.training import trained
 from amint_core.training.loop import Fit
 from amint_core.training.trained import training_of
+from tests import small_run
 
-SMALL = {
-    "dataset": "mnist",
-    "model": "tiny",
-    "data": "standin",
-    "image_size": 8,
-    "members": 60,
-    "external": 80,
-    "calibration": 40,
-    "holdout": 100,
-    "test": 30,
-    "epochs": 3,
-    "batch_size": 20,
-    "cpu_threads": 1,
-}
+SMALL = {**small_run.SMALL, "epochs": 3}
 
 
 def settings(**changes):

@@ -6,6 +6,7 @@ from amint_core.datasets import DATASETS
 from amint_core.exceptions import SettingsError
 from amint_core.grid import NOTEBOOKS, grid_file, load_grid, notebook_for
 from amint_core.locations import project_root
+from amint_core.methods import METHODS
 from amint_core.models import SETUPS
 
 MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
@@ -91,7 +92,9 @@ def test_quick_shows_everything_once_on_stand_ins():
     runs = load_grid(grid_file("quick")).values()
     assert {run.data for run in runs} == {"standin"}
     assert {run.dataset for run in runs} == set(DATASETS) - {"cifar100"}
-    assert {run.model for run in runs} == MODELS
+    assert {run.model for run in runs} == MODELS | {"tiny"}
+    assert {run.method for run in runs} == set(METHODS)
+    assert {run.recipe for run in runs} >= {"fixed", "best", "robust"}
     assert {run.setup for run in runs} == set(SETUPS)
     assert {notebook_for(run) for run in runs} == {*NOTEBOOKS.values(), "aMINTViT"}
     # One thread per run: two side by side on two cores, with the same bits everywhere.

@@ -46,4 +46,3 @@ METHODS: dict[str, Method] = {
         random_scores.METHOD,
     )
 }
-

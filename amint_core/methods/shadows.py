@@ -18,7 +18,7 @@ import numpy as np
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
 from amint_core.evaluation.scores import images_of, pixels_of
-from amint_core.exceptions import ResultsError, SettingsError
+from amint_core.exceptions import ResultsError
 from amint_core.files import atomic_path
 from amint_core.methods.case import Case
 from amint_core.prepared import Data, prepare
@@ -70,20 +70,12 @@ def plan(data: Data) -> Plan:
     """Draw the training sets of a run's shadow models.
 
     The first of them are the same however many there are.
-
-    Raises:
-        SettingsError: there are no more candidates than members, so that all sets would be alike.
     """
     settings, split = data.settings, data.split
     images = images_of(data.dataset, split)
     roles = ("members", "calibration", split.judged_role)
     candidates = np.flatnonzero(images["role"].isin(roles))
     size = len(split.roles["members"].indices)
-    if len(candidates) <= size:
-        raise SettingsError(
-            f"Shadow models are drawn from members, calibration and judged images, and these "
-            f"{len(candidates):,} are no more than the members. Give more holdout or calibration."
-        )
     random = np.random.default_rng([settings.seed, _DRAW])
     members = _draw(random, len(candidates), size, settings.shadows)
     hashes = images["image"].to_numpy()

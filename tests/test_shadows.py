@@ -1,0 +1,101 @@
+"""Shadow models: drawn evenly, trained once, asked once."""
+
+import numpy as np
+import pytest
+
+from amint_core import experiment
+from amint_core.config import RunConfig
+from amint_core.evaluation.scores import images_of
+from amint_core.exceptions import ResultsError
+from amint_core.methods import shadows
+from amint_core.training import trained
+from tests.small_run import SMALL
+
+
+def data(**changes):
+    given = {**SMALL, "method": "lira_online", "shadows": 4, **changes}
+    return experiment.prepare(RunConfig.create(**given))
+
+
+def case_of(prepared):
+    return experiment._case(prepared.settings, prepared, experiment.build(prepared))
+
+
+def test_each_set_has_the_targets_size_and_no_image_twice():
+    planned = shadows.plan(data(shadows=7))
+    assert planned.members.shape == (7, 60)
+    assert all(len(set(chosen)) == 60 for chosen in planned.members)
+
+
+def test_every_candidate_is_inside_of_about_as_many_sets():
+    planned = shadows.plan(data(shadows=20))
+    counts = np.bincount(planned.members.ravel(), minlength=len(planned.candidates))
+    assert counts.max() - counts.min() <= 2
+    assert counts.sum() == 20 * 60
+
+
+def test_external_and_test_images_are_inside_of_none():
+    prepared = data()
+    images = images_of(prepared.dataset, prepared.split)
+    inside = shadows.plan(prepared).inside(len(images))
+    outsiders = images["role"].isin(["external", "test"]).to_numpy()
+    assert not inside[:, outsiders].any()
+    assert inside[:, ~outsiders].any(0).mean() > 0.5
+
+
+def test_membership_in_the_target_says_nothing_of_membership_in_a_shadow():
+    prepared = data(shadows=40)
+    images = images_of(prepared.dataset, prepared.split)
+    inside = shadows.plan(prepared).inside(len(images)).mean(0)
+    member, judged = (images["member"].to_numpy(), images["role"].eq("holdout").to_numpy())
+    assert inside[member].mean() == pytest.approx(inside[judged].mean(), abs=0.05)
+
+
+def test_more_shadow_models_keep_the_first():
+    few, many = shadows.plan(data(shadows=4)), shadows.plan(data(shadows=9))
+    assert np.array_equal(few.members, many.members[:4])
+    assert [one.folder for one in few.trainings] == [one.folder for one in many.trainings[:4]]
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"members": 61}, {"epochs": 2}, {"external": 60}])
+def test_another_split_or_setting_is_another_shadow_model(changes):
+    first, other = shadows.plan(data()), shadows.plan(data(**changes))
+    assert not {t.folder for t in first.trainings} & {t.folder for t in other.trainings}
+
+
+def test_methods_share_shadow_models_and_train_each_once(monkeypatch):
+    trainings = []
+    honest = trained.train_audited
+    monkeypatch.setattr(
+        shadows, "train_audited", lambda *given: trainings.append(1) or honest(*given)
+    )
+    shadows.train_shadows(data())
+    shadows.train_shadows(data(method="rmia_offline"))
+    assert len(trainings) == 4
+
+
+def test_several_processes_train_the_same_models(tmp_path, monkeypatch):
+    prepared = data(shadows=4)
+    shadows.train_shadows(prepared)
+    serial = shadows.answers(prepared, case_of(prepared)).logits
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "other"))
+    prepared = data(shadows=4, workers=2)
+    shadows.train_shadows(prepared)
+    assert np.array_equal(shadows.answers(prepared, case_of(prepared)).logits, serial)
+
+
+def test_shadow_models_know_their_own_images_better():
+    prepared = data(epochs=25, learning_rate=3e-3)
+    shadows.train_shadows(prepared)
+    case = case_of(prepared)
+    found = shadows.answers(prepared, case)
+    right = found.logits.argmax(2) == case.labels
+    pool = case.images["role"].ne("external").to_numpy()
+    right, inside = right[:, pool], found.inside[:, pool]
+    assert right[inside].mean() > right[~inside].mean()
+
+
+def test_asking_before_training_is_an_error():
+    prepared = data()
+    with pytest.raises(ResultsError, match="not trained"):
+        shadows.answers(prepared, case_of(prepared))

@@ -1,0 +1,88 @@
+"""Trainings are shared by what they depend on, and by nothing less."""
+
+import pytest
+
+from amint_core import experiment
+from amint_core.config import RunConfig
+from amint_core.training.store import Training, training_settings
+from amint_core.training.trained import training_of
+from tests.small_run import SMALL
+
+
+def key(kind="active", **changes):
+    settings = RunConfig.create(**{**SMALL, **changes})
+    return training_of(kind, experiment.prepare(settings)).folder.name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 2},
+        {"seed": 1},
+        {"learning_rate": 1e-4},
+        {"members": 61},
+        {"external": 81},
+        {"model": "mobilenet"},
+        {"image_size": 12},
+        {"setup": "entry"},
+        {"lambda_mint": 2.0},
+        {"augment_external": 0.5, "external_transformations": ("flip",)},
+        {"defects": ("frozen_batchnorm",)},
+        {"defects": ("first_batch_balance",)},
+    ],
+    ids=str,
+)
+def test_whatever_changes_a_training_makes_another(changes):
+    assert key(**changes) != key()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"views": "flips"},
+        {"transformations": ("flip",)},
+        {"defects": ("threshold_on_judged",)},
+        {"defects": ("audited_on_external", "sampled_members")},
+        {"profile": "other"},
+        {"workers": 2},
+    ],
+    ids=str,
+)
+def test_what_only_changes_the_judging_shares_the_training(changes):
+    assert key(**changes) == key()
+
+
+def test_a_plain_model_does_not_depend_on_the_head():
+    for changes in (
+        {"setup": "entry"},
+        {"lambda_mint": 3.0},
+        {"defects": ("first_batch_balance",)},
+    ):
+        assert key("plain", **changes) == key("plain")
+    assert key("plain", epochs=2) != key("plain")
+    assert key("plain") != key("active")
+
+
+def test_every_setting_is_sorted_into_training_or_not():
+    """A new setting counts as part of the training until somebody says otherwise."""
+    settings = RunConfig.create(**SMALL)
+    of_training = set(training_settings(settings, "active")) - {"kind"}
+    assert of_training == {
+        *("dataset", "model", "setup", "seed", "head", "taps", "epochs", "batch_size"),
+        *("learning_rate", "schedule", "weight_decay", "lambda_audited", "lambda_mint"),
+        *("patience", "augment_members", "augment_external", "member_transformations"),
+        *("external_transformations", "defects", "precision", "cpu_threads"),
+    }
+
+
+def test_other_code_is_another_training():
+    identity = {"code": "a"}
+    assert Training(identity).folder != Training({"code": "b"}).folder
+
+
+def test_a_training_in_use_is_seen_to_be_busy():
+    training = Training({"code": "a"})
+    assert not training.is_busy()
+    with training.alone():
+        assert training.is_busy()
+    assert not training.is_busy()
