@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import small_run
 import torch
 
 from amint_core import experiment, provenance
@@ -22,7 +23,6 @@ from amint_core.runs import Run
 from amint_core.training import trained
 from amint_core.training.loop import Fit
 from amint_core.training.trained import training_of
-from tests import small_run
 
 SMALL = {**small_run.SMALL, "epochs": 3}
 

@@ -70,3 +70,19 @@ def test_gtsrb_has_tracks_of_30_frames(real_data):
         pytest.skip("GTSRB is not at AMINT_DATA.")
     pool = load("gtsrb", root=real_data, progress=False).pool
     assert np.median(np.bincount(pool.groups)) == 30
+
+
+def test_on_strict_cifar10_only_the_model_can_tell_members(real_data):
+    """The blind control at chance: the split is honest. It never sees a model."""
+    from amint_core import experiment
+    from amint_core.config import RunConfig
+    from amint_core.evaluation import metrics
+    from amint_core.methods import METHODS
+
+    settings = RunConfig.create(dataset="cifar10", model="tiny", method="blind", cpu_threads=1)
+    prepared = experiment.prepare(settings)
+    case = experiment._case(settings, prepared, experiment.build(prepared))
+    scores = METHODS["blind"].score(case)
+    judged, member = ~case.known, case.member
+    found = metrics.auc(scores[judged & member], scores[judged & ~member])
+    assert found["low"] < 0.5 < found["high"]

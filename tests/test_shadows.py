@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from small_run import SMALL
 
 from amint_core import experiment
 from amint_core.config import RunConfig
@@ -9,7 +10,6 @@ from amint_core.evaluation.scores import images_of
 from amint_core.exceptions import ResultsError
 from amint_core.methods import shadows
 from amint_core.training import trained
-from tests.small_run import SMALL
 
 
 def data(**changes):

@@ -1,12 +1,12 @@
 """Trainings are shared by what they depend on, and by nothing less."""
 
 import pytest
+from small_run import SMALL
 
 from amint_core import experiment
 from amint_core.config import RunConfig
 from amint_core.training.store import Training, training_settings
 from amint_core.training.trained import training_of
-from tests.small_run import SMALL
 
 
 def key(kind="active", **changes):
