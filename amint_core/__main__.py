@@ -126,12 +126,18 @@ def bless(options: argparse.Namespace) -> int:
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
     from amint_core.datasets import DATASETS
+    from amint_core.methods import METHODS
     from amint_core.models import SETUPS, known_names
     from amint_core.recipes import DEFECTS, RECIPES
+    from amint_core.transformations import AUGMENTATIONS
 
     names = {"datasets": DATASETS, "models (or any of timm's)": known_names(), "setups": SETUPS}
-    for kind, known in (names | {"recipes": RECIPES}).items():
+    names |= {"recipes": RECIPES, "transformations": AUGMENTATIONS}
+    for kind, known in names.items():
         print(f"{kind}: {', '.join(known)}")
+    print("methods:")
+    for name, method in METHODS.items():
+        print(f"  {name}: {method.summary}")
     print("defects of the published notebooks:")
     for name, effect in DEFECTS.items():
         print(f"  {name}: {effect}")

@@ -201,7 +201,15 @@ def test_a_value_that_is_not_yaml_is_named():
 def test_list_names_what_settings_may_say(capsys):
     assert command_line.main(["list"]) == 0
     told = capsys.readouterr().out
-    for name in ("casia_webface", "densenet121", "middle", "published", "frozen_batchnorm"):
+    for name in (
+        "casia_webface",
+        "densenet121",
+        "middle",
+        "best",
+        "frozen_batchnorm",
+        "lira_online",
+        "jpeg",
+    ):
         assert name in told
 
 
