@@ -77,7 +77,7 @@ test: lint ## Check style, run all tests and every notebook
 # Runs of the notebooks as they are committed go elsewhere; the results notebook shows the profile's.
 notebooks: $(READY) ## Run the committed notebooks in place
 	rm -rf build/notebooks
-	export AMINT_RESULTS="$$PWD/build/notebooks/results" TQDM_DISABLE=1 && \
+	export AMINT_RESULTS="$$PWD/build/notebooks/results" AMINT_CACHE="$$PWD/build/notebooks/cache" TQDM_DISABLE=1 && \
 	  for notebook in $(filter-out $(SUMMARY),$(NOTEBOOKS)); do $(EXECUTE) "$$notebook" || exit 1; done
 	$(EXECUTE) $(SUMMARY)
 
