@@ -148,6 +148,7 @@ def say_places(profile: str) -> None:
     folder = results_root() / profile
     places = {
         "table": folder / "tables" / "table1.md",
+        "comparison": folder / "tables" / "comparison.md",
         "figures": folder / "figures",
         "tables and figures": folder / "aMINTResults.ipynb",
         "runs": folder / "runs",

@@ -37,29 +37,53 @@ def test_every_notebook_has_a_row():
     assert all(f"(notebooks/{name}.ipynb)" in README for name in present)
 
 
-def rows():
-    """Rows of the README's table of results, by dataset, setup and model as printed."""
-    section = README.split("## Results")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
+COMPARISON = ROOT / "results" / "laptop" / "tables" / "comparison.csv"
+
+
+def rows(header="| dataset | setup |"):
+    """Rows of the README's table that starts with `header`, cell by cell as printed."""
+    lines = README[README.index(header) :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def printed(value):
+    return "–" if pd.isna(value) else f"{value:.3f}".replace("0.", ".", 1)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: "-".join(row[:3]))
 def test_the_table_of_results_is_the_committed_one(row):
     table = pd.read_csv(TABLE1)
-    table = table[table["mint_accuracy"].notna()]
+    table = table[table["mint_accuracy"].notna() & (table["recipe"] == "fixed")]
     dataset, setup, model, mint, calibrated, auc, tpr, audited, paper, _ = row
     found = table[
         (table["dataset"] == dataset) & (table["setup"] == setup) & (table["model"] == model)
     ]
     assert len(found) == 1
     (one,) = found.to_dict("records")
-    printed = [mint, calibrated, auc, tpr, audited]
-    names = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
-    assert printed == [f"{one[name]:.3f}".replace("0.", ".", 1) for name in names]
+    assert [mint, calibrated, auc, tpr, audited] == [printed(one[name]) for name in MEASURES]
     values = [one["paper_mint_accuracy"], one["paper_audited_accuracy"]]
     assert paper == " / ".join(f"{value:.2f}".replace("0.", ".", 1) for value in values)
 
 
 def test_the_table_of_results_shows_every_run():
-    assert len(rows()) == int(pd.read_csv(TABLE1)["mint_accuracy"].notna().sum())
+    table = pd.read_csv(TABLE1)
+    ran = table["mint_accuracy"].notna() & (table["recipe"] == "fixed")
+    assert len(rows()) == int(ran.sum())
+
+
+METHOD_ROWS = "| test | accuracy at its own threshold |"
+
+
+@pytest.mark.parametrize("row", rows(METHOD_ROWS), ids=lambda row: row[0])
+def test_the_table_of_methods_is_the_committed_one(row):
+    table = pd.read_csv(COMPARISON)
+    found = table[(table["recipe"] == "best") & (table["method_title"] == row[0])]
+    assert len(found) == 1
+    (one,) = found.to_dict("records")
+    assert row[1:] == [*(printed(one[name]) for name in MEASURES), str(one["seeds"])]
+
+
+def test_the_table_of_methods_shows_every_method():
+    table = pd.read_csv(COMPARISON)
+    assert len(rows(METHOD_ROWS)) == int((table["recipe"] == "best").sum())
