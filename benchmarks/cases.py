@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What a step of ours computes in, unless a figure says otherwise.
+PRECISION = "auto"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -26,7 +29,7 @@ class Case:
     target: float | None = None
     device: str = "cpu"
     classes: int = 10
-    precision: str = "fp32"
+    precision: str = PRECISION
     threads: int | None = None
 
     @property
@@ -50,8 +53,6 @@ _SIZES = (
     ("xception", 64, 8, 5.0),
 )
 _TARGET_ON_GPU = {("resnet50", 32): 20.0}
-#: What a step of ours computes in, unless a figure says otherwise.
-PRECISION = {"cpu": "fp32", "cuda": "bf16"}
 
 
 def cases(device: str) -> list[Case]:
@@ -64,7 +65,7 @@ def cases(device: str) -> list[Case]:
             target=target if device == "cpu" else _TARGET_ON_GPU.get((model, size)),
             device=device,
             classes=10 if size == 32 else 43,  # CIFAR-10 and GTSRB
-            precision=PRECISION[device],
+            precision=PRECISION,
         )
         for model, size, batch, target in _SIZES
     ]

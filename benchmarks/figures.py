@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.cases import PRECISION, Case, cases
+from benchmarks.cases import Case, cases
 from benchmarks.growth import measure_growth
 from benchmarks.loading import measure_loading
 from benchmarks.machine import machine, matrix_throughput
@@ -44,7 +44,7 @@ def figures(device: str, only: Sequence[Case] | None = None) -> list[Figure]:
     """
     throughput = max(matrix_throughput(device).values())
     seconds = SECONDS[device]
-    small = Case("mobilenet", 32, 16, device=device, precision=PRECISION[device])
+    small = Case("mobilenet", 32, 16, device=device)
     steps = [
         Figure(
             f"steps: {case.name}",
