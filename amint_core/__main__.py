@@ -54,13 +54,15 @@ def run(options: argparse.Namespace) -> int:
 
     settings = RunConfig.create(**parse_settings(options.settings))
 
+    from amint_core.arithmetic import processes
     from amint_core.experiment import run_all
     from amint_core.locations import shown
     from amint_core.runs import run_folder
 
     metrics = run_all(settings)
-    print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
-    print(f"amint: files in {shown(run_folder(settings))}")
+    if processes().is_main_process:
+        print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
+        print(f"amint: files in {shown(run_folder(settings))}")
     return 0
 
 
