@@ -81,7 +81,7 @@ class Work:
 
     Attributes:
         settings: the run's settings.
-        tasks: its trainings, one after the other; the last of its own model, then the shadow models.
+        tasks: its trainings, one after the other: its own, then the shadow models.
         case: what scoring an image costs.
         classified: images that the audited model classifies.
         scored: passes through the shared layers and the head for membership scores.
