@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,8 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.files import read_json, write_text
 from amint_core.grid import grid_file, load_grid
-from amint_core.locations import project_root, results_root, shown
+from amint_core.locations import results_root, shown
+from amint_core.progress import progress_bar
 from amint_core.runs import run_folder
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ def show(
     Args:
         profile: whose runs.
         grid_path: the grid; by default config/<profile>.yaml.
-        seconds: for the calibration.
+        seconds: for the calibration, once a process for it has started; 0: none.
         jobs: runs side by side; None: as many as this machine has cores or GPUs for.
 
     Raises:
@@ -117,18 +115,18 @@ def show(
 
 def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) -> Plan:
     """Plan a grid of runs; see `show`."""
-    from amint_core.planning import estimate
+    from amint_core.planning import calibrate, estimate
     from amint_core.planning.work import work_of
 
     works = {run: work_of(settings) for run, settings in grid.items()}
     cases = {case.key: case for work in works.values() for case in _cases(work)}
     states = {run: status(settings) for run, settings in grid.items()}
     weights = dict.fromkeys(cases, 0.0)
-    for run, work in works.items():
+    for run, work in progress_bar(works.items(), desc="operations", unit="run"):
         for key, spent in estimate.operations(work).items():
             weights[key] += spent * (states[run] != "done")
-    start = _seconds_to_start() if seconds else 0.0
-    measured = estimate.calibrate(cases, weights, seconds - start)
+    start = calibrate.seconds_to_start() if seconds else 0.0
+    measured = estimate.calibrate(cases, weights, seconds)
     costs = {key: estimate.cost_of(case, cases, measured) for key, case in cases.items()}
     any_found = next(iter(measured.values()), None)
     machine = any_found.hardware if any_found else "no machine (no time for a measurement)"
@@ -137,20 +135,13 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     rows = [_row(work, costs, payers, states[run], start) for run, work in works.items()]
     table = pd.DataFrame(rows).assign(machine=machine, date=date)
     threads = max((settings.cpu_threads or 0 for settings in grid.values()), default=0) or None
-    counted = f"{len(measured)} of {len(cases)} cases measured, the others from FLOPs"
+    others = "from FLOPs" if measured else "from FLOPs at assumed rates"
+    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}"
     return Plan(table, jobs or estimate.default_jobs(threads), machine, date, counted)
 
 
 def _cases(work: Work) -> list[Any]:
     return [work.case, *(task.case for task in work.tasks)]
-
-
-def _seconds_to_start() -> float:
-    """Return the seconds that a fresh process takes until it has imported what a run needs."""
-    started = time.monotonic()
-    command = [sys.executable, "-c", "import amint_core.experiment, timm"]
-    subprocess.run(command, cwd=project_root(), check=True)
-    return time.monotonic() - started
 
 
 def status(settings: RunConfig) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -201,9 +202,7 @@ def measure_apart(case: Case, seconds: float, limit: float) -> Measured | None:
     Raises:
         AmintError: the case cannot be trained, whatever the time.
     """
-    # The server has imported PyTorch and computed nothing: its forks start at once, and clean.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = _server()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(sender, case, seconds), daemon=True)
     process.start()
@@ -217,6 +216,22 @@ def measure_apart(case: Case, seconds: float, limit: float) -> Measured | None:
     if isinstance(found, AmintError):
         raise found
     return found
+
+
+def seconds_to_start() -> float:
+    """Return the seconds that a fresh process takes until it has imported what a run needs."""
+    started = time.monotonic()
+    process = _server().Process(target=time.sleep, args=(0,))
+    process.start()
+    process.join()
+    return time.monotonic() - started
+
+
+def _server() -> ForkServerContext:
+    # It has imported PyTorch and computed nothing: its forks start at once, and clean.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, "timm"])
+    return context
 
 
 def _report(sender: Connection, case: Case, seconds: float) -> None:

@@ -48,7 +48,9 @@ class Cost:
     source: str
 
 
-def calibrate(cases: Mapping[str, Case], weights: Mapping[str, float], seconds: float):
+def calibrate(
+    cases: Mapping[str, Case], weights: Mapping[str, float], seconds: float
+) -> dict[str, Measured]:
     """Measure cases until the time is over: first one of each model, then what weighs most.
 
     Args:
