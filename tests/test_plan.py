@@ -75,7 +75,8 @@ def test_speed_depends_on_the_model_and_not_on_the_seed():
     for other in ({"setup": "entry"}, {"precision": "bf16"}, {"batch_size": 20}, {"head": "lean"}):
         assert key != case_of(settings(**other), "active").key
     plain = case_of(settings(), "plain").key
-    assert plain != key and plain == case_of(settings(setup="entry"), "plain").key
+    assert plain != key
+    assert plain == case_of(settings(setup="entry"), "plain").key
 
 
 def test_shared_trainings_are_paid_once(no_data):
@@ -131,9 +132,11 @@ def test_command_writes_the_table(tmp_path, no_data, capsys):
     assert main([*arguments, "--jobs", "2"]) == 0
     printed, folder = capsys.readouterr().out, results_root() / "trial"
     table = pd.read_csv(folder / "plan.csv")
-    assert len(table) == 4 and {"machine", "date", "hours", "memory_gib"} <= set(table)
+    assert len(table) == 4
+    assert {"machine", "date", "hours", "memory_gib"} <= set(table)
     assert set(table["estimate"]) == {"assumed rate"}
-    assert "4 runs to do, 0 done." in printed and "2 side by side" in printed
+    assert "4 runs to do, 0 done." in printed
+    assert "2 side by side" in printed
     assert all(run in (folder / "plan.md").read_text() for run in table["run"])
 
 
@@ -172,7 +175,8 @@ def test_measures_steps_and_scoring():
 def test_measures_in_a_process_of_its_own():
     case = case_of(settings(), "memorizer")
     found = calibrate.measure_apart(case, 0, limit=600)
-    assert found.step > 0 and found.memory > found.idle
+    assert found.step > 0
+    assert found.memory > found.idle
     assert calibrate.measure_apart(case, 0, limit=0) is None
 
 
@@ -207,7 +211,8 @@ def test_runs_side_by_side():
 
 def test_resources_without_a_plan_grow_with_the_work():
     small, large = plan.resources(settings()), plan.resources(settings(epochs=4_000, image_size=64))
-    assert small["mem_mb"] > 2_048 and large["mem_mb"] > small["mem_mb"]
+    assert small["mem_mb"] > 2_048
+    assert large["mem_mb"] > small["mem_mb"]
     assert 15 <= small["runtime"] < large["runtime"]
     assert json.dumps(small)  # whole numbers of Python's own, as Snakemake wants them
 
