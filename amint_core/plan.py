@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ class Plan:
         jobs: how many runs go side by side.
         machine: where the calibration ran.
         date: when, in UTC.
-        measured: how many of how many different cases were measured, in words.
+        measured: how many of how many different cases were measured, in words, and whether other
+            work slowed them.
     """
 
     table: pd.DataFrame
@@ -136,8 +138,14 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     table = pd.DataFrame(rows).assign(machine=machine, date=date)
     threads = max((settings.cpu_threads or 0 for settings in grid.values()), default=0) or None
     others = "from FLOPs" if measured else "from FLOPs at assumed rates"
-    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}"
+    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}{_busy()}"
     return Plan(table, jobs or estimate.default_jobs(threads), machine, date, counted)
+
+
+def _busy() -> str:
+    """Warn where more was computing than there are cores: what was measured then is too slow."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"; the machine was BUSY (load {load:.1f} on {cores} cores)" * (load > 1.5 * cores)
 
 
 def _cases(work: Work) -> list[Any]:
