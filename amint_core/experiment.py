@@ -228,7 +228,7 @@ def _describe_training(
         "taps": list(model.taps) if kind != "plain" else [],
     }
     if METHODS[settings.method].shadows:
-        described["shadows"] = shadows.cost(data)
+        described["shadows"] = shadows.describe(data)
     return described
 
 

@@ -95,6 +95,24 @@ def test_shadow_models_know_their_own_images_better():
     assert right[inside].mean() > right[~inside].mean()
 
 
+def test_salem_trains_the_one_model_that_it_reads(capsys):
+    prepared = data(method="salem")
+    shadows.train_shadows(prepared)
+    assert "1 shadow model; its paper used 1." in capsys.readouterr().out
+    found = shadows.describe(prepared)
+    assert (found["count"], found["published"]) == (1, "1")
+    first = shadows.plan(data(method="lira_online")).trainings[0]
+    assert first.folder == shadows.plan(prepared).trainings[0].folder
+
+
+def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(capsys):
+    metrics = experiment.run_all(data().settings)
+    assert "its paper used 64 to 256: expect less power." in capsys.readouterr().out
+    shown = metrics["training"]["shadows"]
+    assert (shown["count"], shown["published"]) == (4, "64 to 256")
+    assert shown["fewer_than_published"]
+
+
 def test_asking_before_training_is_an_error():
     prepared = data()
     with pytest.raises(ResultsError, match="not trained"):

@@ -23,8 +23,8 @@ from amint_core.exceptions import DataError, SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import cross_entropy, labels_of, of_shadows, require_outside
 
-#: From how many shadow models the published results come; offline uses half of them.
-PUBLISHED_SHADOWS = {"rmia_online": "2 to 254", "rmia_offline": "2 to 254"}
+#: Fewest and most shadow models behind the published results; offline reads half of them.
+_PUBLISHED_SHADOWS = (2, 254)
 #: γ, as in the authors' library (ml_privacy_meter); the configurations of their experiments have 2.
 #: The order of images is the same for each γ, up to ties; where posteriors are all near 1, as on
 #: MNIST, γ = 2 ties almost everything.
@@ -128,6 +128,7 @@ ONLINE = Method(
     "(Zarifzadeh et al., ICML 2024).",
     score=lambda case: online(*_read(case)),
     shadows=2,
+    published_shadows=_PUBLISHED_SHADOWS,
 )
 OFFLINE = Method(
     name="rmia_offline",
@@ -137,4 +138,5 @@ OFFLINE = Method(
     "2024).",
     score=lambda case: offline(*_read(case)),
     shadows=2,
+    published_shadows=_PUBLISHED_SHADOWS,
 )

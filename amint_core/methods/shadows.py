@@ -12,6 +12,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from amint_core.datasets.base import Images
 from amint_core.evaluation.scores import images_of, pixels_of
 from amint_core.exceptions import ResultsError
 from amint_core.files import atomic_path
+from amint_core.methods import METHODS
 from amint_core.methods.case import Case
 from amint_core.prepared import Data, prepare
 from amint_core.progress import progress_bar
@@ -67,7 +69,7 @@ class Plan:
 
 
 def plan(data: Data) -> Plan:
-    """Draw the training sets of a run's shadow models.
+    """Draw the training sets of the shadow models that a run's method reads.
 
     The first of them are the same however many there are.
     """
@@ -77,7 +79,8 @@ def plan(data: Data) -> Plan:
     candidates = np.flatnonzero(images["role"].isin(roles))
     size = len(split.roles["members"].indices)
     random = np.random.default_rng([settings.seed, _DRAW])
-    members = _draw(random, len(candidates), size, settings.shadows)
+    count = METHODS[settings.method].shadows_used(settings.shadows)
+    members = _draw(random, len(candidates), size, count)
     hashes = images["image"].to_numpy()
     trainings = tuple(
         Training(
@@ -125,11 +128,13 @@ def train_shadows(data: Data) -> None:
     Models that another process trains at this moment are left to it and waited for at the end.
     """
     planned = plan(data)
+    settings = data.settings
+    print(METHODS[settings.method].beside_published(settings.shadows))
     missing = [n for n, training in enumerate(planned.trainings) if not training.is_done()]
     title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
-        if data.settings.workers > 1 and len(missing) > 1:
-            for _ in _side_by_side(data.settings, missing):
+        if settings.workers > 1 and len(missing) > 1:
+            for _ in _side_by_side(settings, missing):
                 bar.update()
             return
         free = [number for number in missing if not planned.trainings[number].is_busy()]
@@ -194,13 +199,19 @@ def answers(data: Data, case: Case) -> Shadows:
     return Shadows(planned.inside(rows)[:, case.images.index], np.stack(logits))
 
 
-def cost(data: Data) -> dict[str, float]:
-    """Return how many shadow models a run used and the seconds their training took."""
-    seconds = 0.0
-    for training in plan(data).trainings:
+def describe(data: Data) -> dict[str, Any]:
+    """Return how many shadow models a run used, how many published results took, and the seconds
+    their training took."""
+    method, trainings, seconds = METHODS[data.settings.method], plan(data).trainings, 0.0
+    for training in trainings:
         found = training.load()
         seconds += float(found[1]["seconds"].sum()) if found else 0.0
-    return {"count": data.settings.shadows, "seconds": round(seconds, 1)}
+    return {
+        "count": len(trainings),
+        "published": method.published_shadows_text,
+        "fewer_than_published": method.has_fewer_shadows(len(trainings)),
+        "seconds": round(seconds, 1),
+    }
 
 
 def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
