@@ -25,7 +25,7 @@ export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce paper lab test notebooks reference lint clean
+.PHONY: help setup data reproduce paper lab test bench notebooks reference lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,7 @@ ifeq ($(strip $(TORCH_BACKEND)),)
 	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 else
 	$(UV) pip install --quiet --python $(PY) --torch-backend "$(TORCH_BACKEND)" --no-verify-hashes \
-	  -c requirements.lock -r pyproject.toml --extra test setuptools
+	  -c requirements.lock -r pyproject.toml --extra test --extra bench setuptools
 endif
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $(READY)
@@ -73,6 +73,9 @@ test: lint ## Check style, run all tests and every notebook
 	export AMINT_RESULTS="$$PWD/build/test/results" AMINT_CACHE="$$PWD/build/test/cache" TQDM_DISABLE=1 && \
 	  $(PY) -m pytest $(NBVAL) -n 2 --dist loadfile $(filter-out $(SUMMARY),$(NOTEBOOKS)) && \
 	  $(PY) -m pytest $(NBVAL) $(SUMMARY)
+
+bench: $(READY) ## Measure speed and memory on this machine (at most 10 minutes on 2 cores)
+	$(PY) -m pytest benchmarks/suite.py -p no:xdist -q
 
 # Runs of the notebooks as they are committed go elsewhere; the results notebook shows the profile's.
 notebooks: $(READY) ## Run the committed notebooks in place

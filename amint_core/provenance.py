@@ -28,7 +28,7 @@ PACKAGES = (
 #: Parts of the package that a trained model depends on; its settings are kept beside it.
 TRAINING = (
     *("arithmetic.py", "datasets", "heads.py", "inference.py", "mint.py", "models"),
-    *("prepared.py", "training", "transformations.py"),
+    *("operations.py", "prepared.py", "training", "transformations.py"),
 )
 #: Parts of the package that start runs or show results and take no part in computing them.
 SHOWING = ("report", "reference.py", "batch.py", "locked.py", "grid.py", "__main__.py")

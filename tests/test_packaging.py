@@ -50,7 +50,8 @@ def locked():
 
 def required():
     project = PROJECT["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"].values()
+    return [*project["dependencies"], *(one for extra in extras for one in extra)]
 
 
 def test_the_lock_names_no_place():

@@ -114,16 +114,8 @@ class Fit:
         self.step.mode(self.prepared, epoch)
         sums: dict[str, Any] = defaultdict(float)
         for number, batch in enumerate(self.batches.epoch(epoch), 1):
-            with self.accelerator.autocast():
-                loss, report = self.step(self.prepared, batch)
             looks = number % self._looks_every == 0
-            if looks:
-                self._refuse_divergence(loss, epoch, number)
-            self.optimizer.zero_grad()
-            self.accelerator.backward(loss)
-            self.optimizer.step()
-            if not self.optimizer.step_was_skipped:
-                self.scheduler.step()
+            report = self.descend(batch, (epoch, number) if looks else None)
             for name, value in report.items():
                 sums[name] = sums[name] + value
             bar.update()
@@ -132,6 +124,23 @@ class Fit:
         means = {name: float(value) / len(self.batches) for name, value in sums.items()}
         self._refuse_divergence(self._largest_weight(), epoch, len(self.batches))
         self._close(epoch, {"epoch": epoch, "learning_rate": rate, **means}, started)
+
+    def descend(self, batch: Batch, place: tuple[int, int] | None = None) -> dict[str, Tensor]:
+        """Take one step of the optimiser and return what the step reports (scalar tensors).
+
+        Args:
+            place: (epoch, step) for the message where the loss is no number; None: do not look.
+        """
+        with self.accelerator.autocast():
+            loss, report = self.step(self.prepared, batch)
+        if place:
+            self._refuse_divergence(loss, *place)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+        if not self.optimizer.step_was_skipped:
+            self.scheduler.step()
+        return report
 
     @property
     def _looks_every(self) -> int:

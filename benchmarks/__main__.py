@@ -1,0 +1,37 @@
+"""Measure everything in one go: `python -m benchmarks [--device cuda] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from amint_core.locations import results_root
+from benchmarks.figures import add, figures, no_results
+from benchmarks.pairs import by_hand
+from benchmarks.tables import markdown, write_all
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the figures of a device and write them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
+    parser.add_argument("--out", type=Path, default=results_root() / "benchmarks")
+    parser.add_argument("--only", default="", help="figures whose name holds this text")
+    given = parser.parse_args(arguments)
+    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    results = no_results(device)
+    for figure in figures(device):
+        if given.only in figure.name:
+            started = time.perf_counter()
+            add(results, figure, figure.measure(by_hand))
+            print(f"{figure.name}: {time.perf_counter() - started:.0f} s", flush=True)
+            write_all(results, given.out, device)
+    print(markdown(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,240 @@
+"""CASIA-WebFace's size on this machine: decode, cache, split and train, each in constant memory.
+
+A stand-in of as many files and identities as the real set has is generated once; then each phase
+runs in a process of its own, which reports its seconds and its largest private memory. Pages of the
+memory-mapped cache are not private: the system takes them back when it needs them.
+
+    python -m benchmarks.casia_scale [--images 494414] [--folder build/casia-standin]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from amint_core import datasets
+from amint_core.arithmetic import open_accelerator, repeatable
+from amint_core.config import RunConfig
+from amint_core.datasets.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
+from amint_core.files import write_json
+from amint_core.locations import results_root
+from amint_core.prepared import Data, prepare
+from amint_core.training.active import ActiveStep
+from amint_core.training.batches import JointBatches
+from amint_core.training.loop import Fit
+from amint_core.training.trained import build
+from benchmarks.machine import machine
+
+SIDE = (
+    112  # pixels of a stored face, as aligned copies of the set have; decoding shrinks them to 64
+)
+CELLS = 8  # an image is this many random colours a side, drawn out smoothly
+QUALITY = 90
+#: Shares of the pool, as in config/paper.yaml: 200,000 members and 249,000 external images.
+MEMBERS, EXTERNAL = 200_000 / (IMAGES - TEST_IMAGES), 249_000 / (IMAGES - TEST_IMAGES)
+STEPS = 20
+_MARK = "STAND-IN.json"  # beside the images: what was generated
+_TICK = 0.02  # seconds between looks at the memory
+
+
+def generate(folder: Path, images: int, identities: int) -> None:
+    """Write the stand-in's files, `CASIA-WebFace/IDENTITY/*.jpg`, unless they are there.
+
+    The folder appears whole or not at all.
+    """
+    made = {"stand_in": True, "images": images, "identities": identities, "side": SIDE}
+    mark = folder / _MARK
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == made:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    faces = temporary / "CASIA-WebFace"
+    faces.mkdir(parents=True)
+    edges = np.linspace(0, images, identities + 1).round().astype(int)
+    write = functools.partial(_write_identity, faces, edges)
+    with ProcessPoolExecutor() as pool:
+        done = pool.map(write, range(identities), chunksize=50)
+        list(tqdm(done, total=identities, desc="Generating STAND-IN faces", unit="identity"))
+    (temporary / _MARK).write_text(json.dumps(made), encoding="utf-8")
+    temporary.rename(folder)
+
+
+def _write_identity(faces: Path, edges: np.ndarray, identity: int) -> None:
+    place = faces / f"{identity:07d}"
+    place.mkdir()
+    for number in range(edges[identity], edges[identity + 1]):
+        cells = np.random.default_rng(number).integers(0, 256, (CELLS, CELLS, 3), dtype=np.uint8)
+        image = Image.fromarray(cells).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        image.save(place / f"{number:07d}.jpg", quality=QUALITY)
+
+
+def decode(settings: RunConfig) -> None:
+    """Decode all files into the cache."""
+    datasets.load(settings.dataset, settings.data, rebuild=True)
+
+
+def reopen(settings: RunConfig) -> None:
+    """Open the cache, as every later run does."""
+    datasets.load(settings.dataset, settings.data)
+
+
+def split(settings: RunConfig) -> None:
+    """Open the cache and deal all images to roles."""
+    prepare(settings)
+
+
+def train(settings: RunConfig) -> None:
+    """Open, split, build, and train for some steps at the set's own size."""
+    data = prepare(settings)
+    fit = _fit(settings, data)
+    fit.step.mode(fit.prepared, 1)
+    stream = fit.batches.epoch(1)
+    for _ in range(STEPS):
+        fit.descend(next(stream), None)
+
+
+PHASES: dict[str, Callable[[RunConfig], None]] = {
+    "decode": decode,
+    "reopen": reopen,
+    "split": split,
+    "train": train,
+}
+
+
+def _fit(settings: RunConfig, data: Data) -> Fit:
+    with repeatable(settings):
+        accelerator, model = open_accelerator(settings), build(data)
+        members, external = (data.split.roles[role].indices for role in ("members", "external"))
+        return Fit(
+            model=model.to(accelerator.device),
+            batches=JointBatches(
+                images=data.dataset.pool,
+                members=members,
+                external=external,
+                size=settings.batch_size,
+                steps=len(external) // settings.batch_size,
+                seed=settings.seed,
+                device=accelerator.device,
+            ),
+            step=ActiveStep(settings),
+            settings=settings,
+            accelerator=accelerator,
+            checkpoint=Path("never-written"),
+            identity={},
+        )
+
+
+def settings_for(images: int) -> RunConfig:
+    """Return a run of the paper's shares of `images` faces."""
+    pool = images - round(images * TEST_IMAGES / IMAGES)
+    return RunConfig.create(
+        dataset="casia_webface",
+        model="mobilenet",
+        protocol="paper",
+        members=int(pool * MEMBERS),
+        external=int(pool * EXTERNAL),
+        calibration=0,
+    )
+
+
+@contextmanager
+def _watched() -> Iterator[dict[str, float]]:
+    """Watch this process's private and file-backed memory, in MiB, and the seconds."""
+    seen, stop = {"private_mib": 0.0, "mapped_mib": 0.0}, threading.Event()
+
+    def look() -> None:
+        while True:
+            fields = dict(
+                line.split(":") for line in Path("/proc/self/status").read_text().splitlines()
+            )
+            for name, field in (("private_mib", "RssAnon"), ("mapped_mib", "RssFile")):
+                seen[name] = max(seen[name], int(fields[field].split()[0]) / 1024)
+            if stop.wait(_TICK):
+                return
+
+    watcher, started = threading.Thread(target=look), time.perf_counter()
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()
+        seen["seconds"] = time.perf_counter() - started
+
+
+def run_phase(name: str, images: int) -> dict[str, float]:
+    """Run one phase in this process and return what it took."""
+    with _watched() as seen:
+        PHASES[name](settings_for(images))
+    return {key: round(value, 2) for key, value in seen.items()}
+
+
+def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
+    """Generate the stand-in, run each phase in a fresh process and return all figures."""
+    started = time.perf_counter()
+    generate(folder, images, identities)
+    found: dict[str, Any] = {
+        "data": "STAND-IN: generated images, not CASIA-WebFace",
+        "images": images,
+        "identities": identities,
+        "stored_side": SIDE,
+        "steps": STEPS,
+        "batch": 2 * settings_for(images).batch_size,
+        "machine": machine("cpu"),
+        "generate_seconds": round(time.perf_counter() - started, 1),
+        "phases": {},
+    }
+    place = {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder.with_name("cache"))}
+    for name in PHASES:
+        command = [sys.executable, "-m", __spec__.name, "--phase", name, "--images", str(images)]
+        done = subprocess.run(
+            command, env={**os.environ, **place}, stdout=subprocess.PIPE, text=True, check=True
+        )
+        found["phases"][name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, found["phases"][name], flush=True)
+    return found
+
+
+def main() -> int:
+    """Measure all phases, or run one of them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.casia_scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--identities", type=int, default=IDENTITIES)
+    parser.add_argument("--folder", type=Path, default=Path("build/casia-standin/data"))
+    parser.add_argument("--out", type=Path, default=results_root() / "benchmarks")
+    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if not Path("/proc/self/status").is_file():
+        parser.error("memory is read from /proc, which this system has not: use Linux.")
+    if given.phase:
+        print(json.dumps(run_phase(given.phase, given.images)))
+        return 0
+    found = measure(given.folder.absolute(), given.images, given.identities)
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_json(given.out / "casia_scale.json", found)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

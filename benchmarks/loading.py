@@ -1,0 +1,109 @@
+"""From files to batches: decoding once, against decoding in every step."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from amint_core import datasets
+from amint_core.datasets.base import Images
+from amint_core.datasets.building import build
+from amint_core.datasets.sources import Content, Item, Source, seen
+from amint_core.training.batches import JointBatches
+from benchmarks.encoded import write_files
+from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
+from benchmarks.published import Files
+
+SIDE = 64
+BATCHES = 20  # in a turn
+HALF = 64  # members in a batch
+
+
+def measure_loading(
+    device: str, files: int = 2_000, large: int = 450_000, harness: Harness = by_hand
+) -> dict[str, Any]:
+    """Measure images per second of cold decoding, of a DataLoader and of the warm cache.
+
+    Args:
+        files: encoded images that are decoded.
+        large: images in the large cache, whose file is filled with one random block over and over.
+    """
+    with tempfile.TemporaryDirectory(prefix="amint-benchmarks-") as name:
+        folder = Path(name)
+        (folder / "files").mkdir()
+        paths = write_files(folder / "files", SIDE, files)
+        started = time.perf_counter()
+        small = _decoded(folder, paths)
+        cold = files / (time.perf_counter() - started)
+        published = iter(DataLoader(Files(paths, SIDE, 10), batch_size=HALF, num_workers=2))
+        sides = {
+            "published": lambda: _seconds(published, 2 * BATCHES),
+            "large": _turn(_large_cache(folder, large), device),
+            "warm": _turn(small, device),
+        }
+        times = interleaved(sides, 10.0, rounds=(3, 9), harness=harness)
+    images = 2 * HALF * BATCHES
+    return {
+        "image_size": SIDE,
+        "files": files,
+        "large": large,
+        "cold_per_second": cold,
+        **{f"{name}_per_second": images / float(np.median(t)) for name, t in times.items()},
+        **Ratio.of(times["published"], times["warm"]).row("warm_over_published"),
+        **Ratio.of(times["large"], times["warm"]).row("large_over_warm"),
+    }
+
+
+def _decoded(folder: Path, paths: list[Path]) -> Images:
+    """Decode the files into a cache as a dataset's first load does, and open it."""
+    labels = np.arange(len(paths)) % 10
+
+    def content() -> Content:
+        return Content([Item(path.name, str(path)) for path in paths], labels, tuple("0123456789"))
+
+    source = Source(paths[0].parent, seen(*paths), content)
+    build(folder / "cache", datasets.DATASETS["gtsrb"], SIDE, {"pool": source}, progress=False)
+    kinds = ("pixels", "labels", "groups", "hashes")
+    return Images(
+        *(np.load(folder / "cache" / f"pool-{kind}.npy", mmap_mode="r") for kind in kinds)
+    )
+
+
+def _large_cache(folder: Path, count: int) -> Images:
+    """Write a memory-mapped file of `count` images, in constant memory."""
+    path, shape = folder / "large.npy", (count, SIDE, SIDE, 3)
+    block = np.random.default_rng(0).integers(0, 256, (4_096, *shape[1:]), dtype=np.uint8)
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, count, len(block)):
+            file.write(block[: count - start].tobytes())
+    numbers = np.arange(count)
+    return Images(np.load(path, mmap_mode="r"), numbers % 10, numbers, numbers)
+
+
+def _turn(images: Images, device: str):
+    """Return a function for the seconds of random batches from a cache, on the device as floats."""
+    numbers, place = np.arange(len(images.labels)), torch.device(device)
+    half = len(numbers) // 2
+    batches = JointBatches(
+        images, numbers[:half], numbers[half:], HALF, half // HALF, seed=0, device=place
+    )
+    stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count(1)))
+    return lambda: _seconds(stream, BATCHES)
+
+
+def _seconds(stream, count: int) -> float:
+    started = time.perf_counter()
+    for _ in range(count):
+        next(stream)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

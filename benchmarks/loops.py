@@ -1,0 +1,113 @@
+"""Each training loop in a process of its own, idle while another is timed.
+
+So neither side gains from what the other sets in its process, and each one's peak memory is its
+own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amint_core.exceptions import AmintError
+from benchmarks.cases import Case
+from benchmarks.encoded import write_files
+
+KINDS = ("published", "active", "plain")
+_CONTEXT = multiprocessing.get_context("forkserver")
+# Imported once, not in every process; nothing is computed there.
+_CONTEXT.set_forkserver_preload(["torch", "timm", "benchmarks.published", "benchmarks.ours"])
+
+
+class BenchmarkError(AmintError):
+    """A loop that was to be timed has failed."""
+
+
+class Loop(AbstractContextManager):
+    """A loop in another process; ends with the `with` block.
+
+    Args:
+        kind: one of `KINDS`.
+        case: what it trains.
+        files: encoded images, for the published loop.
+    """
+
+    def __init__(self, kind: str, case: Case, files: Sequence[Path] = ()) -> None:
+        self.kind = kind
+        self.pipe, theirs = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_serve, args=(theirs, kind, case, list(files)))
+        self.process.start()
+        theirs.close()
+
+    def ask(self, order: str, *args: Any) -> Any:
+        """Call a method of the loop there and return its result.
+
+        Raises:
+            BenchmarkError: the loop has failed; the message holds its traceback.
+        """
+        self.pipe.send((order, args))
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Wait for the answer to what was asked of the loop."""
+        try:
+            done, result = self.pipe.recv()
+        except EOFError:
+            done, result = False, "its process ended; the machine may be short of memory."
+        if not done:
+            raise BenchmarkError(f"The {self.kind} loop failed: {result}")
+        return result
+
+    def __exit__(self, *_: object) -> None:
+        self.pipe.close()
+        self.process.join(timeout=20)
+        if self.process.is_alive():
+            self.process.terminate()
+
+
+def open_files(case: Case, count: int | None = None) -> tempfile.TemporaryDirectory:
+    """Make a temporary folder of encoded images for a case."""
+    folder = tempfile.TemporaryDirectory(prefix="amint-benchmarks-")
+    write_files(Path(folder.name), case.image_size, count or 4 * case.batch)
+    return folder
+
+
+def _serve(pipe: Connection, kind: str, case: Case, files: Sequence[Path]) -> None:
+    try:
+        loop = _build(kind, case, files)
+        while True:
+            order, args = pipe.recv()
+            result = _peak(case) if order == "peak" else getattr(loop, order)(*args)
+            pipe.send((True, result))
+    except (EOFError, BrokenPipeError):
+        pass
+    except Exception:
+        pipe.send((False, traceback.format_exc()))
+
+
+def _build(kind: str, case: Case, files: Sequence[Path]) -> Any:
+    if kind == "published":
+        from benchmarks.published import PublishedLoop
+
+        return PublishedLoop(case, files)
+    from benchmarks.ours import OurLoop
+
+    return OurLoop(case, plain=kind == "plain")
+
+
+def _peak(case: Case) -> int:
+    """Return this process's peak memory in bytes: allocated on a GPU, resident otherwise."""
+    if case.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

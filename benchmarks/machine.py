@@ -1,0 +1,39 @@
+"""What was measured on: names, versions, and how fast the machine multiplies matrices."""
+
+from __future__ import annotations
+
+import os
+from statistics import median
+from typing import Any
+
+import torch
+
+from amint_core import provenance
+from benchmarks.clock import timed
+
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices
+REPEATS = 7
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Name the machine, the versions and the commit."""
+    return {
+        "device": provenance.hardware(torch.device(device)),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "versions": provenance.versions(),
+        **provenance.git_state(),
+    }
+
+
+def matrix_throughput(device: str, side: int | None = None) -> dict[str, float]:
+    """Measure operations per second of a square matrix product, in fp32 and in bf16."""
+    place = torch.device(device)
+    side = side or SIDE[device]
+    rates = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        left, right = (torch.rand(side, side, dtype=dtype, device=place) for _ in range(2))
+        torch.mm(left, right)
+        seconds = [timed(lambda a=left, b=right: torch.mm(a, b), place) for _ in range(REPEATS)]
+        rates[name] = 2 * side**3 / median(seconds)
+    return rates

@@ -1,0 +1,30 @@
+"""The same figures under pytest-benchmark: `make bench`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amint_core.locations import results_root
+from benchmarks.figures import add, figures, no_results
+from benchmarks.tables import write_all
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(scope="session")
+def results():
+    """All figures, written when the last is measured."""
+    kept = no_results(DEVICE)
+    yield kept
+    write_all(kept, results_root() / "benchmarks", DEVICE)
+
+
+@pytest.mark.parametrize("figure", figures(DEVICE), ids=lambda figure: figure.name)
+def test_figure(figure, benchmark, results):
+    """Measure one figure; what pytest-benchmark shows are the seconds of our side's turns."""
+
+    def harness(target, setup, rounds):
+        benchmark.pedantic(target, setup=setup, rounds=rounds)
+
+    add(results, figure, figure.measure(harness))

@@ -1,0 +1,224 @@
+"""The machinery of the benchmarks, on the tiny model; no time is asserted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from amint_core.models import AUDITED
+from benchmarks import figures, flops, growth, loading, shadows, tables
+from benchmarks.cases import Case, cases
+from benchmarks.encoded import write_files
+from benchmarks.loops import BenchmarkError, Loop
+from benchmarks.ours import OurLoop, our_model
+from benchmarks.pairs import Ratio, interleaved
+from benchmarks.published import Files, PublishedLoop, published_model
+from benchmarks.steps import counted, measure_steps
+
+TINY = Case("tiny", 16, batch=4, classes=5, threads=1, target=2.0)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_files(tmp_path, TINY.image_size, 16)
+
+
+@pytest.fixture(scope="module")
+def row():
+    return measure_steps(TINY, seconds=0.0, throughput=1e9, scored=8)
+
+
+def test_every_paper_model_is_measured_and_the_four_at_64_pixels():
+    for device in ("cpu", "cuda"):
+        sizes = {(case.model, case.image_size) for case in cases(device)}
+        assert {model for model, size in sizes if size == 32} == set(AUDITED) - {"tiny"}
+        at_64 = {model for model, size in sizes if size == 64}
+        assert at_64 == {"mobilenet", "resnet50", "densenet121", "xception"}
+
+
+def test_encoded_files_become_scaled_images(files):
+    image, label = Files(files, TINY.image_size, TINY.classes)[16 + 3]
+    assert image.shape == (3, 16, 16)
+    assert label == 3
+    assert -1 <= image.min() < image.max() <= 1
+
+
+def test_the_published_step_computes_what_its_description_says(files):
+    loop = PublishedLoop(TINY, files)
+    passes, model = [], loop.model
+    model.audited.stem.register_forward_pre_hook(lambda _, given: passes.append(given[0]))
+    model.audited.stage4.register_forward_pre_hook(lambda _, given: passes.append(given[0]))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    first = loop.step()
+    # Members through the whole model, then external images as far as the deepest tap.
+    assert [tuple(images.shape) for images in passes] == [
+        (4, 3, 16, 16),
+        (4, 16, 4, 4),
+        (4, 3, 16, 16),
+    ]
+    assert not torch.equal(passes[0], passes[2])
+    assert {images.dtype for images in passes} == {torch.float32}
+    # Each loss is divided by its value on the first batch.
+    assert float(first) == pytest.approx(2.0)
+    assert set(loop.first) == {"audited", "mint"}
+    assert all(not torch.equal(before[name], value) for name, value in model.named_parameters())
+    (group,) = loop.optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], type(loop.optimizer)) == (1e-4, 0, torch.optim.Adam)
+
+
+def test_the_published_losses_are_those_of_the_paper(files):
+    logits, inside, outside = torch.randn(4, 5), torch.randn(4), torch.randn(4)
+    labels = torch.tensor([0, 1, 2, 3])
+    found = PublishedLoop._losses(logits, labels, inside, outside)
+    audited = -torch.log_softmax(logits, 1)[torch.arange(4), labels].mean()
+    mint = -torch.cat([inside.sigmoid().log(), (1 - outside.sigmoid()).log()]).mean()
+    torch.testing.assert_close(found, {"audited": audited, "mint": mint})
+
+
+def test_the_published_maps_and_heads_are_the_notebooks():
+    taps = {
+        "xception": ("block11",),
+        "vit": ("blocks.7",),
+        "mobilenet": ("blocks.2", "blocks.3"),
+    }
+    for model, expected in taps.items():
+        assert published_model(Case(model, 32)).taps == expected
+
+
+def test_our_loop_trains_through_the_code_of_a_run():
+    loop = OurLoop(TINY)
+    before = loop.model.head.decide[0].weight.clone()
+    report = loop.step()
+    assert {"audited_loss", "mint_loss"} <= set(report)
+    assert not torch.equal(before, loop.model.head.decide[0].weight)
+    alone = OurLoop(TINY, plain=True)
+    assert set(alone.step()) == {"audited_loss", "audited_accuracy"}
+
+
+def test_a_convolution_is_counted_by_hand_depthwise_too():
+    images = torch.randn(2, 8, 6, 6)
+    for groups, outputs in ((1, 4), (8, 8)):
+        layer = nn.Conv2d(8, outputs, 3, padding=1, groups=groups, bias=False)
+        forward = 2 * 2 * outputs * 36 * 9 * 8 // groups  # 2·B·C_out·H·W·K²·C_in/groups
+        given = images.clone().requires_grad_()
+        assert flops.count(lambda: layer(images)) == forward  # noqa: B023
+        assert flops.count(lambda: layer(images).sum().backward()) == 2 * forward  # noqa: B023
+        assert flops.count(lambda: layer(given).sum().backward()) == 3 * forward  # noqa: B023
+
+
+def test_the_floor_is_the_hand_count_of_the_tiny_model():
+    least = counted(TINY)
+    batch = TINY.batch
+    # stem, stage 1 to 4: 3×3 convolutions at 16, 16, 8, 4 and 2 pixels; no gradient to images.
+    stem, first, second, third, fourth = (
+        2 * batch * 9 * inputs * outputs * side**2
+        for inputs, outputs, side in ((3, 8, 16), (8, 8, 16), (8, 12, 8), (12, 16, 4), (16, 24, 2))
+    )
+    classifier = 2 * batch * 24 * TINY.classes
+    shared = 2 * stem + 3 * (first + second + third)
+    assert least.plain == shared + 3 * (fourth + classifier)
+    assert least.shared == pytest.approx(shared / least.plain)
+    # Lean head on (12, 8, 8) and (16, 4, 4): 1×1 to 128, cells to 512, 1024 to 256 to 1.
+    head = 128 * (12 * 64 + 16 * 16) + 2 * (128 * 16 * 512) + 1024 * 256 + 256
+    assert least.head * least.plain == pytest.approx(3 * 2 * (2 * batch) * head)
+    # Our step computes that and no more.
+    assert least.active == pytest.approx(least.price * least.plain)
+
+
+def test_pairs_take_turns_and_give_the_median_of_their_ratios():
+    order = []
+
+    def turn(name, seconds):
+        return lambda: order.append(name) or next(seconds)
+
+    times = interleaved(
+        {"slow": turn("slow", iter([9, 4.0, 6, 8])), "quick": turn("quick", iter([9, 2.0, 2, 2]))},
+        seconds=0.0,
+    )
+    assert order == ["slow", "quick"] * 4
+    assert times == {"slow": [4.0, 6, 8], "quick": [2.0, 2, 2]}
+    assert Ratio.of(times["slow"], times["quick"]) == Ratio(3.0, 2.0, 4.0)
+
+
+def test_a_case_has_all_its_ratios(row):
+    assert row["model"] == "tiny"
+    assert row["rounds"] == 3
+    for name in ("speedup", "price", "scoring"):
+        assert 0 < row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+    assert row["floor"] == counted(TINY).price
+    assert row["price_over_floor"] == row["price"] / row["floor"]
+    assert row["memory"] == row["active_bytes"] / row["published_bytes"]
+    assert row["images_per_second"] == 2 * TINY.batch / row["active_seconds"]
+
+
+def test_results_carry_machine_ratios_and_targets(row, tmp_path):
+    results = {
+        **{"machine": {"device": "Some CPU", "cores": 2, "memory_gib": 8.0}},
+        **{"matrix": {"fp32": 1e11, "bf16": 2e11}, "loading": [], "growth": [], "shadows": []},
+        "steps": [
+            {
+                **row,
+                "speedup": 1.5,
+                "speedup_low": 1.0,
+                "speedup_high": 2.0,
+                "price_over_floor": 1.0,
+                "memory": 0.75,
+            }
+        ],
+    }
+    results["machine"]["versions"] = {"torch": "2"}
+    tables.write_all(results, tmp_path, "cpu")
+    written = {path.suffix for path in tmp_path.iterdir()}
+    assert written == {".json", ".md", ".csv", ".png", ".svg"}
+    text = (tmp_path / "cpu.md").read_text()
+    assert "Some CPU (2 cores" in text
+    assert "1.50" in text
+    assert json.loads((tmp_path / "cpu.json").read_text())["steps"][0]["speedup"] == 1.5
+    assert pd.read_csv(tmp_path / "cpu.csv")["speedup"].tolist() == [1.5]
+    outcomes = [one[""] for one in tables.targets(results)]
+    assert outcomes == ["missed by 25 %", "met", "missed by 50 %"]
+
+
+def test_loading_growth_and_shadows_on_little():
+    found = loading.measure_loading("cpu", files=256, large=4_096)
+    assert found["large"] == 4_096
+    assert found["cold_per_second"] > 0
+    assert {"warm_over_published", "large_over_warm"} <= set(found)
+    small = replace(TINY, image_size=32)
+    grown = growth.measure_growth(small, 0.0)
+    assert {row["grows"] for row in grown} >= {"image size", "classes"}
+    assert [row["ratio"] for row in grown if row["to"] in (32, 10)] == [1.0, 1.0]
+    assert shadows.measure_shadows(small, 0.0)["speedup"] > 0
+
+
+def test_a_loop_that_fails_says_why():
+    with (
+        Loop("active", replace(TINY, model="nobody")) as loop,
+        pytest.raises(BenchmarkError, match="Unknown model 'nobody'"),
+    ):
+        loop.ask("steps", 1)
+
+
+def test_every_figure_has_a_section():
+    results = figures.no_results("cpu")
+    for figure in figures.figures("cpu", only=[TINY]):
+        figures.add(results, figure, {"of": figure.name})
+    assert all(results[section] for section in ("steps", "loading", "growth", "shadows"))
+
+
+def test_the_large_cache_holds_random_images(tmp_path):
+    images = loading._large_cache(Path(tmp_path), 5_000)
+    assert images.pixels.shape == (5_000, 64, 64, 3)
+    assert np.array_equal(images.pixels[0], images.pixels[4_096])
+    assert images.pixels[1].std() > 50
+
+
+def test_counting_leaves_no_hook_behind():
+    model = our_model(TINY).to("meta")
+    flops.floor(model, torch.zeros(2, 3, 16, 16, device="meta"), 5)
+    assert not model.head._forward_pre_hooks

@@ -1,0 +1,165 @@
+"""Quick operations compute what PyTorch's own compute, and change no score beyond seed noise."""
+
+import numpy as np
+import pytest
+import torch
+from small_run import SMALL
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from amint_core import arithmetic, experiment, models
+from amint_core.arithmetic import chosen_precision, open_accelerator
+from amint_core.config import RunConfig
+from amint_core.mint import enhance
+from amint_core.operations import FastOperations
+from amint_core.training.losses import audited_loss, mint_loss
+
+#: (channels, outputs, side, kernel, stride, groups): one per detour, and ones that pass through.
+CONVOLUTIONS = {
+    "pointwise": (16, 24, 6, 1, 1, 1),
+    "pointwise, strided, odd side": (16, 24, 7, 1, 2, 1),
+    "window on one pixel": (16, 24, 1, 3, 1, 1),
+    "few windows": (64, 24, 2, 3, 1, 1),
+    "few strided windows": (64, 24, 7, 3, 2, 1),
+    "strided depthwise": (16, 16, 8, 3, 2, 16),
+    "PyTorch's own": (16, 24, 8, 3, 1, 1),
+}
+
+
+def results(call, *given):
+    """What a call returns, and the gradients of all that was given."""
+    given = [value.clone().requires_grad_() for value in given]
+    output = call(*given)
+    weights = torch.linspace(-1, 1, output.numel()).view(output.shape)
+    (output.float() * weights).sum().backward()
+    return [output.detach().float(), *(value.grad.float() for value in given)]
+
+
+def assert_close(found, expected):
+    """All within bf16's rounding: 8 bits, of the largest value."""
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() <= 0.02 * other.abs().max()
+
+
+def quickly(call):
+    def fast(*given):
+        with torch.autocast("cpu", torch.bfloat16), FastOperations():
+            return call(*given)
+
+    return fast
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+def test_a_convolution_is_that_of_fp32_gradients_too(name, bias):
+    inputs, outputs, side, kernel, stride, groups = CONVOLUTIONS[name]
+    given = [
+        torch.randn(3, inputs, side, side).contiguous(memory_format=torch.channels_last),
+        torch.randn(outputs, inputs // groups, kernel, kernel),
+        *([torch.randn(outputs)] if bias else []),
+    ]
+
+    def call(images, weight, bias=None):
+        padding = kernel // 2
+        return functional.conv2d(images, weight, bias, stride, padding, groups=groups)
+
+    assert_close(results(quickly(call), *given), results(call, *given))
+
+
+def test_every_detour_is_taken():
+    """The cases above reach the detours that they are named after."""
+    own = []
+    real = torch.ops.aten.convolution.default
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is real:
+                own.append(args[0].dtype)
+            return function(*args, **(kwargs or {}))
+
+    for name, (inputs, outputs, side, kernel, stride, groups) in CONVOLUTIONS.items():
+        images, weight = (
+            torch.randn(2, inputs, side, side),
+            torch.randn(outputs, inputs // groups, kernel, kernel),
+        )
+        own.clear()
+        with Seen(), torch.autocast("cpu", torch.bfloat16), FastOperations():
+            functional.conv2d(images, weight, None, stride, kernel // 2, 1, groups)
+        expected = {"strided depthwise": [torch.float32], "PyTorch's own": [torch.bfloat16]}
+        assert own == expected.get(name, []), name
+
+
+def test_attention_is_that_of_fp32_gradients_too():
+    given = [torch.randn(2, 4, 9, 8) for _ in range(3)]
+    call = functional.scaled_dot_product_attention
+    assert_close(results(quickly(call), *given), results(call, *given))
+    masked = torch.ones(9, 9).tril().bool()
+    with torch.autocast("cpu", torch.bfloat16), FastOperations():
+        found = functional.scaled_dot_product_attention(*given, attn_mask=masked)
+    expected = functional.scaled_dot_product_attention(*given, attn_mask=masked)
+    assert_close([found.float()], [expected])
+
+
+@pytest.mark.parametrize("name", [name for name in models.AUDITED if name != "resnet101"])
+def test_a_step_of_each_model_is_close_to_fp32(name):
+    """No further from fp32 than PyTorch's own bf16 is, within a factor."""
+    torch.manual_seed(0)
+    audited = models.create(name, 3, 32, 10)
+    taps = models.default_taps(name, audited, "middle")
+    model = enhance(audited, taps, torch.zeros(2, 3, 32, 32)).eval()
+    model.to(memory_format=torch.channels_last)
+    images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    labels = torch.tensor([0, 1])
+
+    def gradient():
+        model.zero_grad()
+        logits, membership = model(images, 2)
+        (audited_loss(logits, labels) + mint_loss(membership, 2)).backward()
+        return torch.cat([weight.grad.float().flatten() for weight in model.parameters()])
+
+    plain = gradient()
+    with torch.autocast("cpu", torch.bfloat16):
+        usual = gradient()
+    fast = quickly(gradient)()
+    assert (fast - plain).norm() <= 1.5 * (usual - plain).norm() + 1e-3 * plain.norm()
+
+
+def run(**changes):
+    settings = RunConfig.create(
+        **{**SMALL, "members": 200, "external": 300, "epochs": 8, **changes}
+    )
+    return experiment.run_all(settings)
+
+
+def test_scores_and_accuracies_stay_within_seed_noise():
+    """Metrics of the fast path against plain fp32, beside what another seed changes."""
+
+    def measured(**changes):
+        found = run(**changes)
+        return np.array([found["mint"]["auc"]["value"], found["audited"]["accuracy"]["value"]])
+
+    plain = [measured(seed=seed) for seed in range(3)]
+    fast = [measured(seed=seed, precision="bf16") for seed in range(3)]
+    noise = np.ptp(plain, axis=0)
+    assert (np.abs(np.mean(fast, 0) - np.mean(plain, 0)) <= np.maximum(noise, 0.02)).all()
+
+
+def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for gain, chosen in ((4.0, "bf16"), (1.2, "fp32"), (0.3, "fp32")):
+        monkeypatch.setattr(arithmetic, "_gain_of_bf16", lambda gain=gain: gain)
+        assert chosen_precision("auto") == chosen
+        settings = RunConfig.create(**SMALL, precision="auto")
+        accelerator = open_accelerator(settings)
+        assert accelerator.mixed_precision == {"bf16": "bf16", "fp32": "no"}[chosen]
+        with accelerator.autocast():
+            assert torch.is_autocast_enabled("cpu") == (chosen == "bf16")
+    assert chosen_precision("fp32") == "fp32"
+
+
+def test_the_gain_is_measured_and_draws_no_random_number():
+    state = torch.random.get_rng_state()
+    arithmetic._gain_of_bf16.cache_clear()
+    assert arithmetic._gain_of_bf16() > 0
+    assert torch.equal(state, torch.random.get_rng_state())
