@@ -7,7 +7,7 @@ from small_run import SMALL
 from amint_core import experiment
 from amint_core.config import RunConfig
 from amint_core.evaluation.scores import images_of
-from amint_core.exceptions import ResultsError
+from amint_core.exceptions import DataError, ResultsError
 from amint_core.methods import shadows
 from amint_core.training import trained
 
@@ -93,6 +93,21 @@ def test_shadow_models_know_their_own_images_better():
     pool = case.images["role"].ne("external").to_numpy()
     right, inside = right[:, pool], found.inside[:, pool]
     assert right[inside].mean() > right[~inside].mean()
+
+
+def test_answers_follow_an_images_place_not_its_row():
+    prepared = data()
+    shadows.train_shadows(prepared)
+    case = case_of(prepared)
+    straight = shadows.answers(prepared, case)
+    order = np.random.default_rng(0).permutation(len(case.images))[::2]
+    case.images = case.images.iloc[order].reset_index(drop=True)
+    mixed = shadows.answers(prepared, case)
+    assert np.array_equal(mixed.inside, straight.inside[:, order])
+    np.testing.assert_allclose(mixed.logits, straight.logits[:, order], atol=1e-5)
+    case.images.loc[0, "role"] = "test"
+    with pytest.raises(DataError, match=r"as test is none of this run's images"):
+        shadows.answers(prepared, case)
 
 
 def test_salem_trains_the_one_model_that_it_reads(capsys):

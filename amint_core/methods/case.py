@@ -137,6 +137,16 @@ class Case:
         return ~self.images["judged"].to_numpy()
 
     @property
+    def outsiders(self) -> np.ndarray:
+        """(N,) bool: known non-members that the target was not trained on.
+
+        The external images; but the active model's head and the layers under it learned from those,
+        so that there it is the calibration images.
+        """
+        role = "calibration" if self.settings.target == "active" else "external"
+        return (self.images["role"] == role).to_numpy()
+
+    @property
     def member(self) -> np.ndarray:
         """(N,) bool: the truth. A test reads it at `known` only."""
         return self.images["member"].to_numpy()

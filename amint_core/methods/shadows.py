@@ -15,11 +15,12 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
 from amint_core.evaluation.scores import images_of, pixels_of
-from amint_core.exceptions import ResultsError
+from amint_core.exceptions import DataError, ResultsError
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case
@@ -191,12 +192,27 @@ def answers(data: Data, case: Case) -> Shadows:
     """Return the shadow models' answers on a case's images; computed once and kept.
 
     Raises:
+        DataError: an image of the case is none of the run's.
         ResultsError: a shadow model is not trained.
     """
     planned = plan(data)
     logits = [_logits(training, data, case) for training in planned.trainings]
-    rows = len(images_of(data.dataset, data.split))
-    return Shadows(planned.inside(rows)[:, case.images.index], np.stack(logits))
+    images = images_of(data.dataset, data.split)
+    inside = planned.inside(len(images))[:, _rows_of(case.images, images)]
+    return Shadows(inside, np.stack(logits))
+
+
+def _rows_of(asked: pd.DataFrame, images: pd.DataFrame) -> np.ndarray:
+    """Return the (N,) rows of a run's `images` at which the N `asked` stand, in whatever order."""
+    key = ["role", "part", "index"]
+    rows = pd.MultiIndex.from_frame(images[key]).get_indexer(pd.MultiIndex.from_frame(asked[key]))
+    if (rows < 0).any():
+        first = asked.iloc[int(np.flatnonzero(rows < 0)[0])]
+        raise DataError(
+            f"Image {first['index']} of part {first['part']!r} as {first['role']} is none of this "
+            "run's images, so that nothing is known of its shadow models. Prepare the data again."
+        )
+    return rows
 
 
 def describe(data: Data) -> dict[str, Any]:
