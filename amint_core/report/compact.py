@@ -191,7 +191,8 @@ def to_html(document: Document) -> str:
 
 def to_latex(document: Document) -> str:
     """Write a document as LaTeX to be `\\input`: long tables with booktabs rules."""
-    intro = [rf"\par\noindent {_tex(document.intro)}\par" + "\n"] if document.intro else []
+    text = _for_latex(_tex(document.intro))
+    intro = [rf"\par\noindent {text}\par" + "\n"] if text else []
     parts = [_long_table(document, number) for number in range(len(document.shown))]
     return _TEX_HEAD + "\n".join([*intro, *parts]) + "\\endgroup\n"
 
