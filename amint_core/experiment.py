@@ -85,7 +85,7 @@ def evaluate(
         "run": {"id": run.settings.id, "settings": run.settings.model_dump(mode="json")},
         "data": _describe_data(data),
         **judged,
-        **_after_transformations(run, data, model, judged["mint"]["threshold_calibrated"]),
+        **_after_transformations(run, data, model, scores, judged["mint"]["threshold_calibrated"]),
         "training": _describe_training(run.settings, data, model, history),
     }
     run.save_results(metrics, _manifest(run, data, metrics["training"]))
@@ -160,19 +160,31 @@ def _classified(case: Case) -> pd.DataFrame:
 
 
 def _after_transformations(
-    run: Run, data: Data, model: EnhancedAuditedModel, threshold: float | None
+    run: Run,
+    data: Data,
+    model: EnhancedAuditedModel,
+    scores: pd.DataFrame,
+    threshold: float | None,
 ) -> dict[str, Any]:
-    """Judge the judged images again after each transformation, at the threshold of exact images."""
+    """Judge the judged images again after each transformation, at the threshold of exact images.
+
+    Exact images have their `scores` already.
+    """
     settings = run.settings
     if not settings.transformations:
         return {}
-    case, rows, found = _case(settings, data, model), [], {}
-    for name in (EXACT, *settings.transformations):
+    case = _case(settings, data, model)
+    exact = scores.loc[scores["judged"], [*case.images, "score"]]
+    rows = [exact.assign(transformation=EXACT)]
+    for name in settings.transformations:
         transformed = TransformedCase.of(case, name)
         with repeatable(settings), open_accelerator(settings).autocast():
             values = METHODS[settings.method].score(transformed).astype(np.float64)
         rows.append(transformed.images.assign(transformation=name, score=values))
-        found[name] = _judge_transformed(rows[-1], threshold)
+    names = (EXACT, *settings.transformations)
+    found = {
+        name: _judge_transformed(one, threshold) for name, one in zip(names, rows, strict=True)
+    }
     run.save_scores(pd.concat(rows, ignore_index=True), "transformed.parquet")
     return {"transformations": found}
 
@@ -228,7 +240,7 @@ def _describe_training(
         "taps": list(model.taps) if kind != "plain" else [],
     }
     if METHODS[settings.method].shadows:
-        described["shadows"] = shadows.cost(data)
+        described["shadows"] = shadows.describe(data)
     return described
 
 

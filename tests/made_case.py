@@ -29,6 +29,7 @@ def made_case(
     groups: np.ndarray | None = None,
     audited: torch.nn.Module | None = None,
     seed: int = 0,
+    target: str = "plain",
 ) -> Case:
     """Deal pool images to roles in turn; half of the members are judged, if calibration is there.
 
@@ -39,6 +40,7 @@ def made_case(
         groups: (N,) track numbers; each image its own if None.
         audited: the target's audited model.
         seed: the run's seed.
+        target: the kind of model that is tested.
     """
     count = len(pixels)
     labels = np.zeros(count, np.int64) if labels is None else labels
@@ -61,7 +63,7 @@ def made_case(
     )
     roles = {name: Role("pool", np.flatnonzero(role == name)) for name in sizes}
     return Case(
-        settings=SimpleNamespace(seed=seed, views="one"),
+        settings=SimpleNamespace(seed=seed, views="one", target=target),
         dataset=SimpleNamespace(pool=pool, test=pool, channels=pixels.shape[3]),
         split=SimpleNamespace(roles=roles),
         images=images,

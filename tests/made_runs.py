@@ -11,6 +11,7 @@ import pandas as pd
 from amint_core.config import RunConfig
 from amint_core.evaluation.judge import judge
 from amint_core.files import write_json
+from amint_core.methods import METHODS
 from amint_core.report import paper
 
 TITLES = {**paper.DATASETS, "cifar100": "CIFAR-100"}
@@ -151,7 +152,13 @@ SHIFTS = {
 
 
 def put_judged(
-    root: Path, shift: float = 2.5, n: int = 200, seed: int = 0, method: str = "active", **settings
+    root: Path,
+    shift: float = 2.5,
+    n: int = 200,
+    seed: int = 0,
+    method: str = "active",
+    shadow_count: int = 8,
+    **settings: Any,
 ) -> Path:
     """Write a run whose metrics are those of its made-up scores; images depend on the seed."""
     metrics = made_metrics(seed=seed, method=method, **settings)
@@ -168,8 +175,8 @@ def put_judged(
     metrics["audited"] = judged["audited"] if judged["audited"]["images"] else metrics["audited"]
     if method in ("plain", "yeom", "salem", "lira_online"):
         del metrics["training"]["parameters"]["head"]
-    if method == "lira_online":
-        metrics["training"]["shadows"] = {"count": 8, "seconds": 800.5}
+    if METHODS[method].shadows:
+        metrics["training"]["shadows"] = {"count": shadow_count, "seconds": 800.5}
     return put(root, metrics, scores)
 
 

@@ -38,7 +38,7 @@ def made_images(random):
     return pd.DataFrame({"role": role, "member": member, "judged": judged, "label": label})
 
 
-def made_case(seed=0, gap=3.0, shadows=8, variance="global", secret=None):
+def made_case(seed=0, gap=3.0, shadows=8, variance="global", secret=None, target="plain"):
     """A case of logits: hard and easy images, and `gap` more on the class of who was trained on.
 
     `secret` replaces the membership that the target's logits follow.
@@ -59,7 +59,7 @@ def made_case(seed=0, gap=3.0, shadows=8, variance="global", secret=None):
 
     shadows = Shadows(inside, np.stack([answers(one) for one in inside]))
     case = Case(
-        settings=SimpleNamespace(variance=variance),
+        settings=SimpleNamespace(variance=variance, target=target),
         dataset=None,
         split=None,
         images=images,
@@ -174,10 +174,19 @@ def test_the_setting_variance_is_heeded(attack):
 
 
 def test_every_attack_with_shadows_says_where_published_results_come_from():
-    published = {}
-    for module in (salem, watson, lira, rmia):
-        published |= module.PUBLISHED_SHADOWS
-    assert set(published) == {name for name, attack in ATTACKS.items() if attack.shadows}
+    said = {name: one.beside_published(4) for name, one in ATTACKS.items() if one.shadows}
+    assert said == {
+        "salem": "Salem (one shadow model): 1 shadow model; its paper used 1.",
+        "watson": "Watson (difficulty calibration): 4 shadow models; how many its paper used is "
+        "not known to us.",
+        "lira_online": "LiRA (online): 4 shadow models; its paper used 64 to 256: expect less "
+        "power.",
+        "lira_offline": "LiRA (offline): 4 shadow models; its paper used 64 to 256: expect less "
+        "power.",
+        "rmia_online": "RMIA (online): 4 shadow models; its paper used 2 to 254.",
+        "rmia_offline": "RMIA (offline): 4 shadow models; its paper used 2 to 254.",
+    }
+    assert "less" not in lira.ONLINE.beside_published(64)
 
 
 # Posteriors.
@@ -421,8 +430,21 @@ def test_rmia_online_without_an_image_inside_is_refused():
     assert np.isfinite(rmia.OFFLINE.score(case)).all()
 
 
-def test_rmia_without_a_population_is_refused():
-    case = made_case()
-    case.images.loc[case.images["role"] == "external", "role"] = "calibration"
-    with pytest.raises(DataError, match="Set external above 0"):
+@pytest.mark.parametrize(("target", "role"), [("plain", "external"), ("active", "calibration")])
+def test_rmia_without_a_population_is_refused(target, role):
+    case = made_case(target=target)
+    case.images.loc[case.images["role"] == role, "role"] = "test"
+    with pytest.raises(DataError, match="external, or for target = 'active' calibration, above 0"):
         rmia.ONLINE.score(case)
+
+
+@pytest.mark.parametrize("attack", [rmia.ONLINE, rmia.OFFLINE])
+def test_rmias_population_did_not_train_the_target(attack):
+    case = made_case(target="active")
+    external = (case.images["role"] == "external").to_numpy()
+    before = attack.score(case)[~external]
+    # The head has made the active model answer as it likes on external images.
+    case.logits[external] = np.random.default_rng(1).normal(0, 9, case.logits[external].shape)
+    assert np.array_equal(attack.score(case)[~external], before)
+    case.settings.target = "plain"
+    assert not np.array_equal(attack.score(case)[~external], before)

@@ -61,6 +61,25 @@ def test_a_row_per_method_and_target_in_the_order_of_groups(results):
     assert (rows["data"] == "STAND-IN").all()
 
 
+def test_shadow_models_stand_beside_those_of_the_paper(results):
+    put_methods(results, n=50)
+    rows = table().set_index("method")
+    assert rows.loc["lira_online", "published_shadows"] == "64 to 256"
+    assert pd.isna(rows.loc["passive", "published_shadows"])
+    document = by_method.document(table(), "quick")
+    for write in compact.FORMS.values():
+        assert "8, paper 64 to 256" in write(document)
+        assert "expect less power: LiRA (online) (8, paper 64 to 256)." in write(document)
+
+
+def test_as_many_shadow_models_as_published_are_not_called_few(results):
+    put_judged(results, n=50)
+    put_judged(results, method="rmia_online", n=50, shadow_count=2)
+    text = text_of(by_method, table())
+    assert "2, paper 2 to 254" in text
+    assert "less power" not in text
+
+
 def test_seeds_are_averaged_and_their_spread_stated(results):
     put_methods(results, seeds=(0, 1, 2), n=50)
     runs = read_runs("quick")

@@ -1,5 +1,6 @@
 """A whole run: repeatable, resumable, honest about what it was computed from."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from amint_core.datasets.identity import image_hashes
 from amint_core.exceptions import ResultsError, SettingsError, TrainingError
 from amint_core.files import read_json
 from amint_core.locations import project_root
+from amint_core.methods import METHODS
+from amint_core.methods.case import Case, TransformedCase
 from amint_core.runs import Run
 from amint_core.training import trained
 from amint_core.training.loop import Fit
@@ -281,6 +284,25 @@ def test_the_paper_protocol_judges_against_the_test_set():
     metrics = experiment.run_all(settings(protocol="paper", calibration=0, holdout=0, epochs=1))
     assert metrics["mint"]["judged"] == {"members": 60, "non_members": 30, "role": "test"}
     assert metrics["mint"]["accuracy_calibrated"]["value"] is None
+
+
+def test_exact_images_are_not_scored_again_beside_transformed_ones(monkeypatch):
+    method, scored = METHODS["active"], []
+
+    def score(case):
+        scored.append(type(case))
+        return method.score(case)
+
+    monkeypatch.setitem(METHODS, "active", dataclasses.replace(method, score=score))
+    metrics = experiment.run_all(settings(transformations=("flip",)))
+    assert scored == [Case, TransformedCase]
+    assert metrics["transformations"]["exact"]["auc"] == metrics["mint"]["auc"]
+    folder = Run(settings(transformations=("flip",))).folder
+    table = pd.read_parquet(folder / "transformed.parquet")
+    exact, flipped = (table[table["transformation"] == name] for name in ("exact", "flip"))
+    assert exact["image"].tolist() == flipped["image"].tolist()
+    scores = pd.read_parquet(folder / "scores.parquet")
+    assert exact["score"].tolist() == scores.loc[scores["judged"], "score"].tolist()
 
 
 def test_two_processes_cannot_write_one_run(tmp_path):

@@ -158,6 +158,23 @@ def test_unlabelled_images_take_the_predicted_class(overfitted):
     assert np.array_equal(*scores)
 
 
+def test_of_an_active_target_it_learns_from_calibration_images(overfitted, monkeypatch):
+    learned = {}
+
+    def cross_fitted(_, features, known_members, labels, folds):
+        rows = np.concatenate([part for fold in folds for part in fold])
+        learned[case.settings.target] = set(case.images["role"].iloc[rows])
+        return np.zeros(len(features))
+
+    monkeypatch.setattr(gmint, "cross_fitted", cross_fitted)
+    pixels = overfitted.dataset.pool.pixels
+    for target in ("plain", "active"):
+        model = overfitted.target.audited
+        case = made_case(SIZES, pixels, overfitted.labels, audited=model, target=target)
+        gmint.score(case)
+    assert learned == {"plain": {"members", "external"}, "active": {"members", "calibration"}}
+
+
 def test_without_known_members_it_says_what_to_set():
     sizes = {"members": 20, "external": 20, "holdout": 20}
     case = made_case(sizes, structured_images(60, 0))

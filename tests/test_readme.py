@@ -87,3 +87,15 @@ def test_the_table_of_methods_is_the_committed_one(row):
 def test_the_table_of_methods_shows_every_method():
     table = pd.read_csv(COMPARISON)
     assert len(rows(METHOD_ROWS)) == int((table["recipe"] == "best").sum())
+
+
+def test_the_line_of_transformations_is_the_committed_one():
+    table = pd.read_csv(ROOT / "results" / "laptop" / "tables" / "transformations.csv")
+    place = {"dataset": "cifar10", "model": "mobilenet", "setup": "middle", "protocol": "strict"}
+    told = {**place, "recipe": "best", "method": "active", "views": "one"}
+    found = table[(table[list(told)] == pd.Series(told)).all(axis=1)]
+    found = found[found["variant"].isna()]
+    line = re.search(r"the AUC of `best` is: ([^.]*(?:\.\d+[^.]*)*)\. So", README).group(1)
+    says = dict(pair.split() for pair in line.split(", "))
+    assert says == {row["transformation"]: printed(row["auc"]) for _, row in found.iterrows()}
+    assert len(says) == 9

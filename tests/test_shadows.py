@@ -7,7 +7,7 @@ from small_run import SMALL
 from amint_core import experiment
 from amint_core.config import RunConfig
 from amint_core.evaluation.scores import images_of
-from amint_core.exceptions import ResultsError
+from amint_core.exceptions import DataError, ResultsError
 from amint_core.methods import shadows
 from amint_core.training import trained
 
@@ -93,6 +93,39 @@ def test_shadow_models_know_their_own_images_better():
     pool = case.images["role"].ne("external").to_numpy()
     right, inside = right[:, pool], found.inside[:, pool]
     assert right[inside].mean() > right[~inside].mean()
+
+
+def test_answers_follow_an_images_place_not_its_row():
+    prepared = data()
+    shadows.train_shadows(prepared)
+    case = case_of(prepared)
+    straight = shadows.answers(prepared, case)
+    order = np.random.default_rng(0).permutation(len(case.images))[::2]
+    case.images = case.images.iloc[order].reset_index(drop=True)
+    mixed = shadows.answers(prepared, case)
+    assert np.array_equal(mixed.inside, straight.inside[:, order])
+    np.testing.assert_allclose(mixed.logits, straight.logits[:, order], atol=1e-5)
+    case.images.loc[0, "role"] = "test"
+    with pytest.raises(DataError, match=r"as test is none of this run's images"):
+        shadows.answers(prepared, case)
+
+
+def test_salem_trains_the_one_model_that_it_reads(capsys):
+    prepared = data(method="salem")
+    shadows.train_shadows(prepared)
+    assert "1 shadow model; its paper used 1." in capsys.readouterr().out
+    found = shadows.describe(prepared)
+    assert (found["count"], found["published"]) == (1, "1")
+    first = shadows.plan(data(method="lira_online")).trainings[0]
+    assert first.folder == shadows.plan(prepared).trainings[0].folder
+
+
+def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(capsys):
+    metrics = experiment.run_all(data().settings)
+    assert "its paper used 64 to 256: expect less power." in capsys.readouterr().out
+    shown = metrics["training"]["shadows"]
+    assert (shown["count"], shown["published"]) == (4, "64 to 256")
+    assert shown["fewer_than_published"]
 
 
 def test_asking_before_training_is_an_error():

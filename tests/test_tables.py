@@ -384,7 +384,9 @@ def test_notebook_shows_every_table_and_figure():
     notebook = nbformat.read(path, as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     tables = ("table1.md", "comparison.md", "differences.md", "ablation.md", "transformations.md")
+    tables += ("lambda.md",)
     figures = ("results_beside_paper", "setup_effect", "roc", "methods", "roc_by_method")
     figures += ("agreement", "class_difficulty", "image_difficulty", "transformations")
+    figures += ("lambda", "frontier")
     for name in (*tables, *(f"{figure}.png" for figure in figures)):
         assert f'"{name}"' in code

@@ -43,6 +43,8 @@ class Method:
         training: the kind of model that the run trains, see `training.trained.train_model`; None:
             nothing of its own, it tests the model that the setting `target` names.
         shadows: fewest shadow models it can do with; 0: it needs none.
+        most_shadows: it reads no more than these; None: all that there are.
+        published_shadows: fewest and most behind the published results; None: not known to us.
         alone: whether an image's score depends on that image alone, so that a few transformed
             images can be scored without all others.
     """
@@ -54,7 +56,34 @@ class Method:
     score: Callable[[Case], np.ndarray]
     training: Literal["active", "plain", "passive", "passive_unseen", "memorizer"] | None = None
     shadows: int = 0
+    most_shadows: int | None = None
+    published_shadows: tuple[int, int] | None = None
     alone: bool = False
+
+    def shadows_used(self, given: int) -> int:
+        """Return how many of the `given` shadow models it reads."""
+        return min(given, self.most_shadows or given) if self.shadows else 0
+
+    @property
+    def published_shadows_text(self) -> str:
+        """How many shadow models the published results took, such as "64 to 256"."""
+        if self.published_shadows is None:
+            return "not known"
+        least, most = self.published_shadows
+        return str(least) if least == most else f"{least} to {most}"
+
+    def has_fewer_shadows(self, used: int) -> bool:
+        """Tell whether `used` shadow models are fewer than behind any published result."""
+        return self.published_shadows is not None and used < self.published_shadows[0]
+
+    def beside_published(self, given: int) -> str:
+        """Say how many of the `given` shadow models it reads, against how many its paper used."""
+        used = self.shadows_used(given)
+        text = f"{self.title}: {used} shadow model{'' if used == 1 else 's'}"
+        if self.published_shadows is None:
+            return f"{text}; how many its paper used is not known to us."
+        text += f"; its paper used {self.published_shadows_text}"
+        return text + (": expect less power." if self.has_fewer_shadows(used) else ".")
 
 
 @dataclass
@@ -106,6 +135,16 @@ class Case:
     def known(self) -> np.ndarray:
         """(N,) bool: images whose membership a test may learn from; never one that is judged."""
         return ~self.images["judged"].to_numpy()
+
+    @property
+    def outsiders(self) -> np.ndarray:
+        """(N,) bool: known non-members that the target was not trained on.
+
+        The external images; but the active model's head and the layers under it learned from those,
+        so that there it is the calibration images.
+        """
+        role = "calibration" if self.settings.target == "active" else "external"
+        return (self.images["role"] == role).to_numpy()
 
     @property
     def member(self) -> np.ndarray:

@@ -42,9 +42,10 @@ Call = tuple[nn.Module, Tensor, Tensor]  # layer, its inputs, its outputs
 def score(case: Case) -> np.ndarray:
     """Return (N,) log-odds of being a member, from the gradients of the target.
 
-    The classifiers learn from known members and external images; each of those is scored by one
-    that has not seen it, so that their scores may choose a threshold, all others by the mean. An
-    image without a label is asked with the class that the target predicts.
+    The classifiers learn from known members and external images (of an active target, which has
+    learned from those, calibration images). Each of these is scored by a classifier that has not
+    seen it, so that its score may choose a threshold, all others by the mean. An image without a
+    label is asked with the class that the target predicts.
 
     Raises:
         SettingsError: too few members are known to the auditor.
@@ -52,12 +53,12 @@ def score(case: Case) -> np.ndarray:
     """
     known_members = np.zeros(len(case.images), bool)
     known_members[case.known] = case.member[case.known]
-    external = (case.images["role"] == "external").to_numpy()
+    outsiders = case.outsiders
     remedy = "Set calibration above 0: half of the members are then known; give more images."
-    check_enough("gMINT", known_members.sum(), external.sum(), remedy)
+    check_enough("gMINT", known_members.sum(), outsiders.sum(), remedy)
     seed = fold_seed(case.settings.seed, _STREAM)
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    rows, labels = np.flatnonzero(known_members | external), labels_of(case)
+    rows, labels = np.flatnonzero(known_members | outsiders), labels_of(case)
     folds = [(rows[a], rows[b]) for a, b in splitter.split(rows, known_members[rows])]
     features = np.log(gradient_norms(case, labels).clip(_FLOOR))
     return cross_fitted(_classifier(), features, known_members, labels, folds)

@@ -40,9 +40,9 @@ from amint_core.methods.posteriors import (
 Variance = Literal["global", "per_class", "per_image"]
 Side = Literal["inside", "outside"]
 
-#: From how many shadow models the published results come; the paper advises the variance "global"
-#: below 64 (half of them IN, half OUT).
-PUBLISHED_SHADOWS = {"lira_online": "64 to 256", "lira_offline": "64 to 256"}
+#: Fewest and most shadow models behind the published results; the paper advises the variance
+#: "global" below 64 (half of them IN, half OUT).
+_PUBLISHED_SHADOWS = (64, 256)
 #: Fewest shadow models: trained on half of the images, two are inside and two outside of each.
 LEAST_SHADOWS = 4
 #: Least variance: shadow models that agree to the last digit would be divided by 0.
@@ -154,6 +154,7 @@ ONLINE = Method(
     "that were not (Carlini et al., S&P 2022).",
     score=lambda case: online(*_read(case)),
     shadows=LEAST_SHADOWS,
+    published_shadows=_PUBLISHED_SHADOWS,
 )
 OFFLINE = Method(
     name="lira_offline",
@@ -163,4 +164,5 @@ OFFLINE = Method(
     "al., S&P 2022).",
     score=lambda case: offline(*_read(case)),
     shadows=LEAST_SHADOWS,
+    published_shadows=_PUBLISHED_SHADOWS,
 )

@@ -7,9 +7,11 @@ With p the posterior of the true class, an image x dominates a population image 
 
 and its score is the share of z that it dominates. p(x) is what models say that know nothing of the
 target: online the mean of models trained on x and of models that were not, both sides weighing the
-same; offline an estimate from the latter alone. The population are the run's external images.
+same; offline an estimate from the latter alone. The population z are draws from the distribution
+that the target was not trained on: the run's external images; of an active target, whose head
+learned from those, the calibration images.
 
-A population image, or any other that no shadow model was trained on, has no IN side. Online takes
+An external image, or any other that no shadow model was trained on, has no IN side. Online takes
 the offline form for it, with the a that fits the images that have both sides (least squares), so
 that x and z are measured alike; the authors tune a on reference models, too.
 """
@@ -23,8 +25,8 @@ from amint_core.exceptions import DataError, SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import cross_entropy, labels_of, of_shadows, require_outside
 
-#: From how many shadow models the published results come; offline uses half of them.
-PUBLISHED_SHADOWS = {"rmia_online": "2 to 254", "rmia_offline": "2 to 254"}
+#: Fewest and most shadow models behind the published results; offline reads half of them.
+_PUBLISHED_SHADOWS = (2, 254)
 #: γ, as in the authors' library (ml_privacy_meter); the configurations of their experiments have 2.
 #: The order of images is the same for each γ, up to ties; where posteriors are all near 1, as on
 #: MNIST, γ = 2 ties almost everything.
@@ -105,8 +107,9 @@ def _dominated(log_ratio: np.ndarray, population: np.ndarray, gamma: float) -> n
     """Return (N,) shares of the population with `ratio(x) ≥ γ ratio(z)`, in O((N + Z) log Z)."""
     if not population.any():
         raise DataError(
-            "RMIA compares images with a population, the external images, and this run has none. "
-            "Set external above 0."
+            "RMIA compares images with a population that did not train the target: the external "
+            "images or, of an active target, the calibration images. This run has none. Set "
+            "external, or for target = 'active' calibration, above 0."
         )
     ratios = np.sort(log_ratio[population])
     return np.searchsorted(ratios, log_ratio - np.log(gamma), side="right") / len(ratios)
@@ -116,8 +119,8 @@ def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what `online` and `offline` take."""
     labels = labels_of(case)
     shadow_log_p = -of_shadows(case, cross_entropy, labels)
-    population = (case.images["role"] == "external").to_numpy()
-    return -cross_entropy(case.logits, labels), shadow_log_p, case.shadows.inside, population
+    log_p = -cross_entropy(case.logits, labels)
+    return log_p, shadow_log_p, case.shadows.inside, case.outsiders
 
 
 ONLINE = Method(
@@ -128,6 +131,7 @@ ONLINE = Method(
     "(Zarifzadeh et al., ICML 2024).",
     score=lambda case: online(*_read(case)),
     shadows=2,
+    published_shadows=_PUBLISHED_SHADOWS,
 )
 OFFLINE = Method(
     name="rmia_offline",
@@ -137,4 +141,5 @@ OFFLINE = Method(
     "2024).",
     score=lambda case: offline(*_read(case)),
     shadows=2,
+    published_shadows=_PUBLISHED_SHADOWS,
 )

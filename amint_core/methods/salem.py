@@ -11,8 +11,6 @@ from amint_core.exceptions import SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import check_finite, top_posteriors
 
-#: From how many shadow models the published results come.
-PUBLISHED_SHADOWS = {"salem": "1"}
 #: Posteriors that the attack classifier reads, the highest first (as published).
 TOP = 3
 
@@ -59,4 +57,6 @@ METHOD = Method(
     "al., 'ML-Leaks', NDSS 2019, adversary 1).",
     score=score,
     shadows=1,
+    most_shadows=1,
+    published_shadows=(1, 1),
 )

@@ -12,15 +12,18 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from amint_core.arithmetic import agreed, processes
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
 from amint_core.evaluation.scores import images_of, pixels_of
-from amint_core.exceptions import ResultsError, SettingsError
+from amint_core.exceptions import DataError, ResultsError, SettingsError
 from amint_core.files import atomic_path
+from amint_core.methods import METHODS
 from amint_core.methods.case import Case
 from amint_core.prepared import Data, prepare
 from amint_core.progress import progress_bar
@@ -68,7 +71,7 @@ class Plan:
 
 
 def plan(data: Data) -> Plan:
-    """Draw the training sets of a run's shadow models.
+    """Draw the training sets of the shadow models that a run's method reads.
 
     The first of them are the same however many there are.
     """
@@ -78,7 +81,8 @@ def plan(data: Data) -> Plan:
     candidates = np.flatnonzero(images["role"].isin(roles))
     size = len(split.roles["members"].indices)
     random = np.random.default_rng([settings.seed, _DRAW])
-    members = _draw(random, len(candidates), size, settings.shadows)
+    count = METHODS[settings.method].shadows_used(settings.shadows)
+    members = _draw(random, len(candidates), size, count)
     hashes = images["image"].to_numpy()
     trainings = tuple(
         Training(
@@ -128,18 +132,21 @@ def train_shadows(data: Data) -> None:
     Raises:
         SettingsError: several models at once, each by several processes.
     """
-    if min(data.settings.workers, processes().num_processes) > 1:
+    settings = data.settings
+    if min(settings.workers, processes().num_processes) > 1:
         raise SettingsError(
-            f"workers = {data.settings.workers}: processes that train one model together train one "
+            f"workers = {settings.workers}: processes that train one model together train one "
             "shadow model after the other. Set workers = 1, or start one process."
         )
     planned = plan(data)
+    if processes().is_main_process:
+        print(METHODS[settings.method].beside_published(settings.shadows))
     trainings = planned.trainings
     missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
     title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
-        if data.settings.workers > 1 and len(missing) > 1:
-            for _ in _side_by_side(data.settings, missing):
+        if settings.workers > 1 and len(missing) > 1:
+            for _ in _side_by_side(settings, missing):
                 bar.update()
             return
         free = agreed(lambda: [number for number in missing if not trainings[number].is_busy()])
@@ -196,21 +203,42 @@ def answers(data: Data, case: Case) -> Shadows:
     """Return the shadow models' answers on a case's images; computed once and kept.
 
     Raises:
+        DataError: an image of the case is none of the run's.
         ResultsError: a shadow model is not trained.
     """
     planned = plan(data)
     logits = [_logits(training, data, case) for training in planned.trainings]
-    rows = len(images_of(data.dataset, data.split))
-    return Shadows(planned.inside(rows)[:, case.images.index], np.stack(logits))
+    images = images_of(data.dataset, data.split)
+    inside = planned.inside(len(images))[:, _rows_of(case.images, images)]
+    return Shadows(inside, np.stack(logits))
 
 
-def cost(data: Data) -> dict[str, float]:
-    """Return how many shadow models a run used and the seconds their training took."""
-    seconds = 0.0
-    for training in plan(data).trainings:
+def _rows_of(asked: pd.DataFrame, images: pd.DataFrame) -> np.ndarray:
+    """Return the (N,) rows of a run's `images` at which the N `asked` stand, in whatever order."""
+    key = ["role", "part", "index"]
+    rows = pd.MultiIndex.from_frame(images[key]).get_indexer(pd.MultiIndex.from_frame(asked[key]))
+    if (rows < 0).any():
+        first = asked.iloc[int(np.flatnonzero(rows < 0)[0])]
+        raise DataError(
+            f"Image {first['index']} of part {first['part']!r} as {first['role']} is none of this "
+            "run's images, so that nothing is known of its shadow models. Prepare the data again."
+        )
+    return rows
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """Return how many shadow models a run used, how many published results took, and the seconds
+    their training took."""
+    method, trainings, seconds = METHODS[data.settings.method], plan(data).trainings, 0.0
+    for training in trainings:
         found = training.load()
         seconds += float(found[1]["seconds"].sum()) if found else 0.0
-    return {"count": data.settings.shadows, "seconds": round(seconds, 1)}
+    return {
+        "count": len(trainings),
+        "published": method.published_shadows_text,
+        "fewer_than_published": method.has_fewer_shadows(len(trainings)),
+        "seconds": round(seconds, 1),
+    }
 
 
 def _logits(training: Training, data: Data, case: Case) -> np.ndarray:

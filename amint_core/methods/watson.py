@@ -13,9 +13,6 @@ from amint_core.methods.posteriors import (
     require_outside,
 )
 
-#: From how many shadow models the published results come: a few, their number not recorded here.
-PUBLISHED_SHADOWS = {"watson": "a few"}
-
 
 def watson(loss: np.ndarray, shadow_loss: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return each image's mean loss under models not trained on it, minus its loss.

@@ -15,10 +15,12 @@ from amint_core.files import atomic_path, write_text
 from amint_core.report import (
     ablations,
     beside_paper,
+    by_lambda,
     by_method,
     by_transformation,
     compact,
     difficulty_figures,
+    frontier,
     method_figures,
     paired_tables,
     profile_figures,
@@ -121,6 +123,10 @@ def _tables(
         ablations.document(tables["ablation"], profile),
         by_transformation.document(tables["transformations"], profile),
     ]
+    curves = by_lambda.lambda_curves(runs)
+    if len(curves):
+        tables["lambda"] = curves
+        documents.append(by_lambda.document(curves, profile))
     if method_figures.scored_cells(tables["comparison"], scores):
         found = paired_tables.differences(tables["comparison"], runs, scores)
         tables["differences"] = found
@@ -155,4 +161,9 @@ def _figures(
         figures["transformations"] = by_transformation.transformations_figure(
             tables["transformations"], profile
         )
+    points = frontier.frontier(tables["transformations"])
+    if len(points):
+        figures["frontier"] = frontier.frontier_figure(points, profile)
+    if "lambda" in tables:
+        figures["lambda"] = by_lambda.lambda_figure(tables["lambda"], profile)
     return figures

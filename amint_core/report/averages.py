@@ -22,6 +22,11 @@ TESTING = (
     *("settings.method", "settings.target", "settings.shadows", "settings.variance"),
     *("settings.views", "settings.transformations", "settings.cpu_threads"),
 )
+#: Settings that change neither the training nor the scores of an active run.
+UNRELATED = (
+    *("settings.target", "settings.shadows", "settings.variance"),
+    *("settings.transformations", "settings.cpu_threads"),
+)
 #: Columns besides the settings in which runs of one group agree.
 IDENTITY = ("dataset", "setup", "model", "title", "fingerprint")
 #: Words for `data.source`.
@@ -50,6 +55,11 @@ def groups(runs: pd.DataFrame, apart: Iterable[str] = AVERAGED) -> list[pd.DataF
     if runs.empty:
         return []
     return [group for _, group in runs.groupby(keys(runs, apart), sort=False, dropna=False)]
+
+
+def one_per_seed(group: pd.DataFrame) -> pd.DataFrame:
+    """Return the first run of each seed: runs that differ in what does not count are the same."""
+    return group.drop_duplicates("seed")
 
 
 def averaged(group: pd.DataFrame, columns: Iterable[str]) -> dict[str, Any]:

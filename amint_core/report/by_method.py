@@ -14,17 +14,19 @@ from amint_core.report.compact import Document, Part, short
 from amint_core.report.method_names import (
     controls,
     entry_title,
+    has_fewer_shadows,
     has_target,
     method_group,
     method_order,
     method_title,
+    published_shadows,
 )
 from amint_core.report.style import run_title
 
 #: Columns of comparison.csv, in order.
 COLUMNS = (
     *("cell", "title", "dataset", "model", "setup", "protocol", "recipe", "cell_variant"),
-    *("group", "method", "method_title", "target", "shadows", "variant"),
+    *("group", "method", "method_title", "target", "shadows", "published_shadows", "variant"),
     *(f"{name}{suffix}" for name in MEASURES for suffix in ("", "_low", "_high", "_sd")),
     *("paper_mint_accuracy", "paper_audited_accuracy"),
     *("members", "external", "judged_members", "judged_non_members", "judged_role"),
@@ -127,6 +129,7 @@ def _row(number: int, group: pd.DataFrame) -> dict[str, Any]:
         "cell": number,
         "group": method_group(method),
         "method_title": method_title(method),
+        "published_shadows": published_shadows(method),
         "paper_mint_accuracy": np.nan if mint is None else mint,
         "paper_audited_accuracy": np.nan if audited is None else audited,
     }
@@ -161,7 +164,22 @@ def _caption(title: str, rows: pd.DataFrame) -> str:
     judged = f"{compact.count(first['judged_members'])} members and "
     judged += f"{compact.count(first['judged_non_members'])} non-members judged"
     text = f"{title}: {compact.count(first['members'])} members in training, {judged}. "
-    return text + (f"Controls not run: {', '.join(missing)}." if missing else "All controls run.")
+    text += f"Controls not run: {', '.join(missing)}." if missing else "All controls run."
+    weak = [f"{row_title(row)} ({_shadows(row)})" for _, row in rows.iterrows() if _is_weak(row)]
+    if weak:
+        text += f" Fewer shadow models than published; expect less power: {', '.join(weak)}."
+    return text
+
+
+def _is_weak(row: pd.Series) -> bool:
+    return not pd.isna(row["shadows"]) and has_fewer_shadows(row["method"], row["shadows"])
+
+
+def _shadows(row: pd.Series) -> str:
+    """Write how many shadow models a test used, of how many in its paper."""
+    if pd.isna(row["shadows"]):
+        return ""
+    return f"{row['shadows']}, paper {row['published_shadows']}"
 
 
 def _text(rows: pd.DataFrame) -> pd.DataFrame:
@@ -178,11 +196,11 @@ def _text(rows: pd.DataFrame) -> pd.DataFrame:
         "Precision at 10 %": rows["precision_at_10pct_prior"].map(_known),
         "Audited accuracy": _dashed(compact.with_intervals(rows, "audited_accuracy")),
         "Audited, paper": rows["paper_audited_accuracy"].map(lambda value: short(value, digits=2)),
-        "Shadows": rows["shadows"].map(compact.words),
+        "Shadow models": [_shadows(row) for _, row in rows.iterrows()],
         "Seeds": [compact.seeds(row, "auc") for _, row in rows.iterrows()],
     }
     text = pd.DataFrame(columns).reset_index(drop=True)
-    rarely = ("Paper", "Audited, paper", "Shadows")
+    rarely = ("Paper", "Audited, paper", "Shadow models")
     return text.drop(columns=[name for name in rarely if not text[name].any()])
 
 

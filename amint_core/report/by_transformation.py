@@ -34,7 +34,8 @@ COLUMNS = (
 )
 #: Settings that say what is measured, not what is run.
 _MEASURING = ("settings.transformations",)
-_PLACE = ["title", "model", "setup", "protocol"]
+#: What recipes are set beside each other in.
+PLACE = ["title", "model", "setup", "protocol"]
 
 
 def transformations(runs: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +59,7 @@ def transformations(runs: pd.DataFrame) -> pd.DataFrame:
     told = ("method", "target", "recipe", "views")
     name_variants(
         [entry for entry, _ in entries],
-        (*_PLACE, *told),
+        (*PLACE, *told),
         ignored=(*_MEASURING, *(f"settings.{name}" for name in told)),
     )
     entries.sort(key=lambda pair: method_order(pair[0]["method"]))
@@ -71,8 +72,8 @@ def transformations(runs: pd.DataFrame) -> pd.DataFrame:
 def document(table: pd.DataFrame, profile: str) -> Document:
     """Return the transformations for readers: a part per measure and cell."""
     parts = [
-        Part(f"{heading}: {_title(rows)}.", _text(rows, measure))
-        for _, rows in table.groupby(_PLACE, sort=False)
+        Part(f"{heading}: {place_title(rows)}.", _text(rows, measure))
+        for _, rows in table.groupby(PLACE, sort=False)
         for measure, heading in HEADINGS.items()
     ]
     intro = (
@@ -94,8 +95,8 @@ def transformations_figure(table: pd.DataFrame, profile: str) -> Figure:
     Args:
         table: as from `transformations`; it must not be empty.
     """
-    panels = [_grid(rows, "auc") for _, rows in table.groupby(_PLACE, sort=False)]
-    titles = [_title(rows) for _, rows in table.groupby(_PLACE, sort=False)]
+    panels = [_grid(rows, "auc") for _, rows in table.groupby(PLACE, sort=False)]
+    titles = [place_title(rows) for _, rows in table.groupby(PLACE, sort=False)]
     heights = [len(grid) + 2.2 for grid in panels]
     figure, column = plt.subplots(
         *(len(panels), 1),
@@ -135,20 +136,22 @@ def _place_of(name: str) -> tuple[int, str]:
     return (known.index(name), "") if name in known else (len(known), name)
 
 
-def _title(rows: pd.DataFrame) -> str:
+def place_title(rows: pd.DataFrame) -> str:
+    """Name what the rows of one place have in common."""
     first = rows.iloc[0]
     return cell_title(pd.Series({**first, "recipe": None, "cell_variant": None}))
 
 
 def _grid(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return entries × transformations of one measure."""
-    names = rows.apply(_entry, axis=1)
+    names = rows.apply(recipe_title, axis=1)
     wide = rows.assign(entry=names).pivot(index="entry", columns="transformation", values=measure)
     columns = sorted(wide.columns, key=_place_of)
     return wide.loc[list(dict.fromkeys(names)), columns]
 
 
-def _entry(row: pd.Series) -> str:
+def recipe_title(row: pd.Series) -> str:
+    """Name the recipe of a row, with its method, views and what else tells it apart."""
     parts = [row["recipe"]]
     if row["method"] != "active":
         parts.insert(0, entry_title(row["method"], row["target"]))
@@ -162,5 +165,5 @@ def _text(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     grid = _grid(rows, measure)
     text = grid.map(lambda value: short(value) or "–").reset_index().rename_axis(columns=None)
     text = text.rename(columns={"entry": "Recipe"})
-    seeds = rows.assign(entry=rows.apply(_entry, axis=1)).groupby("entry")["seeds"].first()
+    seeds = rows.assign(entry=rows.apply(recipe_title, axis=1)).groupby("entry")["seeds"].first()
     return text.assign(Seeds=text["Recipe"].map(seeds).astype(str))

@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 #: Columns of words; the others hold numbers.
 WORDS = (
     *("Dataset", "Setup", "Model", "Protocol", "Device", "Variant"),
-    *("Method", "Group", "Switched", "Recipe"),
+    *("Method", "Group", "Switched", "Recipe", "Shadow models"),
 )
 STANDIN = (
     "[STAND-IN] marks rows on substitute data: they show that the kit runs, and must not be "
@@ -73,6 +73,7 @@ _TEX_NAMES = {
     "Precision at 10 %": None,
     "Precision at 1 %": "prec., 1 %",
     "Group": None,
+    "Shadow models": "shadows",
     "Members / external": None,
     "Judged in / out": None,
     "Epochs": None,
@@ -190,7 +191,8 @@ def to_html(document: Document) -> str:
 
 def to_latex(document: Document) -> str:
     """Write a document as LaTeX to be `\\input`: long tables with booktabs rules."""
-    intro = [rf"\par\noindent {_tex(document.intro)}\par" + "\n"] if document.intro else []
+    text = _for_latex(_tex(document.intro))
+    intro = [rf"\par\noindent {text}\par" + "\n"] if text else []
     parts = [_long_table(document, number) for number in range(len(document.shown))]
     return _TEX_HEAD + "\n".join([*intro, *parts]) + "\\endgroup\n"
 

@@ -45,6 +45,18 @@ def entry_title(name: str, target: str | None, variant: str | None = None) -> st
     return f"{title} ({variant})" if isinstance(variant, str) and variant else title
 
 
+def published_shadows(name: str) -> str | None:
+    """Return how many shadow models a method's paper used, in words; None where it uses none."""
+    if name not in METHODS or not METHODS[name].shadows:
+        return None
+    return METHODS[name].published_shadows_text
+
+
+def has_fewer_shadows(name: str, used: int) -> bool:
+    """Tell whether a method was run with fewer shadow models than any published result."""
+    return name in METHODS and METHODS[name].has_fewer_shadows(used)
+
+
 def controls() -> list[str]:
     """Return the names of all controls."""
     return [name for name in METHODS if METHODS[name].group == "control"]
