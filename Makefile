@@ -44,7 +44,7 @@ ifeq ($(strip $(TORCH_BACKEND)),)
 	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 else
 	$(UV) pip install --quiet --python $(PY) --torch-backend "$(TORCH_BACKEND)" --no-verify-hashes \
-	  -c requirements.lock -r pyproject.toml --extra test --extra bench setuptools
+	  -c requirements.lock -r pyproject.toml --extra test --extra bench --extra slurm setuptools
 endif
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $(READY)
@@ -58,7 +58,7 @@ plan: $(READY) ## Say what PROFILE would cost: hours and memory per run, before 
 	$(PY) -m amint_core plan --profile "$(PROFILE)" --seconds "$(CALIBRATION)"
 
 reproduce: $(READY) ## Run a profile: PROFILE=quick (stand-ins, minutes) or laptop (real data, CPU)
-	$(PY) -m amint_core reproduce --profile "$(PROFILE)"
+	$(PY) -m amint_core reproduce --profile "$(PROFILE)" $(if $(CLUSTER),--cluster "$(CLUSTER)")
 
 paper: PROFILE = paper
 paper: reproduce ## Run the paper's whole grid (real data, GPU)

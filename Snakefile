@@ -7,6 +7,7 @@ snakemake --workflow-profile workflow/profiles/default --config profile=mine gri
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from amint_core import batch
@@ -25,8 +26,30 @@ DONE = [
     f"{RESULTS}/runs/{run}/{name}" for run in GRID for name in ("metrics.json", "scores.parquet")
 ]
 
+
+
+def cores():
+    """Return the cores of this machine that runs may take; None where a cluster does them."""
+    return None if workflow.non_local_exec else workflow.cores
+
+
+@cache
+def needs(run):
+    """Return the memory (MiB) and time (minutes) to ask a cluster for; this machine's are shared."""
+    if workflow.remote_exec or not workflow.non_local_exec:
+        return {"mem_mb": 0, "runtime": 0}
+    from amint_core.plan import resources
+
+    return resources(GRID[run])
+
+
 # Kernels come from the Python that runs this, not from elsewhere on the machine.
 shell.prefix("unset JUPYTER_PATH JUPYTER_PREFER_ENV_PATH; ")
+
+
+localrules:
+    all,
+    runs,
 
 
 rule all:
@@ -58,9 +81,12 @@ rule run:
         # Runs that outlive a killed Snakemake are waited for.
         lock=lambda wildcards: f"{RESULTS}/runs/{wildcards.run}/.papermill.lock",
         settings=lambda wildcards: batch.papermill_settings(GRID[wildcards.run]),
-    threads: lambda wildcards: batch.threads(GRID[wildcards.run], workflow.cores)
+    threads: lambda wildcards: batch.threads(GRID[wildcards.run], cores())
     resources:
         gpu=lambda wildcards: batch.gpus(GRID[wildcards.run]),
+        # A run that had too little gets more when it is tried again.
+        mem_mb=lambda wildcards, attempt: attempt * needs(wildcards.run)["mem_mb"],
+        runtime=lambda wildcards, attempt: attempt * needs(wildcards.run)["runtime"],
     wildcard_constraints:
         run="[^/]+",
     message:

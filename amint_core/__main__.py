@@ -90,7 +90,7 @@ def reproduce(options: argparse.Namespace) -> int:
     """Run what is missing or changed of a profile's grid, report and compare."""
     from amint_core import batch
 
-    return batch.reproduce(options.profile, options.grid, options.snakemake)
+    return batch.reproduce(options.profile, options.grid, options.snakemake, options.cluster)
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -173,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     batch = _command(commands, "reproduce", reproduce, profiled=True)
+    batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
 
     cost = _command(commands, "plan", plan, profiled=True)

@@ -18,11 +18,12 @@ import yaml
 
 from amint_core import reference
 from amint_core.config import RunConfig
+from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
 
-#: Options for Snakemake: cores, GPUs, what to do on failures.
-WORKFLOW_PROFILE = "workflow/profiles/default"
+#: Options for Snakemake, one folder each: cores or jobs, GPUs, what to do on failures.
+WORKFLOW_PROFILES = "workflow/profiles"
 #: Cores for a run that leaves the number to PyTorch, e.g. to feed a GPU.
 DEFAULT_THREADS = 4
 
@@ -53,8 +54,9 @@ def papermill_settings(settings: RunConfig) -> str:
 
 
 def threads(settings: RunConfig, cores: int | None) -> int:
-    """Return the cores that Snakemake sets aside for a run."""
-    return min(settings.cpu_threads or DEFAULT_THREADS, cores or DEFAULT_THREADS)
+    """Return the cores that a run gets, of `cores` here; None where a cluster has them."""
+    wanted = settings.cpu_threads or DEFAULT_THREADS
+    return min(wanted, cores or wanted)
 
 
 def gpus(settings: RunConfig) -> int:
@@ -62,19 +64,39 @@ def gpus(settings: RunConfig) -> int:
     return 0 if settings.cpu_threads else 1
 
 
-def reproduce(profile: str, grid_path: Path | None = None, extra: Sequence[str] = ()) -> int:
+def workflow_profile(cluster: str | None) -> str:
+    """Return the folder of Snakemake's options for this machine, or for a cluster.
+
+    Raises:
+        SettingsError: there are none for that cluster.
+    """
+    folder = project_root() / WORKFLOW_PROFILES
+    known = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
+    if (cluster or "default") not in known:
+        raise SettingsError(unknown_name("cluster", cluster, known))
+    return f"{WORKFLOW_PROFILES}/{cluster or 'default'}"
+
+
+def reproduce(
+    profile: str,
+    grid_path: Path | None = None,
+    extra: Sequence[str] = (),
+    cluster: str | None = None,
+) -> int:
     """Run what is missing or changed of a profile's grid, report, compare and say where all is.
 
     Args:
         profile: results go to results/<profile>/.
         grid_path: the grid; by default config/<profile>.yaml.
         extra: further options for Snakemake.
+        cluster: the cluster that does the runs, a folder of workflow/profiles; None: this machine.
 
     Returns: the exit status, 0 where every run and the report succeeded.
 
     Raises:
-        SettingsError: the grid is not valid.
+        SettingsError: the grid is not valid, or there is no such cluster.
     """
+    extra = ["--workflow-profile", workflow_profile(cluster), *extra]
     started = time.monotonic()
     path = (grid_path or grid_file(profile)).resolve()
     grid = load_grid(path, profile)
@@ -82,7 +104,7 @@ def reproduce(profile: str, grid_path: Path | None = None, extra: Sequence[str] 
     print(f"amint: profile {profile}, {len(grid)} runs, into {shown(folder)}", flush=True)
     status = _snakemake(profile, path, "runs", extra)
     failed = [run for run in grid if not _is_done(folder / "runs" / run)]
-    reported = len(failed) < len(grid) and _report(profile, path)
+    reported = len(failed) < len(grid) and _report(profile, path, extra)
     _say_failures(folder, failed, status)
     if reported:
         print()
@@ -96,9 +118,9 @@ def reproduce(profile: str, grid_path: Path | None = None, extra: Sequence[str] 
     return int(bool(status or failed or not reported))
 
 
-def _report(profile: str, path: Path) -> bool:
+def _report(profile: str, path: Path, extra: Sequence[str]) -> bool:
     # Only this rule: runs that failed are not tried a second time.
-    options = ["--allowed-rules", "report"]
+    options = [*extra, "--allowed-rules", "report"]
     return _snakemake(profile, path, "report", options, "partial=true") == 0
 
 
@@ -107,7 +129,7 @@ def _snakemake(profile: str, path: Path, target: str, extra: Sequence[str], *con
     # outlived a killed call is waited for.
     lock = results_root() / profile / "logs" / "snakemake.lock"
     command = [sys.executable, "-m", "amint_core.locked", str(lock), "snakemake", "--nolock"]
-    command += [target, "--workflow-profile", WORKFLOW_PROFILE, "--quiet", "host", "reason", *extra]
+    command += [target, "--quiet", "host", "reason", *extra]
     command += ["--config", f"profile={profile}", f"grid={path}", *config]
     return subprocess.run(command, cwd=project_root(), env=os.environ, check=False).returncode
 

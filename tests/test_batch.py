@@ -1,90 +1,22 @@
 """A tiny grid through Snakemake and papermill, in a copy of the project."""
 
 import json
-import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import yaml
 from filelock import FileLock
+from project_copy import SMALL, Copy, kill, wait_for
 
 from amint_core import batch
 from amint_core.config import RunConfig
-from amint_core.grid import load_grid
+from amint_core.exceptions import SettingsError
 from amint_core.locations import project_root
 
-SMALL = {
-    "data": "standin",
-    "model": "tiny",
-    "dataset": "mnist",
-    "members": 40,
-    "external": 60,
-    "calibration": 40,
-    "holdout": 40,
-    "test": 40,
-    "epochs": 1,
-    "batch_size": 20,
-    "cpu_threads": 1,
-}
 GOOD = [{"setup": "entry"}, {"setup": "middle"}]
 FAILING = {"setup": "output", "taps": ["no_such_module"]}
-
-
-class Copy:
-    """A copy of the project with a grid of its own, in a folder with a space in its name."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("amint_core", "notebooks", "workflow", "config"):
-            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-            shutil.copytree(project_root() / name, folder / name, ignore=ignored)
-        shutil.copy(project_root() / "Snakefile", folder)
-        self.runs = folder / "results" / "tried" / "runs"
-        moved = ("AMINT_RESULTS", "AMINT_CACHE")
-        clean = {name: value for name, value in os.environ.items() if name not in moved}
-        self.environment = clean | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-
-    def write_grid(self, runs: list[dict], **changed) -> dict[str, RunConfig]:
-        path = self.folder / "config" / "tried.yaml"
-        path.write_text(yaml.safe_dump({"defaults": SMALL | changed, "runs": runs}))
-        return load_grid(path)
-
-    def command(self, *options: str) -> list[str]:
-        return [sys.executable, "-m", "amint_core", "reproduce", "--profile", "tried", *options]
-
-    def reproduce(self) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            self.command(),
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    def planned(self) -> int:
-        """Count the runs that Snakemake would do now."""
-        dry = subprocess.run(
-            [sys.executable, "-m", "snakemake", "runs", "--dry-run", "--config", "profile=tried"],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        return len(re.findall(r"^Job \d+: mnist-", dry.stdout + dry.stderr, re.M))
-
-    def append(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -166,25 +98,10 @@ def test_missing_scores_run_again(settled):
 def test_the_same_command_works_after_a_kill(copy, first):
     grid = copy.write_grid([{"setup": "entry", "seed": 7}])
     run = copy.runs / next(iter(grid))
-    with (copy.folder / "killed.log").open("w") as log:
-        driver = subprocess.Popen(
-            copy.command(),
-            cwd=copy.folder,
-            env=copy.environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 120
-    while not (run / "papermill.log").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    driver = copy.start()
+    wait_for((run / "papermill.log").exists)
     # Driver and Snakemake die; the run itself lives on.
-    children = subprocess.run(
-        ["pgrep", "-P", str(driver.pid)], capture_output=True, text=True, check=True
-    )
-    for process in (driver.pid, *map(int, children.stdout.split())):
-        os.kill(process, signal.SIGKILL)
-    driver.wait()
+    kill(driver)
     assert not (run / "metrics.json").exists()
     again = copy.reproduce()
     assert again.returncode == 0, again.stdout + again.stderr
@@ -220,12 +137,20 @@ def test_papermill_is_given_every_setting():
 
 
 @pytest.mark.parametrize(
-    ("cpu_threads", "cores", "threads", "gpus"), [(1, 2, 1, 0), (8, 2, 2, 0), (None, 16, 4, 1)]
+    ("cpu_threads", "cores", "threads", "gpus"),
+    [(1, 2, 1, 0), (8, 2, 2, 0), (8, None, 8, 0), (None, 16, 4, 1)],
 )
 def test_runs_share_cores_and_gpus(cpu_threads, cores, threads, gpus):
     settings = RunConfig.create(**SMALL | {"cpu_threads": cpu_threads})
     assert batch.threads(settings, cores) == threads
     assert batch.gpus(settings) == gpus
+
+
+def test_a_cluster_is_a_folder_of_options():
+    assert batch.workflow_profile(None) == "workflow/profiles/default"
+    assert batch.workflow_profile("slurm") == "workflow/profiles/slurm"
+    with pytest.raises(SettingsError, match="slrum"):
+        batch.workflow_profile("slrum")
 
 
 def test_last_error_reads_the_notebook_then_the_log(tmp_path):
