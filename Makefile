@@ -25,7 +25,7 @@ export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce paper lab test bench notebooks reference lint clean
+.PHONY: help setup data plan reproduce paper lab test bench notebooks reference lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,11 @@ endif
 
 data: $(READY) ## Download the datasets that can be downloaded; say where to put the others
 	$(PY) -m amint_core data
+
+# CALIBRATION: seconds of measuring; more measures more of the cases and estimates fewer.
+CALIBRATION ?= 60
+plan: $(READY) ## Say what PROFILE would cost: hours and memory per run, before anything starts
+	$(PY) -m amint_core plan --profile "$(PROFILE)" --seconds "$(CALIBRATION)"
 
 reproduce: $(READY) ## Run a profile: PROFILE=quick (stand-ins, minutes) or laptop (real data, CPU)
 	$(PY) -m amint_core reproduce --profile "$(PROFILE)"

@@ -54,13 +54,15 @@ def run(options: argparse.Namespace) -> int:
 
     settings = RunConfig.create(**parse_settings(options.settings))
 
+    from amint_core.arithmetic import processes
     from amint_core.experiment import run_all
     from amint_core.locations import shown
     from amint_core.runs import run_folder
 
     metrics = run_all(settings)
-    print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
-    print(f"amint: files in {shown(run_folder(settings))}")
+    if processes().is_main_process:
+        print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
+        print(f"amint: files in {shown(run_folder(settings))}")
     return 0
 
 
@@ -89,6 +91,13 @@ def reproduce(options: argparse.Namespace) -> int:
     from amint_core import batch
 
     return batch.reproduce(options.profile, options.grid, options.snakemake)
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Say what a profile's runs would cost, hours and memory, before anything starts."""
+    from amint_core.plan import show
+
+    return show(options.profile, options.grid, options.seconds, options.jobs)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -166,10 +175,16 @@ def parser() -> argparse.ArgumentParser:
     batch = _command(commands, "reproduce", reproduce, profiled=True)
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
 
+    cost = _command(commands, "plan", plan, profiled=True)
+    cost.add_argument(
+        "--seconds", type=float, default=60, help="for the calibration (default: %(default)s)"
+    )
+    cost.add_argument("--jobs", type=int, help="runs side by side (default: what fits here)")
+
     _command(commands, "report", report, profiled=True)
     against = _command(commands, "compare", compare, profiled=True)
     keep = _command(commands, "reference", bless, profiled=True)
-    for command in (batch, against, keep):
+    for command in (batch, cost, against, keep):
         command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     _command(commands, "list", show_names)
     return top

@@ -8,18 +8,21 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.operations import FastOperations
+
+Value = TypeVar("Value")
 
 _ACCELERATE = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 #: How much faster a product in bf16 must be than in fp32 for precision = "auto" to take it. Without
@@ -37,8 +40,11 @@ class _Accelerator(Accelerator):
             yield
 
 
-def open_accelerator(settings: RunConfig) -> Accelerator:
+def open_accelerator(settings: RunConfig, some_unused: bool = False) -> Accelerator:
     """Return accelerate's handle on device, precision and processes.
+
+    Args:
+        some_unused: whether training leaves some of the model's layers out.
 
     Raises:
         SettingsError: the device cannot compute in the precision asked for.
@@ -52,7 +58,12 @@ def open_accelerator(settings: RunConfig) -> Accelerator:
     # accelerate keeps the precision for the whole process; a notebook may change it between runs.
     if processes().num_processes == 1:
         AcceleratorState._reset_state()
-    return _Accelerator(mixed_precision=_ACCELERATE[chosen_precision(settings.precision)])
+    # Batch normalisation is looked after in training/together.py.
+    together = DistributedDataParallelKwargs(
+        broadcast_buffers=False, find_unused_parameters=some_unused
+    )
+    precision = agreed(lambda: chosen_precision(settings.precision))
+    return _Accelerator(mixed_precision=_ACCELERATE[precision], kwargs_handlers=[together])
 
 
 def chosen_precision(precision: str) -> str:
@@ -83,7 +94,21 @@ def _seconds_of_a_product(dtype: torch.dtype, side: int = 512) -> float:
 def processes() -> PartialState:
     """Return accelerate's handle on the processes that train together; often this one alone."""
     # Without `cpu`, processes that torchrun starts on a CPU would not know of each other.
-    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+    cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
+    state = PartialState(cpu=cpu)
+    if state.num_processes == 1 < int(os.environ.get("WORLD_SIZE", "1")):
+        # Started by a notebook that worked alone before, and inherited from it.
+        PartialState._reset_state()
+        state = PartialState(cpu=cpu)
+    return state
+
+
+def agreed(decide: Callable[[], Value]) -> Value:
+    """Let the first process decide for all, where each might find the machine in another state."""
+    decided = [decide() if processes().is_main_process else None]
+    if processes().num_processes > 1:
+        broadcast_object_list(decided)
+    return decided[0]
 
 
 def keep_freed_memory() -> None:

@@ -15,4 +15,6 @@ def progress_bar(*given: Any, shown: bool = True, **settings: Any) -> tqdm:
     a committed notebook would be a widget that no reader can see.
     """
     silent = not shown or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    # Of processes that work together, the first speaks for all.
+    silent |= os.environ.get("RANK", "0") != "0"
     return tqdm(*given, disable=silent, **settings)

@@ -31,7 +31,10 @@ TRAINING = (
     *("operations.py", "prepared.py", "training", "transformations.py"),
 )
 #: Parts of the package that start runs or show results and take no part in computing them.
-SHOWING = ("report", "reference.py", "batch.py", "locked.py", "grid.py", "__main__.py")
+SHOWING = (
+    *("report", "reference.py", "batch.py", "locked.py", "grid.py", "__main__.py"),
+    *("plan.py", "planning"),
+)
 
 
 @cache

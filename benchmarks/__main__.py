@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="figures whose name holds this text")
     given = parser.parse_args(arguments)
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu":  # even where there is a GPU, in the loops' processes too
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     results = no_results(device)
     for figure in figures(device):
         if given.only in figure.name:

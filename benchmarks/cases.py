@@ -48,7 +48,7 @@ _SIZES = (
     ("xception", 32, 16, 5.0),
     ("vit", 32, 64, 5.0),
     ("mobilenet", 64, 16, None),
-    ("resnet50", 64, 16, None),
+    ("resnet50", 64, 64, None),
     ("densenet121", 64, 8, 5.0),
     ("xception", 64, 8, 5.0),
 )

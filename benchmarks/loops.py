@@ -84,10 +84,11 @@ def open_files(case: Case, count: int | None = None) -> tempfile.TemporaryDirect
 
 def _serve(pipe: Connection, kind: str, case: Case, files: Sequence[Path]) -> None:
     try:
+        before = _libraries()
         loop = _build(kind, case, files)
         while True:
             order, args = pipe.recv()
-            result = _peak(case) if order == "peak" else getattr(loop, order)(*args)
+            result = _peak(case, before) if order == "peak" else getattr(loop, order)(*args)
             pipe.send((True, result))
     except (EOFError, BrokenPipeError):
         pass
@@ -105,9 +106,28 @@ def _build(kind: str, case: Case, files: Sequence[Path]) -> Any:
     return OurLoop(case, plain=kind == "plain")
 
 
-def _peak(case: Case) -> int:
-    """Return this process's peak memory in bytes: allocated on a GPU, resident otherwise."""
+def _peak(case: Case, before: int) -> dict[str, int]:
+    """Return this process's peak memory in bytes: allocated on a GPU, resident otherwise.
+
+    `process` is all of it; `loop` leaves out what the imported libraries take.
+    """
     if case.device == "cuda":
-        return torch.cuda.max_memory_allocated()
+        allocated = torch.cuda.max_memory_allocated()
+        return {"process": allocated, "loop": allocated}
     unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"process": process, "loop": process - _resident("RssFile") - before}
+
+
+def _libraries() -> int:
+    """Return the bytes that imports alone have taken, besides files mapped into memory."""
+    return _resident("RssAnon")
+
+
+def _resident(kind: str) -> int:
+    """Return one of Linux's counts of resident memory in bytes; 0 on other systems."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(kind)), 0)

@@ -75,7 +75,7 @@ def measure_steps(
 def _row(
     case: Case,
     times: dict[str, list[float]],
-    memory: dict[str, int],
+    memory: dict[str, dict[str, int]],
     head: dict[str, list[float]],
     scoring: dict[str, list[float]],
     scored: int,
@@ -97,8 +97,10 @@ def _row(
         "head_time": Ratio.of(head["head"], head["active"]).median,
         "images_per_second": 2 * case.batch / ours,
         "matrix_share": least.active / ours / throughput,
-        **{f"{kind}_bytes": value for kind, value in memory.items()},
-        "memory": memory["active"] / memory["published"],
+        **{f"{kind}_bytes": value["loop"] for kind, value in memory.items()},
+        **{f"{kind}_process_bytes": value["process"] for kind, value in memory.items()},
+        "memory": memory["active"]["loop"] / memory["published"]["loop"],
+        "process_memory": memory["active"]["process"] / memory["published"]["process"],
         "scored_per_second": scored / median(scoring["active"]),
         **Ratio.of(scoring["published"], scoring["active"]).row("scoring"),
     }

@@ -152,7 +152,10 @@ def test_a_case_has_all_its_ratios(row):
         assert 0 < row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     assert row["floor"] == counted(TINY).price
     assert row["price_over_floor"] == row["price"] / row["floor"]
-    assert row["memory"] == row["active_bytes"] / row["published_bytes"]
+    for kind in ("", "process_"):
+        ours, published = (row[f"{loop}_{kind}bytes"] for loop in ("active", "published"))
+        assert row[f"{kind}memory"] == ours / published
+    assert row["active_bytes"] < row["active_process_bytes"]
     assert row["images_per_second"] == 2 * TINY.batch / row["active_seconds"]
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amint_core.arithmetic import agreed, processes
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
 from amint_core.evaluation.scores import images_of, pixels_of
-from amint_core.exceptions import DataError, ResultsError
+from amint_core.exceptions import DataError, ResultsError, SettingsError
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case
@@ -127,18 +128,26 @@ def train_shadows(data: Data) -> None:
     """Train the shadow models of a run that are not trained yet, several at once if it says so.
 
     Models that another process trains at this moment are left to it and waited for at the end.
+
+    Raises:
+        SettingsError: several models at once, each by several processes.
     """
+    if min(data.settings.workers, processes().num_processes) > 1:
+        raise SettingsError(
+            f"workers = {data.settings.workers}: processes that train one model together train one "
+            "shadow model after the other. Set workers = 1, or start one process."
+        )
     planned = plan(data)
-    settings = data.settings
+    settings, trainings = data.settings, planned.trainings
     print(METHODS[settings.method].beside_published(settings.shadows))
-    missing = [n for n, training in enumerate(planned.trainings) if not training.is_done()]
+    missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
     title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
         if settings.workers > 1 and len(missing) > 1:
             for _ in _side_by_side(settings, missing):
                 bar.update()
             return
-        free = [number for number in missing if not planned.trainings[number].is_busy()]
+        free = agreed(lambda: [number for number in missing if not trainings[number].is_busy()])
         for number in (*free, *(number for number in missing if number not in free)):
             _train_one(planned, number)
             bar.update()

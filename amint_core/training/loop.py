@@ -24,6 +24,11 @@ from amint_core.progress import progress_bar
 from amint_core.training.batches import Batch, JointBatches
 from amint_core.training.checkpoint import Checkpoint
 from amint_core.training.losses import LossBalance
+from amint_core.training.together import (
+    average_running_statistics,
+    averaged,
+    share_batch_statistics,
+)
 
 _EPOCH = 13  # the stream of random numbers that layers such as dropout draw from
 
@@ -66,6 +71,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        share_batch_statistics(self.model, self.accelerator)
         # Adam with L2 in the loss: R(w+) of the paper.
         optimizer = torch.optim.Adam(
             [weight for weight in self.model.parameters() if weight.requires_grad],
@@ -122,6 +128,8 @@ class Fit:
             if looks:
                 bar.set_postfix_str(_progress(epoch, self.settings.epochs, report), refresh=False)
         means = {name: float(value) / len(self.batches) for name, value in sums.items()}
+        means = averaged(means, self.accelerator.device)
+        average_running_statistics(self.model)
         self._refuse_divergence(self._largest_weight(), epoch, len(self.batches))
         self._close(epoch, {"epoch": epoch, "learning_rate": rate, **means}, started)
 
@@ -206,7 +214,8 @@ class Fit:
         self.step.balance.scales = dict(found.scales)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.scaler)
-        tqdm.write(f"Going on after epoch {found.epoch}, from {self.checkpoint.name}.")
+        if self.accelerator.is_main_process:
+            tqdm.write(f"Going on after epoch {found.epoch}, from {self.checkpoint.name}.")
 
     def _exhausted(self) -> bool:
         patience = self.settings.patience

@@ -89,12 +89,16 @@ class Training:
     def alone(self) -> Iterator[None]:
         """Keep other processes from training the same model; wait where one does already.
 
+        Processes that train together go in and come out together, so that all see the same files.
+
         Raises:
             ResultsError: the folder cannot be written.
         """
         lock = self._lock()
         try:
+            processes().wait_for_everyone()
             yield
+            processes().wait_for_everyone()
         finally:
             if lock is not None:
                 lock.release()

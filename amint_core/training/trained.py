@@ -117,7 +117,8 @@ def _fit(
 ) -> pd.DataFrame:
     settings = data.settings
     with repeatable(settings):
-        accelerator = open_accelerator(settings)
+        # Without the classification task, nothing behind the deepest tap is trained.
+        accelerator = open_accelerator(settings, some_unused=kind == "memorizer")
         model.to(accelerator.device, memory_format=torch.channels_last)
         step = {
             "active": lambda: ActiveStep(settings, lambda loss: accelerator.reduce(loss, "mean")),
@@ -208,12 +209,13 @@ def _batches(
     accelerator: Any,
     with_external: bool,
 ) -> JointBatches:
-    if settings.batch_size % accelerator.num_processes:
-        raise SettingsError(
-            f"batch_size = {settings.batch_size} cannot be shared evenly by "
-            f"{accelerator.num_processes} processes. Choose a multiple."
-        )
     size, steps = batch_shape(len(members), len(external), settings.batch_size)
+    world = accelerator.num_processes
+    if world > 1 and (size % world or size == world):
+        raise SettingsError(
+            f"{world} processes cannot share batches of {size} members evenly, two or more each. "
+            f"Choose a multiple of {world} for batch_size, at most the members and external images."
+        )
     return JointBatches(
         images=images,
         members=members,

@@ -1,0 +1,1 @@
+"""What a grid of runs would cost: its work, its arithmetic, a calibration, an estimate."""

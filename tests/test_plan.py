@@ -1,0 +1,227 @@
+"""What runs would cost: counted work, who pays, what is done, the written table."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from amint_core import plan, provenance
+from amint_core.__main__ import main
+from amint_core.config import RunConfig
+from amint_core.exceptions import SettingsError
+from amint_core.files import write_json
+from amint_core.locations import results_root
+from amint_core.planning import calibrate, estimate
+from amint_core.planning.calibrate import Measured
+from amint_core.planning.flops import counts_of, step_flops
+from amint_core.planning.work import case_of, role_sizes, work_of
+from amint_core.runs import run_folder
+from amint_core.training.trained import build
+
+
+def settings(**given) -> RunConfig:
+    """Return settings of a tiny model on real CIFAR-10, which is not there."""
+    values = {"dataset": "cifar10", "model": "tiny", "profile": "trial"}
+    values |= {"members": 200, "external": 300, "calibration": 100, "holdout": 150, "epochs": 4}
+    return RunConfig.create(**values | {"batch_size": 50, "cpu_threads": 1} | given)
+
+
+@pytest.fixture
+def no_data(tmp_path, monkeypatch):
+    """Leave no dataset anywhere."""
+    monkeypatch.setenv("AMINT_DATA", str(tmp_path / "nothing"))
+
+
+def finish(run: RunConfig, code: str | None = None) -> None:
+    """Leave the files of a finished run."""
+    folder = run_folder(run)
+    write_json(folder / "metrics.json", {})
+    write_json(folder / "manifest.json", {"code": code or provenance.code_fingerprint()})
+    (folder / "scores.parquet").touch()
+
+
+def test_counts_steps_and_images():
+    work = work_of(settings(views="flips", transformations=["flip", "blur"]))
+    # 300 external images in batches of 50, four times.
+    assert work.steps == 4 * 6
+    # After each epoch: calibration and the members that choose thresholds.
+    assert work.tasks[0].watched == 4 * (100 + 100)
+    # All roles and CIFAR-10's whole test set are classified.
+    assert work.classified == 200 + 300 + 100 + 150 + 10_000
+    # Two views of all but the test set, and of the judged ones exact and twice transformed.
+    assert work.scored == 2 * (750 + 3 * (100 + 150))
+
+
+def test_paper_protocol_judges_the_official_test_set():
+    run = settings(dataset="mnist", protocol="paper", calibration=0)
+    assert role_sizes(run)["test"] == 10_000
+    assert work_of(run).classified == work_of(run).scored == 200 + 300 + 10_000
+
+
+def test_standins_have_their_own_size_and_classes():
+    run = settings(dataset="casia_webface", data="standin", model="mobilenet")
+    assert case_of(run, "active").classes == 50
+    assert role_sizes(run)["test"] == 50 * 12
+
+
+def test_speed_depends_on_the_model_and_not_on_the_seed():
+    key = case_of(settings(), "active").key
+    assert key == case_of(settings(seed=3, epochs=9, learning_rate=0.1), "active").key
+    for other in ({"setup": "entry"}, {"precision": "bf16"}, {"batch_size": 20}, {"head": "lean"}):
+        assert key != case_of(settings(**other), "active").key
+    plain = case_of(settings(), "plain").key
+    assert plain != key
+    assert plain == case_of(settings(setup="entry"), "plain").key
+
+
+def test_shared_trainings_are_paid_once(no_data):
+    runs = [settings(method="plain"), settings(method="passive"), settings(method="yeom")]
+    runs += [settings(method=name, shadows=4) for name in ("lira_online", "rmia_online")]
+    table = plan.make({run.id: run for run in runs}, seconds=0).table.set_index("run")
+    plain, _, yeom, lira, rmia = (run.id for run in runs)
+    assert table["paid_by"].tolist() == ["", plain, plain, plain, f"{plain} {lira}"]
+    assert table["trainings"].tolist() == [1, 2, 1, 5, 5]
+    # Both attacks take as long alone; the second finds everything trained.
+    assert table.loc[lira, "hours_alone"] == pytest.approx(table.loc[rmia, "hours_alone"])
+    assert table.loc[rmia, "hours"] == pytest.approx(table.loc[yeom, "hours"])
+    one = table.loc[plain, "hours"] - table.loc[yeom, "hours"]
+    assert table.loc[lira, "hours"] > table.loc[yeom, "hours"] + 4 * one > 0
+
+
+def test_other_images_are_another_training():
+    ids = {
+        work_of(settings(method="plain", **other)).tasks[0].identity
+        for other in ({}, {"members": 199}, {"seed": 1}, {"image_size": 16}, {"data": "standin"})
+    }
+    assert len(ids) == 5
+
+
+def test_done_runs_are_not_counted(no_data):
+    first, second = settings(method="plain"), settings(method="yeom")
+    grid = {run.id: run for run in (first, second)}
+    finish(first)
+    table = plan.make(grid, seconds=0).table.set_index("run")
+    assert table["status"].tolist() == ["done", "to run"]
+    assert table.loc[first.id, "hours"] == 0 < table.loc[first.id, "hours_alone"]
+    # The store does not hold the first one's model: the second trains it.
+    assert table.loc[second.id, "paid_by"] == ""
+    assert table.loc[second.id, "hours"] == table.loc[second.id, "hours_alone"]
+
+
+def test_runs_of_other_code_are_counted():
+    run = settings()
+    assert plan.status(run) == "to run"
+    finish(run, code="other")
+    assert plan.status(run) == "again"
+    (run_folder(run) / "scores.parquet").unlink()
+    assert plan.status(run) == "to run"
+
+
+def test_command_writes_the_table(tmp_path, no_data, capsys):
+    grid = tmp_path / "trial.yaml"
+    grid.write_text(
+        "defaults: {model: tiny, members: 200, external: 300, calibration: 100, holdout: 150}\n"
+        "runs:\n- {dataset: [cifar10, mnist], method: [active, plain]}\n"
+    )
+    arguments = ["plan", "--profile", "trial", "--grid", str(grid), "--seconds", "0"]
+    assert main([*arguments, "--jobs", "2"]) == 0
+    printed, folder = capsys.readouterr().out, results_root() / "trial"
+    table = pd.read_csv(folder / "plan.csv")
+    assert len(table) == 4
+    assert {"machine", "date", "hours", "memory_gib"} <= set(table)
+    assert set(table["estimate"]) == {"assumed rate"}
+    assert "4 runs to do, 0 done." in printed
+    assert "2 side by side" in printed
+    assert all(run in (folder / "plan.md").read_text() for run in table["run"])
+
+
+@pytest.mark.parametrize("wrong", [["--profile", "papr"], ["--jobs", "0"], ["--seconds", "-1"]])
+def test_bad_options_are_clear_errors(wrong, capsys):
+    assert main(["plan", *wrong]) == 2
+    assert {"papr": "'paper'", "0": "jobs = 0", "-1": "seconds = -1"}[wrong[1]] in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SettingsError):
+        plan.show("quick", seconds=math.nan)
+
+
+def test_counted_operations_are_those_of_the_built_model():
+    case = case_of(settings(), "active")
+    model, images = build(calibrate.made_up(case)), torch.zeros(2, 3, 32, 32)
+    for call, counted in (
+        (lambda: model.audited(images), counts_of(case).classify),
+        (lambda: model.membership(images), counts_of(case).membership),
+    ):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call()
+        assert counter.get_total_flops() / 2 == counted
+
+
+def test_measures_steps_and_scoring():
+    active, plain = (
+        calibrate.measure(case_of(settings(), kind), 0) for kind in ("active", "plain")
+    )
+    assert active.steps == plain.steps == 1
+    assert min(active.step, active.classify, active.score, plain.step) > 0
+    assert math.isnan(plain.score)
+    assert active.memory >= active.idle > 0
+
+
+def test_measures_in_a_process_of_its_own():
+    case = case_of(settings(), "memorizer")
+    found = calibrate.measure_apart(case, 0, limit=600)
+    assert found.step > 0
+    assert found.memory > found.idle
+    assert calibrate.measure_apart(case, 0, limit=0) is None
+
+
+def test_unmeasured_cases_follow_from_the_nearest():
+    near, far = case_of(settings(), "active"), case_of(settings(model="mobilenet"), "active")
+    case = case_of(settings(batch_size=100), "active")
+    found = Measured(2.0, 0.1, 0.1, 100.0, 300.0, 0.0, 3, "cpu", "a machine")
+    cases, wrong = {one.key: one for one in (near, far)}, Measured(9e9, 1, 1, 1, 1, 0, 1, "", "")
+    cost = estimate.cost_of(case, cases, {far.key: wrong, near.key: found})
+    assert cost.source == "from FLOPs"
+    assert cost.step == pytest.approx(2 * found.step)
+    assert cost.classify == pytest.approx(found.classify)
+    # Weights do not grow with the batch, what is kept for the backward pass does.
+    assert found.memory < cost.memory < 100 + 2 * 200
+    assert estimate.cost_of(near, cases, {near.key: found}).source == "measured"
+
+
+def test_calibration_begins_with_one_case_of_each_model():
+    given = [
+        settings(model=model, image_size=size) for size in (64, 32) for model in ("vit", "tiny")
+    ]
+    cases = {case.key: case for case in (case_of(run, "active") for run in given)}
+    order = estimate._in_order(cases, {key: step_flops(case) for key, case in cases.items()})
+    first = [(cases[key].settings.model, cases[key].image_size) for key in order]
+    assert first == [("tiny", 32), ("vit", 32), ("vit", 64), ("tiny", 64)]
+
+
+def test_runs_side_by_side():
+    assert estimate.side_by_side([3, 1, 1, 1], 2) == 3
+    assert estimate.side_by_side([3, 1, 1, 1], 1) == 6
+
+
+def test_resources_without_a_plan_grow_with_the_work():
+    small, large = plan.resources(settings()), plan.resources(settings(epochs=4_000, image_size=64))
+    assert small["mem_mb"] > 2_048
+    assert large["mem_mb"] > small["mem_mb"]
+    assert 15 <= small["runtime"] < large["runtime"]
+    assert json.dumps(small)  # whole numbers of Python's own, as Snakemake wants them
+
+
+def test_resources_follow_the_plan():
+    run = settings()
+    file = results_root() / "trial" / "plan.csv"
+    file.parent.mkdir(parents=True)
+    row = {"run": run.id, "hours_alone": 2.0, "memory_gib": 4.0}
+    pd.DataFrame([row]).to_csv(file, index=False)
+    assert plan.resources(run) == {"mem_mb": 4 * 1_280 + 1_024, "runtime": 2 * 120 + 15}
+    assert plan.resources(settings(seed=9)) != plan.resources(run)
