@@ -17,7 +17,7 @@ from amint_core.arithmetic import open_accelerator, processes, repeatable
 from amint_core.config import RunConfig
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
-from amint_core.evaluation.scores import images_of, pixels_of
+from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.exceptions import SettingsError
 from amint_core.inference import class_logits
 from amint_core.methods import METHODS, shadows
@@ -191,14 +191,14 @@ def _after_transformations(
 
 def _judge_transformed(scores: pd.DataFrame, threshold: float | None) -> dict[str, Any]:
     of_member, values = scores["member"].to_numpy(), scores["score"].to_numpy()
-    members, others = values[of_member], values[~of_member]
+    members, others, groups = values[of_member], values[~of_member], groups_of(scores)
     calibrated = measures.no_metric("no calibrated threshold")
     if threshold is not None:
-        calibrated = measures.accuracy(members, others, threshold)
+        calibrated = measures.accuracy(members, others, threshold, groups)
     return {
-        "auc": measures.auc(members, others),
+        "auc": measures.auc(members, others, groups),
         "accuracy_calibrated": calibrated,
-        "tpr_at_fpr": {"0.01": measures.tpr_at_fpr(members, others, 0.01)},
+        "tpr_at_fpr": {"0.01": measures.tpr_at_fpr(members, others, 0.01, groups)},
     }
 
 

@@ -158,9 +158,13 @@ def put_judged(
     seed: int = 0,
     method: str = "active",
     shadow_count: int = 8,
+    frames: int = 1,
     **settings: Any,
 ) -> Path:
-    """Write a run whose metrics are those of its made-up scores; images depend on the seed."""
+    """Write a run whose metrics are those of its made-up scores; images depend on the seed.
+
+    With several frames, so many images in turn are of one track.
+    """
     metrics = made_metrics(seed=seed, method=method, **settings)
     config = RunConfig.create(**metrics["run"]["settings"])
     rng = np.random.default_rng([seed, sum(config.id.encode())])
@@ -168,6 +172,8 @@ def put_judged(
     scores["image"] = [f"{seed:04x}{number:028x}" for number in range(len(scores))]
     # Half of what makes an image hard is the image, half the method.
     scores["score"] += rng.normal(0, 1.4, len(scores))
+    if frames > 1:
+        scores["group"] = np.arange(len(scores)) // frames
     if method == "plain":
         scores["score"] = np.nan
     judged = judge(scores, config)

@@ -81,6 +81,35 @@ def test_as_many_shadow_models_as_published_are_not_called_few(results):
     assert "less power" not in text
 
 
+def test_tables_say_that_intervals_go_by_track(results):
+    for method in ("active", "yeom"):
+        put_judged(results, n=120, method=method, dataset="gtsrb", frames=10)
+    put_judged(results, n=120)
+    files = report.write("quick")
+    said = "Intervals by track, not by frame: members of 12 tracks, non-members of 12."
+    for name in ("comparison", "differences", "table1"):
+        for form in compact.FORMS:
+            assert files[f"{name}.{form}"].read_text().count(said) == 1
+    rows = pd.read_csv(files["comparison.csv"]).set_index("dataset")
+    assert (rows.loc["gtsrb", "judged_member_tracks"] == 12).all()
+    assert pd.isna(rows.loc["cifar10", "judged_member_tracks"])
+    scores = scores_of(read_runs("quick"))
+    found = paired_tables.differences(table(), read_runs("quick"), scores).iloc[0]
+    own = scores[found["run"]]
+    both = paired.align(own, scores[found["reference_run"]])
+    assert found["auc_difference_low"] == paired.auc_difference(*both, own["group"])["low"]
+    assert found["auc_difference_low"] != paired.auc_difference(*both)["low"]
+
+
+def test_non_members_without_known_tracks_are_said_to_be_too_narrow(results):
+    folder = put_judged(results, n=120, dataset="gtsrb", frames=10)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["mint"]["judged"]["tracks"]["non_members"] = 120
+    write_json(folder / "metrics.json", metrics)
+    text = report.write("quick")["table1.md"].read_text()
+    assert "members of 12 tracks, non-members one by one, whose tracks are not known" in text
+
+
 def test_seeds_are_averaged_and_their_spread_stated(results):
     put_methods(results, seeds=(0, 1, 2), n=50)
     runs = read_runs("quick")

@@ -155,7 +155,7 @@ def test_where_nobody_is_accused_there_is_no_precision():
     assert found["value"] is None
     assert "nobody is accused" in found["reason"]
     with pytest.raises(ValueError, match="neither"):
-        intervals.ratio_of_two_proportions((0, 0), (5, 5))
+        intervals.ratio_of_two_shares((np.zeros(5, bool), np.zeros(5, bool)))
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_newcombes_paired_proportions():
     # Newcombe (1998), method 10 without continuity correction: 56 pairs, 36 both, 12 and 2 single.
     one = np.r_[np.ones(48), np.zeros(8)].astype(bool)
     two = np.r_[np.ones(36), np.zeros(12), np.ones(2), np.zeros(6)].astype(bool)
-    found = paired._paired_proportions(one, two)
+    found = paired._paired_shares(one, two, None)
     low, high = intervals.proportion(48, 56), intervals.proportion(38, 56)
     phi = np.corrcoef(one, two)[0, 1]
     p1, p2 = 48 / 56, 38 / 56

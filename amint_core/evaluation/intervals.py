@@ -1,9 +1,17 @@
-"""95 % confidence intervals for the metrics of a membership test."""
+"""95 % confidence intervals for the metrics of a membership test.
+
+`groups` says which images are frames of one track; None: all images are independent.
+"""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import stats
+
+from amint_core.evaluation import clusters
+from amint_core.evaluation.clusters import Groups
 
 LEVEL = 0.95
 _Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
@@ -17,23 +25,46 @@ def proportion(successes: int, trials: int) -> Bounds:
     return float(found.low), float(found.high)
 
 
-def mean_of_two_proportions(successes: tuple[int, int], trials: tuple[int, int]) -> Bounds:
+def share(hits: np.ndarray, groups: np.ndarray | None = None) -> Bounds:
+    """Return the Wilson interval of the share of (N,) bool hits.
+
+    Groups: with the effective number of images for N, and Student's quantile.
+    """
+    if not clusters.are_clustered(groups):
+        return proportion(int(hits.sum()), len(hits))
+    size, quantile = clusters.effective_size(hits, groups), clusters.quantile(groups, LEVEL)
+    rate, weight = float(hits.mean()), quantile**2 / size
+    middle = (rate + weight / 2) / (1 + weight)
+    half = quantile * (rate * (1 - rate) / size + weight / (4 * size)) ** 0.5 / (1 + weight)
+    # Rounding may put a bound just beyond a share of 0 or 1.
+    return max(0.0, min(middle - half, rate)), min(1.0, max(middle + half, rate))
+
+
+def mean_of_two_shares(hits: tuple[np.ndarray, np.ndarray], groups: Groups | None = None) -> Bounds:
     """Return an interval of (p1 + p2) / 2 for independent samples.
 
     The distances of both Wilson intervals are combined as squares (the "square-and-add" method,
     Newcombe, Statistics in Medicine 1998), which stays inside [0, 1] and holds its level near 1.
     """
     below = above = 0.0
-    rates = [hits / count for hits, count in zip(successes, trials, strict=True)]
-    for rate, hits, count in zip(rates, successes, trials, strict=True):
-        low, high = proportion(hits, count)
+    rates, bounds = _shares(hits, groups)
+    for rate, (low, high) in zip(rates, bounds, strict=True):
         below += ((rate - low) / 2) ** 2
         above += ((high - rate) / 2) ** 2
     middle = sum(rates) / 2
     return max(0.0, middle - below**0.5), min(1.0, middle + above**0.5)
 
 
-def ratio_of_two_proportions(successes: tuple[int, int], trials: tuple[int, int]) -> Bounds:
+def _shares(
+    hits: tuple[np.ndarray, np.ndarray], groups: Groups | None
+) -> tuple[list[float], list[Bounds]]:
+    rates = [int(side.sum()) / len(side) for side in hits]
+    return rates, [share(*pair) for pair in zip(hits, groups or (None, None), strict=True)]
+
+
+def ratio_of_two_shares(
+    hits: tuple[np.ndarray, np.ndarray], groups: Groups | None = None
+) -> Bounds:
     """Return an interval of p1 / p2 for independent samples; its upper end may be infinite.
 
     Both Wilson intervals are combined as in MOVER-R (Newcombe, Statistical Methods in Medical
@@ -43,10 +74,9 @@ def ratio_of_two_proportions(successes: tuple[int, int], trials: tuple[int, int]
     Raises:
         ValueError: both proportions are 0, so that nothing is known of their ratio.
     """
-    if not any(successes):
-        raise ValueError("0 / 0: neither sample has a success.")
-    one, two = (hits / count for hits, count in zip(successes, trials, strict=True))
-    (low, high), (under, over) = map(proportion, successes, trials)
+    (one, two), ((low, high), (under, over)) = _shares(hits, groups)
+    if not one and not two:
+        raise ValueError("0 / 0: neither sample has a hit.")
     middle = one * two
     # The two roots of each quadratic are rewritten so that no difference of near values divides.
     below, above = low * (2 * one - low), high * (2 * one - high)
@@ -86,41 +116,54 @@ def placements(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.
     return beats_others, beaten_by
 
 
-def auc(members: np.ndarray, others: np.ndarray) -> Bounds:
+def auc(members: np.ndarray, others: np.ndarray, groups: Groups | None = None) -> Bounds:
     """Return DeLong's interval of the AUC, on the logit scale (DeLong et al., Biometrics 1988).
+
+    Groups: Obuchowski's extension to clustered data (Biometrics 1997), with Student's quantile.
 
     Args:
         members: (M,) scores of members.
         others: (N,) scores of non-members.
+        groups: group numbers of both.
     """
-    count, total = len(members), len(others)
-    beats_others, beaten_by = placements(members, others)
-    value = float(beats_others.mean())
+    seen = placements(members, others)
+    value = float(seen[0].mean())
+    clustered = groups is not None and any(map(clusters.are_clustered, groups))
+    counts = [len(np.unique(one)) for one in groups] if clustered else [len(members), len(others)]
+    count, total = counts
     if count < 2 or total < 2:
         return 0.0, 1.0
-    variance = beats_others.var(ddof=1) / count + beaten_by.var(ddof=1) / total
-    if value in (0.0, 1.0) or variance == 0:
+    variance = seen[0].var(ddof=1) / count + seen[1].var(ddof=1) / total
+    quantile = _Z
+    if clustered:
+        variance = float(clusters.auc_covariance([seen], groups)[0, 0])
+        quantile = clusters.auc_quantile(seen, groups, LEVEL)
+    if value in (0.0, 1.0) or variance <= 0:
         # Perfect separation leaves no variance to see; the rule of three bounds what was missed.
         missed = 3.0 / min(count, total)
         return max(0.0, value - missed), min(1.0, value + missed)
-    spread = _Z * variance**0.5 / (value * (1 - value))
+    spread = quantile * variance**0.5 / (value * (1 - value))
     logit = np.log(value / (1 - value))
     return float(1 / (1 + np.exp(spread - logit))), float(1 / (1 + np.exp(-spread - logit)))
 
 
-def tpr_at_fpr(members: np.ndarray, others: np.ndarray, allowed: int) -> Bounds:
+def tpr_at_fpr(
+    members: np.ndarray, others: np.ndarray, allowed: int, groups: Groups | None = None
+) -> Bounds:
     """Return an interval of the TPR at the threshold that lets `allowed` others pass.
 
     Two things are uncertain: where the threshold belongs, and how many members lie above it. The
     first is bounded by order statistics of the others (the number that pass the true threshold is
     binomial; above the highest score anything is possible), the second by Wilson's interval; the
     distances are combined as squares, as above. A bootstrap would never put the threshold above
-    the highest score seen, and covers far too little where few others are allowed.
+    the highest score seen, and covers far too little where few others are allowed. Groups: both by
+    the effective number of images.
 
     Args:
         members: (M,) scores of members.
         others: (N,) scores of non-members.
         allowed: how many non-members may score above the threshold.
+        groups: group numbers of both.
     """
     total, count = len(others), len(members)
     falling = np.sort(others)[::-1]
@@ -128,11 +171,23 @@ def tpr_at_fpr(members: np.ndarray, others: np.ndarray, allowed: int) -> Bounds:
     def above(threshold: float) -> int:
         return int((members > threshold).sum())
 
-    passing = stats.binom(total, allowed / total)
-    fewest, most = (int(passing.ppf(share)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    fewest, most = _passing(others, allowed, groups[1] if groups else None)
     strict = above(falling[fewest - 1]) / count if fewest else 0.0
     lax = above(falling[min(most, total - 1)]) / count
-    hits = above(falling[allowed])
-    rate, (low, high) = hits / count, proportion(hits, count)
+    rate = above(falling[allowed]) / count
+    low, high = share(members > falling[allowed], groups[0] if groups else None)
     below, over = np.hypot(rate - strict, rate - low), np.hypot(lax - rate, high - rate)
     return max(0.0, float(rate - below)), min(1.0, float(rate + over))
+
+
+def _passing(others: np.ndarray, allowed: int, groups: np.ndarray | None) -> tuple[int, int]:
+    """Bound how many of the others pass the threshold at which a share `allowed / N` truly does."""
+    total = size = len(others)
+    if clusters.are_clustered(groups):
+        effective = clusters.effective_size(others > np.sort(others)[::-1][allowed], groups)
+        size = max(round(effective), 1)
+    passing = stats.binom(size, allowed / total)
+    fewest, most = (
+        passing.ppf(level) * total / size for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    )
+    return math.floor(fewest), math.ceil(most)

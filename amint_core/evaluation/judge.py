@@ -9,6 +9,8 @@ import pandas as pd
 
 from amint_core.config import RunConfig
 from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation.clusters import Groups
+from amint_core.evaluation.scores import groups_of
 from amint_core.exceptions import ProtocolError
 
 #: False-positive rates at which the true-positive rate is given.
@@ -48,6 +50,10 @@ def judge(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
     members, others = _by_membership(scores[scores["judged"]])
     role = next(iter(scores.loc[scores["judged"] & ~scores["member"], "role"]))
     mint["judged"] = {"members": len(members), "non_members": len(others), "role": role}
+    groups = groups_of(scores[scores["judged"]])
+    if groups:
+        counts = (len(np.unique(side)) for side in groups)
+        mint["judged"]["tracks"] = dict(zip(("members", "non_members"), counts, strict=True))
     return {"mint": mint, "audited": _audited_metrics(scores, settings)}
 
 
@@ -55,8 +61,10 @@ def _tested(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
     """Return the metrics of a membership test."""
     rows = scores[scores["judged"]]
     choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
-    mint = _mint_metrics(*_by_membership(rows), settings) | _calibrated(choosing, rows, settings)
-    return mint | {"precision_at_prior": _precision(*_by_membership(rows), mint)}
+    members, others = _by_membership(rows)
+    groups = groups_of(rows)
+    mint = _mint_metrics(members, others, groups, settings) | _calibrated(choosing, rows, settings)
+    return mint | {"precision_at_prior": _precision(members, others, groups, mint)}
 
 
 def _no_test() -> dict[str, Any]:
@@ -79,14 +87,18 @@ def _by_membership(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return values[of_member], values[~of_member]
 
 
-def _mint_metrics(members: np.ndarray, others: np.ndarray, settings: RunConfig) -> dict[str, Any]:
-    accuracy = metrics.accuracy(members, others, PAPER_THRESHOLD)
+def _mint_metrics(
+    members: np.ndarray, others: np.ndarray, groups: Groups | None, settings: RunConfig
+) -> dict[str, Any]:
+    accuracy = metrics.accuracy(members, others, PAPER_THRESHOLD, groups)
     if settings.has("sampled_members"):
         accuracy = _crossed_accuracy(members, others, settings)
     return {
         "accuracy": accuracy,
-        "auc": metrics.auc(members, others),
-        "tpr_at_fpr": {fpr: metrics.tpr_at_fpr(members, others, float(fpr)) for fpr in FPRS},
+        "auc": metrics.auc(members, others, groups),
+        "tpr_at_fpr": {
+            fpr: metrics.tpr_at_fpr(members, others, float(fpr), groups) for fpr in FPRS
+        },
         "threshold": PAPER_THRESHOLD,
     }
 
@@ -107,17 +119,19 @@ def _calibrated(
         why = "no calibration images: this run has no threshold but probability .5"
         return {"accuracy_calibrated": metrics.no_metric(why), "threshold_calibrated": None}
     threshold = metrics.best_threshold(*chosen)
-    value = metrics.accuracy(*_by_membership(judged), threshold)
+    value = metrics.accuracy(*_by_membership(judged), threshold, groups_of(judged))
     return {"accuracy_calibrated": value, "threshold_calibrated": threshold}
 
 
-def _precision(members: np.ndarray, others: np.ndarray, mint: dict[str, Any]) -> dict[str, Any]:
+def _precision(
+    members: np.ndarray, others: np.ndarray, groups: Groups | None, mint: dict[str, Any]
+) -> dict[str, Any]:
     """Return the precision at each prior, and which threshold accuses."""
     calibrated = mint["threshold_calibrated"] is not None
     threshold = mint["threshold_calibrated" if calibrated else "threshold"]
     which = {"threshold": "calibrated" if calibrated else "paper"}
     return {
-        prior: metrics.precision_at_prior(members, others, threshold, float(prior)) | which
+        prior: metrics.precision_at_prior(members, others, threshold, float(prior), groups) | which
         for prior in PRIORS
     }
 
@@ -144,6 +158,7 @@ def _audited_metrics(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any
             "images": 0,
             "role": role,
         }
-    hits = int((rows["label"] == rows["predicted"]).sum())
-    value = metrics.metric(hits / len(rows), intervals.proportion(hits, len(rows)))
+    hits = (rows["label"] == rows["predicted"]).to_numpy()
+    groups = rows["group"].to_numpy() if "group" in rows else None
+    value = metrics.metric(int(hits.sum()) / len(rows), intervals.share(hits, groups))
     return {"accuracy": value, "images": len(rows), "role": role}

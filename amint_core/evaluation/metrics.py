@@ -1,7 +1,8 @@
 """The metrics of a membership test, each with a 95 % confidence interval.
 
 A score above a threshold says "member". Accuracy is the mean of the accuracies on members and on
-non-members, so that guessing gives .5 whatever their numbers.
+non-members, so that guessing gives .5 whatever their numbers. `groups` are the track numbers of
+members and non-members, where images come in tracks: intervals then go by track.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from amint_core.evaluation import intervals
+from amint_core.evaluation.clusters import Groups
 
 Metric = dict[str, Any]
 
@@ -27,22 +29,25 @@ def no_metric(reason: str) -> Metric:
     return {"value": None, "low": None, "high": None, "reason": reason}
 
 
-def accuracy(members: np.ndarray, others: np.ndarray, threshold: float) -> Metric:
+def accuracy(
+    members: np.ndarray, others: np.ndarray, threshold: float, groups: Groups | None = None
+) -> Metric:
     """Return the accuracy at `threshold`, members (M,) and non-members (N,) weighing the same."""
-    hits = int((members > threshold).sum()), int((others <= threshold).sum())
-    counts = len(members), len(others)
-    value = (hits[0] / counts[0] + hits[1] / counts[1]) / 2
-    return metric(value, intervals.mean_of_two_proportions(hits, counts))
+    hits = members > threshold, others <= threshold
+    value = sum(int(side.sum()) / len(side) for side in hits) / 2
+    return metric(value, intervals.mean_of_two_shares(hits, groups))
 
 
-def auc(members: np.ndarray, others: np.ndarray) -> Metric:
+def auc(members: np.ndarray, others: np.ndarray, groups: Groups | None = None) -> Metric:
     """Return the area under the ROC curve: how often a member outscores a non-member."""
     truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
     value = roc_auc_score(truth, np.concatenate([members, others]))
-    return metric(float(value), intervals.auc(members, others))
+    return metric(float(value), intervals.auc(members, others, groups))
 
 
-def tpr_at_fpr(members: np.ndarray, others: np.ndarray, fpr: float) -> Metric:
+def tpr_at_fpr(
+    members: np.ndarray, others: np.ndarray, fpr: float, groups: Groups | None = None
+) -> Metric:
     """Return the share of members found where at most `fpr` of the non-members are accused.
 
     Empty where there are fewer than 1 / `fpr` non-members: their ROC curve has no such point.
@@ -57,7 +62,7 @@ def tpr_at_fpr(members: np.ndarray, others: np.ndarray, fpr: float) -> Metric:
     scores = np.concatenate([members, others])
     false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
     value = true[false <= fpr + 1e-12].max()
-    return metric(float(value), intervals.tpr_at_fpr(members, others, allowed))
+    return metric(float(value), intervals.tpr_at_fpr(members, others, allowed, groups))
 
 
 def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
@@ -78,7 +83,11 @@ def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
 
 
 def precision_at_prior(
-    members: np.ndarray, others: np.ndarray, threshold: float, prior: float
+    members: np.ndarray,
+    others: np.ndarray,
+    threshold: float,
+    prior: float,
+    groups: Groups | None = None,
 ) -> Metric:
     """Return how many of the accused are members where a share `prior` of all images is.
 
@@ -86,14 +95,14 @@ def precision_at_prior(
     the rates by their ratio alone, and so does its interval. With no false positive seen the value
     is 1 and the lower bound says how little that may mean. Empty where nobody is accused.
     """
-    hits = int((members > threshold).sum()), int((others > threshold).sum())
-    counts = len(members), len(others)
-    if not any(hits):
+    accused = members > threshold, others > threshold
+    found, wrong = (int(side.sum()) / len(side) for side in accused)
+    if not found and not wrong:
         return no_metric("no image is called a member, so nobody is accused")
 
     def precision(ratio: float) -> float:
         return 1.0 if math.isinf(ratio) else prior * ratio / (prior * ratio + 1 - prior)
 
-    ratio = hits[0] / counts[0] / (hits[1] / counts[1]) if hits[1] else math.inf
-    low, high = intervals.ratio_of_two_proportions(hits, counts)
+    ratio = found / wrong if wrong else math.inf
+    low, high = intervals.ratio_of_two_shares(accused, groups)
     return metric(precision(ratio), (precision(low), precision(high)))

@@ -1,20 +1,23 @@
 """Two membership tests on the same images: how much better one is, and whether they agree.
 
 `member` is (N,) bool, `first` and `second` are (N,) scores of the same N judged images, in the same
-order; `align` makes them from two scores tables. A difference is first minus second, with a 95 %
-interval that takes the pairing into account: both tests err on the same hard images.
+order; `align` makes them from two scores tables, and `groups_of` the (N,) tracks, None where there
+are none. A difference is first minus second, with a 95 % interval that takes the pairing into
+account: both tests err on the same hard images.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation import clusters, intervals, metrics
+from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.metrics import Metric
 from amint_core.exceptions import ProtocolError
 
@@ -45,18 +48,28 @@ def align(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.nda
     )
 
 
-def auc_difference(member: np.ndarray, first: np.ndarray, second: np.ndarray) -> Metric:
+def groups_of(scores: pd.DataFrame) -> np.ndarray | None:
+    """Return the (N,) group numbers of a table's judged images, as `align` orders them."""
+    return scores.loc[scores["judged"], "group"].to_numpy() if "group" in scores else None
+
+
+def auc_difference(
+    member: np.ndarray, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+) -> Metric:
     """Return the difference of the AUCs.
 
     The correlation is DeLong's (Biometrics 1988), from the placements of each image under both
-    tests; the interval is `intervals.difference`.
+    tests, with groups Obuchowski's (Biometrics 1997); the interval is `intervals.difference`.
     """
-    tests = first, second
-    values = [metrics.auc(scores[member], scores[~member]) for scores in tests]
+    tests, sides = (first, second), _by_side(member, groups)
+    values = [metrics.auc(scores[member], scores[~member], sides) for scores in tests]
     seen = [intervals.placements(scores[member], scores[~member]) for scores in tests]
-    covariance = sum(
-        np.cov(one, two) / len(one) for one, two in zip(*seen, strict=True) if len(one) > 1
-    )
+    if sides and all(len(np.unique(side)) > 1 for side in sides):
+        covariance = clusters.auc_covariance(seen, sides)
+    else:
+        covariance = sum(
+            np.cov(one, two) / len(one) for one, two in zip(*seen, strict=True) if len(one) > 1
+        )
     return _difference(values, _correlation(covariance))
 
 
@@ -65,6 +78,7 @@ def accuracy_difference(
     first: np.ndarray,
     second: np.ndarray,
     thresholds: tuple[float, float],
+    groups: np.ndarray | None = None,
 ) -> Metric:
     """Return the difference of the accuracies, each test at its own threshold.
 
@@ -75,29 +89,38 @@ def accuracy_difference(
     right = [
         (scores > cut) == member for scores, cut in zip((first, second), thresholds, strict=True)
     ]
-    sides = [_paired_proportions(*(hits[side] for hits in right)) for side in (member, ~member)]
+    by_side = zip((member, ~member), _by_side(member, groups) or (None, None), strict=True)
+    sides = [_paired_shares(*(hits[side] for hits in right), own) for side, own in by_side]
     value = sum(side["value"] for side in sides) / 2
     below = math.hypot(*(side["value"] - side["low"] for side in sides)) / 2
     above = math.hypot(*(side["high"] - side["value"] for side in sides)) / 2
     return metrics.metric(value, (value - below, value + above))
 
 
-def tpr_difference(member: np.ndarray, first: np.ndarray, second: np.ndarray, fpr: float) -> Metric:
+def tpr_difference(
+    member: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    fpr: float,
+    groups: np.ndarray | None = None,
+) -> Metric:
     """Return the difference of the true-positive rates at a false-positive rate.
 
     A bootstrap of the difference itself covers too little where few non-members are allowed to pass
     (see `intervals.tpr_at_fpr`), so it serves for the correlation of both rates alone: members and
-    non-members are resampled apart, each image with both its scores, from a fixed seed.
+    non-members are resampled apart, each image (with groups, each group) with both its scores, from
+    a fixed seed.
 
     Empty where there are fewer than 1 / `fpr` non-members.
     """
     tests = first, second
-    values = [metrics.tpr_at_fpr(scores[member], scores[~member], fpr) for scores in tests]
+    own = _by_side(member, groups)
+    values = [metrics.tpr_at_fpr(scores[member], scores[~member], fpr, own) for scores in tests]
     if values[0]["value"] is None:
         return values[0]
-    allowed = math.floor(fpr * int((~member).sum()) + 1e-9)
     random = np.random.default_rng(SEED)
-    rates = np.array([_resampled_rates(member, tests, allowed, random) for _ in range(RESAMPLES)])
+    draws = [_drawing(side, groups) for side in (member, ~member)]
+    rates = np.array([_resampled_rates(draws, tests, fpr, random) for _ in range(RESAMPLES)])
     return _difference(values, _correlation(np.cov(rates.T)))
 
 
@@ -146,13 +169,19 @@ def _difference(values: list[Metric], correlation: float) -> Metric:
     return metrics.metric(pair[0] - pair[1], intervals.difference(pair, bounds, correlation))
 
 
-def _paired_proportions(one: np.ndarray, two: np.ndarray) -> Metric:
+def _paired_shares(one: np.ndarray, two: np.ndarray, groups: np.ndarray | None) -> Metric:
     """Return the difference of two (N,) bool verdicts' shares."""
-    values = []
-    for verdicts in (one, two):
-        hits = int(verdicts.sum())
-        values.append(metrics.metric(hits / len(verdicts), intervals.proportion(hits, len(one))))
-    return _difference(values, _correlation(np.cov(one, two)))
+    values = [
+        metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
+        for hits in (one, two)
+    ]
+    by_group = clusters.are_clustered(groups) and len(np.unique(groups)) > 1
+    covariance = clusters.covariance([one, two], groups) if by_group else np.cov(one, two)
+    return _difference(values, _correlation(covariance))
+
+
+def _by_side(member: np.ndarray, groups: np.ndarray | None) -> Groups | None:
+    return None if groups is None else (groups[member], groups[~member])
 
 
 def _correlation(covariance: np.ndarray) -> float:
@@ -161,21 +190,32 @@ def _correlation(covariance: np.ndarray) -> float:
     return float(covariance[0, 1] / spread**0.5) if spread > 0 else 0.0
 
 
+def _drawing(
+    side: np.ndarray, groups: np.ndarray | None
+) -> Callable[[np.random.Generator], np.ndarray]:
+    """Return a function that resamples the images of a side, in whole groups where there are."""
+    rows = np.flatnonzero(side)
+    if groups is None or not clusters.are_clustered(groups[rows]):
+        return lambda random: random.choice(rows, len(rows))
+    order = np.argsort(groups[rows], kind="stable")
+    _, starts = np.unique(groups[rows][order], return_index=True)
+    tracks = np.split(rows[order], starts[1:])
+    return lambda random: np.concatenate(
+        [tracks[number] for number in random.integers(len(tracks), size=len(tracks))]
+    )
+
+
 def _resampled_rates(
-    member: np.ndarray,
+    draws: list[Callable[[np.random.Generator], np.ndarray]],
     tests: tuple[np.ndarray, np.ndarray],
-    allowed: int,
+    fpr: float,
     random: np.random.Generator,
 ) -> list[float]:
     """Return both true-positive rates on one resample of the images."""
-    inside, outside = (random.choice(side, len(side)) for side in _sides(member))
+    inside, outside = (draw(random) for draw in draws)
+    place = len(outside) - 1 - math.floor(fpr * len(outside) + 1e-9)
     rates = []
     for scores in tests:
-        place = len(outside) - 1 - allowed
         threshold = np.partition(scores[outside], place)[place]
         rates.append(float((scores[inside] > threshold).mean()))
     return rates
-
-
-def _sides(member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.flatnonzero(member), np.flatnonzero(~member)

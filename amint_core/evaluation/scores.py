@@ -7,6 +7,7 @@
 | `role` | members, external, calibration, holdout or test |
 | `member` | whether the audited model was trained on it |
 | `judged` | whether metrics are computed on it; other members and calibration choose thresholds |
+| `group` | the track it is a frame of; only where images come in tracks |
 | `label`, `predicted` | its class, and the class the audited model gives it |
 | `method` | which test gave the score |
 | `score` | above 0 says "member"; NaN for test images that nobody judges, and for no test at all |
@@ -19,6 +20,7 @@ import pandas as pd
 
 from amint_core.datasets.base import Dataset
 from amint_core.datasets.splits import Split
+from amint_core.evaluation.clusters import Groups, are_clustered
 
 
 def images_of(dataset: Dataset, split: Split) -> pd.DataFrame:
@@ -30,7 +32,7 @@ def _of_role(dataset: Dataset, split: Split, name: str) -> pd.DataFrame:
     role = split.roles[name]
     images = getattr(dataset, role.part)
     judged = np.full(len(role.indices), name == split.judged_role)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "image": images.hashes[role.indices].astype(str),
             "part": role.part,
@@ -41,6 +43,20 @@ def _of_role(dataset: Dataset, split: Split, name: str) -> pd.DataFrame:
             "label": images.labels[role.indices],
         }
     )
+    return table.assign(group=images.groups[role.indices]) if has_tracks(dataset) else table
+
+
+def has_tracks(dataset: Dataset) -> bool:
+    """Tell whether images of the pool come in tracks, frames of which are alike."""
+    return are_clustered(dataset.pool.groups)
+
+
+def groups_of(scores: pd.DataFrame) -> Groups | None:
+    """Return the groups of the members and of the non-members in a table; None without tracks."""
+    if "group" not in scores:
+        return None
+    group, member = scores["group"].to_numpy(), scores["member"].to_numpy(bool)
+    return group[member], group[~member]
 
 
 def pixels_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:

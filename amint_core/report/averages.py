@@ -34,6 +34,7 @@ DATA = {"real": "real", "standin": "STAND-IN"}
 #: Columns that hold whole numbers; means of them are rounded.
 COUNTS = (
     *("members", "external", "judged_members", "judged_non_members"),
+    *("judged_member_tracks", "judged_non_member_tracks"),
     *("epochs", "seeds", "audited_parameters", "head_parameters", "shadows"),
 )
 _DURATIONS = ("seconds", "shadow_seconds")

@@ -80,6 +80,9 @@ def _captions(table: pd.DataFrame, profile: str) -> tuple[str, str]:
             " Several seeds: the mean over them, the mean of their intervals, and ± the standard "
             "deviation of MINT accuracy over seeds."
         )
+    for title, rows in done.groupby("title", sort=False):
+        said = dict.fromkeys(compact.tracks(row) for _, row in rows.iterrows())
+        text += "".join(f" {title}:{one}" for one in said if one)
     rest = (
         f"Cells run: {_cells(done)} of the paper's {len(paper.TABLE1)}, "
         f"{_cells(done[done['data'] == 'real']) or 'none'} of them on real data. The others, as "

@@ -30,6 +30,7 @@ COLUMNS = (
     *(f"{name}{suffix}" for name in MEASURES for suffix in ("", "_low", "_high", "_sd")),
     *("paper_mint_accuracy", "paper_audited_accuracy"),
     *("members", "external", "judged_members", "judged_non_members", "judged_role"),
+    *("judged_member_tracks", "judged_non_member_tracks"),
     *("audited_role", "epochs", "seeds", "data", "device", "seconds", "shadow_seconds", "runs"),
 )
 
@@ -165,6 +166,7 @@ def _caption(title: str, rows: pd.DataFrame) -> str:
     judged += f"{compact.count(first['judged_non_members'])} non-members judged"
     text = f"{title}: {compact.count(first['members'])} members in training, {judged}. "
     text += f"Controls not run: {', '.join(missing)}." if missing else "All controls run."
+    text += compact.tracks(first)
     weak = [f"{row_title(row)} ({_shadows(row)})" for _, row in rows.iterrows() if _is_weak(row)]
     if weak:
         text += f" Fewer shadow models than published; expect less power: {', '.join(weak)}."

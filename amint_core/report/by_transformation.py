@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from amint_core.report import compact
-from amint_core.report.averages import AVERAGED, averaged, groups, name_variants
+from amint_core.report.averages import AVERAGED, COUNTS, averaged, groups, name_variants
 from amint_core.report.by_method import cell_title
 from amint_core.report.collect import TRANSFORMED, measured, read_metrics
 from amint_core.report.compact import Document, Part, short
@@ -30,7 +30,8 @@ COLUMNS = (
     *("title", "dataset", "model", "setup", "protocol", "method", "target", "recipe", "views"),
     *("variant", "transformation"),
     *(f"{name}{suffix}" for name in TRANSFORMED for suffix in ("", "_low", "_high", "_sd")),
-    *("members", "judged_members", "judged_non_members", "epochs", "seeds", "data", "runs"),
+    *("members", "judged_members", "judged_non_members"),
+    *("judged_member_tracks", "judged_non_member_tracks", "epochs", "seeds", "data", "runs"),
 )
 #: Settings that say what is measured, not what is run.
 _MEASURING = ("settings.transformations",)
@@ -65,8 +66,7 @@ def transformations(runs: pd.DataFrame) -> pd.DataFrame:
     entries.sort(key=lambda pair: method_order(pair[0]["method"]))
     rows = [row for entry, seeds in entries for row in _rows(entry, seeds)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    counts = ("members", "judged_members", "judged_non_members", "epochs", "seeds")
-    return table.astype(dict.fromkeys(counts, "Int64"))
+    return table.astype({name: "Int64" for name in COUNTS if name in table})
 
 
 def document(table: pd.DataFrame, profile: str) -> Document:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import parquet as pq
 
 from amint_core.config import RunConfig
 from amint_core.exceptions import ResultsError
@@ -55,6 +56,8 @@ FACTS = {
     "external": "data.sizes.external",
     "judged_members": "mint.judged.members",
     "judged_non_members": "mint.judged.non_members",
+    "judged_member_tracks": "mint.judged.tracks.members",
+    "judged_non_member_tracks": "mint.judged.tracks.non_members",
     "judged_role": "mint.judged.role",
     "audited_role": "audited.role",
     "threshold_calibrated": "mint.threshold_calibrated",
@@ -265,7 +268,9 @@ def thresholds(runs: pd.DataFrame) -> pd.Series:
 def _read_scores(path: Path) -> pd.DataFrame:
     wanted = ["image", "member", "judged", "label", "method", "score"]
     try:
-        return pd.read_parquet(path, columns=wanted)
+        # Only images that come in tracks have a group.
+        there = "group" in pq.read_schema(path).names
+        return pd.read_parquet(path, columns=[*wanted, "group"] if there else wanted)
     except (OSError, ValueError, KeyError) as error:
         raise ResultsError(
             f"{shown(path)} is not a readable score table ({error}). Delete {shown(path.parent)} "

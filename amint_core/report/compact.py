@@ -159,6 +159,18 @@ def pair(first: pd.Series, second: pd.Series) -> list[str]:
     return [f"{count(a)} / {count(b)}" for a, b in zip(first, second, strict=True)]
 
 
+def tracks(row: pd.Series) -> str:
+    """Say in a sentence that a row's intervals go by track; empty where images have no tracks."""
+    inside, outside = row["judged_member_tracks"], row["judged_non_member_tracks"]
+    if pd.isna(inside) or pd.isna(outside):
+        return ""
+    text = f" Intervals by track, not by frame: members of {inside:,} tracks, "
+    if outside < row["judged_non_members"]:
+        return f"{text}non-members of {outside:,}."
+    # The official test images of GTSRB come in tracks, too, but do not say in which.
+    return f"{text}non-members one by one, whose tracks are not known: too narrow on that side."
+
+
 def count(value: Any) -> str:
     """Write a whole number; a dash where there is none."""
     return "–" if pd.isna(value) else f"{value:,}"

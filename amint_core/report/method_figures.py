@@ -129,17 +129,29 @@ def roc_by_method(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
 def _mean_curve(
     tables: list[pd.DataFrame],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return false-positive rates, and mean true-positive rates with bounds, over seeds."""
+    """Return false-positive rates, and mean true-positive rates with bounds, over seeds.
+
+    Frames of one track count together.
+    """
     lowest = 1 / max(_non_members(table) for table in tables)
     rates = np.geomspace(lowest, 1, _POINTS)
     curves = []
     for table in tables:
         fpr, tpr, _ = roc_curve(table["member"], table["score"], drop_intermediate=False)
         at = tpr[np.searchsorted(fpr, rates + 1e-12, side="right") - 1]
-        count = int(table["member"].sum())
-        bounds = np.array([_wilson(round(rate * count), count) for rate in at])
+        bounds = np.array([_bounds(table[table["member"]], rate) for rate in at])
         curves.append((at, bounds[:, 0], bounds[:, 1]))
     return rates, *np.mean(curves, axis=0)
+
+
+def _bounds(members: pd.DataFrame, rate: float) -> intervals.Bounds:
+    """Return the interval of the share `rate` of the members that score highest."""
+    found = round(rate * len(members))
+    if "group" not in members:
+        return _wilson(found, len(members))
+    # The curve cuts between scores: those found are the highest.
+    ranks = members["score"].rank(method="first", ascending=False).to_numpy()
+    return intervals.share(ranks <= found, members["group"].to_numpy())
 
 
 @cache

@@ -69,7 +69,7 @@ def document(found: pd.DataFrame, table: pd.DataFrame, profile: str) -> Document
     parts = []
     for title, rows in compared(table).items():
         of_cell = found[found["cell"] == rows["cell"].iloc[0]]
-        parts.append(Part(f"{title}.", _text(of_cell)))
+        parts.append(Part(f"{title}.{compact.tracks(rows.iloc[0])}", _text(of_cell)))
     intro = (
         f"Profile {profile}: each method minus the active one on the same judged images, with "
         "paired 95 % intervals (AUC: DeLong's correlation; accuracy at each one's own threshold: "
@@ -104,10 +104,11 @@ def _pair(
 ) -> dict[str, Any]:
     both = paired.align(scores[run.name], scores[reference.name])
     cuts = run["own_threshold"], reference["own_threshold"]
+    tracks = paired.groups_of(scores[run.name])
     measured = {
-        "auc_difference": paired.auc_difference(*both),
-        "accuracy_difference": paired.accuracy_difference(*both, cuts),
-        "tpr_at_1pct_fpr_difference": paired.tpr_difference(*both, FPR),
+        "auc_difference": paired.auc_difference(*both, tracks),
+        "accuracy_difference": paired.accuracy_difference(*both, cuts, tracks),
+        "tpr_at_1pct_fpr_difference": paired.tpr_difference(*both, FPR, tracks),
     }
     values = {
         f"{name}{suffix}": metric[part]

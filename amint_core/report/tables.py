@@ -22,6 +22,7 @@ COLUMNS = (
     *("tpr_at_01pct_fpr", "tpr_at_01pct_fpr_low", "tpr_at_01pct_fpr_high"),
     *("method", "protocol", "recipe", "data", "title", "variant"),
     *("members", "external", "judged_members", "judged_non_members", "judged_role"),
+    *("judged_member_tracks", "judged_non_member_tracks"),
     *("audited_role", "epochs", "seeds", "mint_accuracy_sd", "audited_accuracy_sd", "auc_sd"),
     *("device", "hardware", "audited_parameters", "head_parameters", "seconds", "runs"),
 )
