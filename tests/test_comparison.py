@@ -14,6 +14,7 @@ from amint_core.exceptions import ResultsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
+from amint_core.recipes import DEFECTS
 from amint_core.report import (
     ablations,
     by_method,
@@ -294,6 +295,51 @@ def test_the_base_keeps_its_recipe_even_where_it_is_not_the_first(results):
     put(results, made_metrics(epochs=4, batch_size=50))
     rows = ablations.ablation(read_runs("quick"))
     assert list(rows["switched"].fillna("base")) == ["base", "frozen_batchnorm"]
+
+
+CHANGES = {
+    "augment_external: 0.5 by flip, shift → 0.25 by flip, shift": {"augment_external": 0.25},
+    "external_transformations: flip, shift → flip": {"external_transformations": ("flip",)},
+    "external_transformations: flip, shift → shift": {"external_transformations": ("shift",)},
+    "head: default → published": {"head": "published"},
+    "lambda_mint: 1 → 3": {"lambda_mint": 3.0},
+    "epochs: 30 → 60": {"epochs": 60},
+    "views: one → flips": {"views": "flips"},
+    "augment_members: 0 → 0.5 by flip": {
+        "augment_members": 0.5,
+        "member_transformations": ("flip",),
+    },
+    "external: 3000 → 6000": {"external": 6000},
+    "weight_decay: 0.0001 → 0": {"weight_decay": 0.0},
+    **{f"defect {name} on": {"defects": (name,)} for name in DEFECTS},
+}
+
+
+def test_each_change_of_best_alone_has_a_row(results):
+    """As on real data: the base with seeds and transformed images, the others with neither."""
+    best = {"recipe": "best", "data": "real", "epochs": 30}
+    for seed in (0, 1, 2):
+        put(results, transformed(("flip", "jpeg"), 0.99, seed, **best))
+    put(results, made_metrics(**best))  # the base of seed 0 again, without transformed images
+    for change in CHANGES.values():
+        put(results, made_metrics(**best | change))
+    put(results, made_metrics(**best | {"recipe": "fixed"}))
+    put(results, made_metrics(**best | {"recipe": "robust"}))  # switches two things
+    rows = ablations.ablation(read_runs("quick"))
+    of_best = rows[rows["base_recipe"] == "best"]
+    assert (pd.isna(of_best["setting"].iloc[0]), of_best["seeds"].iloc[0]) == (True, 3)
+    text = text_of(ablations, of_best)
+    shown = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    without = "augment_external: 0.5 by flip, shift → 0 (recipe fixed)"
+    assert sorted(shown) == sorted(["– (base)", without, *CHANGES])
+    assert (of_best["matched_seeds"].iloc[1:] == 1).all()
+    # Seen from `fixed`, the copies are what `best` adds.
+    (added,) = rows[rows["base_recipe"] == "fixed"].iloc[1:].to_dict("records")
+    assert (added["recipe"], added["switched"]) == ("best", "0.5 by flip, shift")
+    # Single switches leave Table 1, whole recipes stay.
+    printed = report.table1(read_runs("quick")).dropna(subset="runs")
+    assert sorted(printed["recipe"].unique()) == ["best", "fixed", "robust"]
+    assert not {"lambda_mint", "defects", "epochs"} & set(" ".join(printed["variant"]).split("="))
 
 
 def test_without_a_common_seed_the_means_are_compared(results):

@@ -12,7 +12,14 @@ import pandas as pd
 from amint_core.config import RunConfig
 from amint_core.recipes import recipe_settings
 from amint_core.report import compact
-from amint_core.report.averages import AVERAGED, IDENTITY, averaged, groups
+from amint_core.report.averages import (
+    AVERAGED,
+    IDENTITY,
+    UNRELATED,
+    averaged,
+    groups,
+    one_per_seed,
+)
 from amint_core.report.compact import Document, Part
 from amint_core.report.method_names import method_title
 from amint_core.report.style import model_title
@@ -35,18 +42,14 @@ COLUMNS = (
     ),
     *("members", "external", "judged_members", "judged_non_members", "judged_role"),
     *("epochs", "seeds", "matched_seeds", "data", "device", "seconds", "runs", "base_runs"),
+    "base_recipe",
 )
-#: Settings in which a run and its base agree: one recipe, on one set of images.
+#: Settings in which a run and its base agree: sizes that are not switched.
 _CELL = tuple(
     f"settings.{name}"
-    for name in ("protocol", "recipe", "members", "calibration", "holdout", "test", "image_size")
+    for name in ("protocol", "members", "calibration", "holdout", "test", "image_size")
 )
-#: Settings that change neither the training nor the scores of an active run.
-_IGNORED = (
-    *AVERAGED,
-    *("settings.target", "settings.shadows", "settings.variance"),
-    *("settings.transformations", "settings.cpu_threads"),
-)
+_IGNORED = (*AVERAGED, *UNRELATED)
 _COPIES = {
     "augment_members": "member_transformations",
     "augment_external": "external_transformations",
@@ -73,10 +76,11 @@ class Switch:
 def ablation(runs: pd.DataFrame) -> pd.DataFrame:
     """Set every active run that differs from a base run in exactly one thing beside that base.
 
-    Runs are of one cell where dataset, model, setup, protocol, recipe and sizes agree (but for the
-    number of external images, which may be what is switched). The base of a cell is the run that
-    overrides least of what its recipe states; of equals the one with the most neighbours that
-    differ in one thing; of these the one nearest to the default settings.
+    Runs are of one cell where dataset, model, setup, protocol and sizes agree (but for the number
+    of external images, which may be what is switched). Each recipe of a cell has a base: the run
+    that overrides least of what the recipe states; of equals the one with the most neighbours that
+    differ in one thing; of these the one nearest to the default settings. Beside it stand the runs
+    of its recipe, and the bases of other recipes, that differ from it in one thing.
 
     One thing is one setting, one defect more or less, or augmented copies with the transformations
     that make them. `_difference` is the mean over the seeds that both have (`matched_seeds`; where
@@ -96,14 +100,15 @@ def ablation(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def switched(runs: pd.DataFrame) -> set[str]:
-    """Return the ids of the runs that switch one thing of a base run."""
-    found = (one for cell in _cells(runs) for group, _ in _ablated(cell)[1] for one in group["run"])
-    return set(found)
+    """Return the ids of the runs that switch one thing of their own recipe's base run."""
+    cells = (_by_recipe(cell) for cell in _cells(runs))
+    groups_ = (group for cell in cells for own in cell for group, _ in _switches(_base(own), own))
+    return {name for group in groups_ for name in group["run"]}
 
 
 def document(table: pd.DataFrame, profile: str) -> Document:
     """Return the ablation for readers: a part per base run."""
-    names = ["dataset", "title", "model", "setup", "protocol", "recipe", "base_runs"]
+    names = ["dataset", "title", "model", "setup", "protocol", "base_recipe", "base_runs"]
     parts = [
         Part(_caption(rows.iloc[0]), _text(rows))
         for _, rows in table.groupby(names, sort=False, dropna=False)
@@ -127,35 +132,44 @@ def _cells(runs: pd.DataFrame) -> list[list[pd.DataFrame]]:
     if active.empty:
         return []
     cells = active.groupby([*IDENTITY, *_CELL], sort=False, dropna=False)
-    return [groups(cell, _IGNORED) for _, cell in cells]
+    return [[one_per_seed(group) for group in groups(cell, _IGNORED)] for _, cell in cells]
 
 
-def _ablated(
-    cell: list[pd.DataFrame],
-) -> tuple[pd.DataFrame, list[tuple[pd.DataFrame, Switch]]]:
-    """Return the base of a cell, and the groups that switch one thing of it."""
-    settings = [_settings(group) for group in cell]
+def _by_recipe(cell: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
+    """Split the groups of a cell by recipe, in the order of their first runs."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for group in cell:
+        found.setdefault(group["recipe"].iloc[0], []).append(group)
+    return list(found.values())
+
+
+def _base(own: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the base among the groups of one recipe; see `ablation`."""
+    settings = [_settings(group) for group in own]
     neighbours = [sum(bool(_switch(one, two)) for two in settings) for one in settings]
-    order = sorted(
-        range(len(cell)),
+    place = min(
+        range(len(own)),
         key=lambda place: (
-            _overrides(settings[place], of_recipe=True),
+            _overrides(own[place], of_recipe=True),
             -neighbours[place],
-            _overrides(settings[place], of_recipe=False),
-            cell[place]["run"].iloc[0],
+            _overrides(own[place], of_recipe=False),
+            own[place]["run"].iloc[0],
         ),
     )
-    base = order[0]
-    found = [(cell[place], _switch(settings[base], settings[place])) for place in order[1:]]
-    return cell[base], sorted(
-        [(group, switch) for group, switch in found if switch], key=lambda pair: str(pair[1])
-    )
+    return own[place]
+
+
+def _switches(base: pd.DataFrame, others: list[pd.DataFrame]) -> list[tuple[pd.DataFrame, Switch]]:
+    """Return the groups that switch one thing of a base, in the order of what they switch."""
+    found = [(group, _switch(_settings(base), _settings(group))) for group in others]
+    return sorted([(group, one) for group, one in found if one], key=lambda pair: str(pair[1]))
 
 
 def _settings(group: pd.DataFrame) -> dict[str, Any]:
     """Return the settings that count, lists as tuples."""
     first = group.iloc[0]
-    names = [name for name in group if name.startswith("settings.") and name not in _IGNORED]
+    left_out = {*_IGNORED, "settings.recipe"}  # a recipe is but a name of other settings
+    names = [name for name in group if name.startswith("settings.") and name not in left_out]
     return {name.removeprefix("settings."): _plain(first[name]) for name in names}
 
 
@@ -190,9 +204,10 @@ def _with_names(settings: dict[str, Any], name: str) -> Any:
     return settings[name]
 
 
-def _overrides(settings: dict[str, Any], of_recipe: bool) -> int:
+def _overrides(group: pd.DataFrame, of_recipe: bool) -> int:
     """Count the settings that differ from the recipe's own, or from all those it leads to."""
-    own = {"defects": ()} | recipe_settings(settings["recipe"], settings["dataset"])
+    settings, first = _settings(group), group.iloc[0]
+    own = {"defects": ()} | recipe_settings(first["recipe"], first["dataset"])
     if not of_recipe:
         fields = RunConfig.model_fields.items()
         defaults = {name: field.default for name, field in fields if not field.is_required()}
@@ -203,13 +218,23 @@ def _overrides(settings: dict[str, Any], of_recipe: bool) -> int:
 
 
 def _rows(cell: list[pd.DataFrame]) -> list[dict[str, Any]]:
-    base, others = _ablated(cell)
+    """Return the rows of a cell: per recipe its base and what is switched of it."""
+    recipes = _by_recipe(cell)
+    bases = [_base(own) for own in recipes]
+    rows = []
+    for base, own in zip(bases, recipes, strict=True):
+        others = [other for other in bases if other is not base]
+        rows += _part(base, _switches(base, [*own, *others]))
+    return rows
+
+
+def _part(base: pd.DataFrame, others: list[tuple[pd.DataFrame, Switch]]) -> list[dict[str, Any]]:
     if not others:
         return []
-    runs = "; ".join(base["run"])
-    rows = [averaged(base, COLUMNS) | {"base_runs": runs}]
+    part = {"base_recipe": base["recipe"].iloc[0], "base_runs": "; ".join(base["run"])}
+    rows = [averaged(base, COLUMNS) | part]
     for group, switch in others:
-        row = averaged(group, COLUMNS) | _differences(group, base) | {"base_runs": runs}
+        row = averaged(group, COLUMNS) | _differences(group, base) | part
         values = {"base": _shown(switch.base), "switched": _shown(switch.switched)}
         rows.append(row | {"setting": switch.setting, **values})
     return rows
@@ -237,18 +262,20 @@ def _shown(value: Any) -> str:
 def _caption(row: pd.Series) -> str:
     return (
         f"{row['title']} · {model_title(row['model'])} · {row['setup']}, {method_title('active')}, "
-        f"base: recipe {row['recipe']}, {row['protocol']} protocol, {row['members']:,} members."
+        f"base: recipe {row['base_recipe']}, {row['protocol']} protocol, "
+        f"{row['members']:,} members."
     )
 
 
+def _title(row: pd.Series) -> str:
+    text = str(Switch(row["setting"], row["base"], row["switched"]))
+    return text if row["recipe"] == row["base_recipe"] else f"{text} (recipe {row['recipe']})"
+
+
 def _text(rows: pd.DataFrame) -> pd.DataFrame:
-    is_base = rows["setting"].isna()
     columns = {
         "Switched": [
-            "– (base)" if base else str(Switch(*row))
-            for base, row in zip(
-                is_base, rows[["setting", "base", "switched"]].values.tolist(), strict=True
-            )
+            "– (base)" if pd.isna(row["setting"]) else _title(row) for _, row in rows.iterrows()
         ]
     }
     for name, heading in MEASURED.items():
