@@ -139,14 +139,9 @@ def train_shadows(data: Data) -> None:
             "shadow model after the other. Set workers = 1, or start one process."
         )
     planned = plan(data)
-<<<<<<< HEAD
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
     trainings = planned.trainings
-=======
-    settings, trainings = data.settings, planned.trainings
-    print(METHODS[settings.method].beside_published(settings.shadows))
->>>>>>> polish-frontier
     missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
     title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
