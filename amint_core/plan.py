@@ -64,7 +64,7 @@ class Plan:
         shown_table = self.table[list(_COLUMNS)].rename(columns=_COLUMNS)
         shown_table = shown_table.drop(columns=[] if self.table["gpu_gib"].any() else ["GPU GiB"])
         for name in shown_table.select_dtypes("float"):
-            shown_table[name] = shown_table[name].map("{:.3g}".format)
+            shown_table[name] = shown_table[name].map(_rounded)
         head = f"Calibrated on {self.machine}, {self.date}: {self.measured}."
         if markdown:
             body = shown_table.to_markdown(index=False, disable_numparse=True)
@@ -80,8 +80,8 @@ class Plan:
         together = side_by_side(hours.tolist(), self.jobs)
         return [
             f"{len(hours) - done} runs to do, {done} done.",
-            f"Total: {hours.sum():.3g} hours one after another, "
-            f"{together:.3g} hours with {self.jobs} side by side (each at the speed it has alone).",
+            f"Total: {_rounded(hours.sum())} hours one after another, "
+            f"{_rounded(together)} hours with {self.jobs} side by side, at full speed each.",
             f"Largest: {self.table['memory_gib'].max():.3g} GiB of memory.",
         ]
 
@@ -148,6 +148,10 @@ def _busy() -> str:
     return f"; the machine was BUSY (load {load:.1f} on {cores} cores)" * (load > 1.5 * cores)
 
 
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _cases(work: Work) -> list[Any]:
     return [work.case, *(task.case for task in work.tasks)]
 
@@ -195,11 +199,11 @@ def _row(
     `hours` counts what the run itself pays, 0 where it is done; `hours_alone` all trainings that it
     needs, whoever pays; `memory_gib` the largest of its parts.
     """
-    from amint_core.planning.estimate import scoring_seconds, training_seconds
+    from amint_core.planning import estimate
 
     run, own = work.settings.id, costs[work.case.key]
-    spent = [(task, training_seconds(task, costs[task.case.key])) for task in work.tasks]
-    rest = start + scoring_seconds(work, own)
+    spent = [(task, estimate.training_seconds(task, costs[task.case.key])) for task in work.tasks]
+    rest = start + estimate.scoring_seconds(work, own)
     paid = rest + sum(cost for task, cost in spent if payers.get(task.identity) == run)
     others = dict.fromkeys(payers.get(task.identity, run) for task, _ in spent)
     used = [costs[case.key] for case in _cases(work)]
@@ -215,7 +219,7 @@ def _row(
         "hours_alone": (rest + sum(cost for _, cost in spent)) / 3600,
         "memory_gib": (max(cost.memory for cost in used) + work.kept / 2**20) / 1024,
         "gpu_gib": max(cost.gpu for cost in used) / 1024,
-        "estimate": max(sources, key=("measured", "from FLOPs", "assumed rate").index),
+        "estimate": max(sources, key=estimate.SOURCES.index),
         "paid_by": "" if state == "done" else " ".join(one for one in others if one != run),
     }
 

@@ -192,6 +192,7 @@ def test_unmeasured_cases_follow_from_the_nearest():
     # Weights do not grow with the batch, what is kept for the backward pass does.
     assert found.memory < cost.memory < 100 + 2 * 200
     assert estimate.cost_of(near, cases, {near.key: found}).source == "measured"
+    assert estimate.cost_of(far, cases, {near.key: found}).source == "from FLOPs, other model"
 
 
 def test_calibration_begins_with_one_case_of_each_model():

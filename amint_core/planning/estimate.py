@@ -23,6 +23,8 @@ _STEPS_OF_A_MEASUREMENT = 5
 #: Assumed without any measurement, meant to be slow: operations per second of a CPU's thread and of
 #: a GPU, the least time of a GPU's step, and MiB of a process before there is a model.
 _PER_THREAD, _PER_GPU, _LEAST_STEP, _IDLE = 5e9, 1e12, 0.05, 2_048.0
+#: Where a case's cost comes from, the surest first.
+SOURCES = ("measured", "from FLOPs", "from FLOPs, other model", "assumed rate")
 #: Gradients of an image (gMINT) take about as long as so many classifications of it.
 _CLASSIFICATIONS_PER_GRADIENT = 4
 
@@ -37,7 +39,7 @@ class Cost:
         score: seconds to score an image for membership.
         memory: MiB held at most.
         gpu: MiB of a GPU's memory held at most.
-        source: "measured", "from FLOPs" (of the nearest measured case) or "assumed rate".
+        source: one of `SOURCES`; "from FLOPs" is scaled from the nearest measured case.
     """
 
     step: float
@@ -123,6 +125,7 @@ def _scaled(case: Case, near: Case, found: Measured) -> Cost:
     score = found.score
     if math.isnan(score):
         score = found.classify * theirs.membership / theirs.classify
+    alike = near.settings.model == case.settings.model
     grown = step_memory(case, ours) / step_memory(near, theirs)
     return Cost(
         step=found.step * step_flops(case, ours) / step_flops(near, theirs),
@@ -130,7 +133,7 @@ def _scaled(case: Case, near: Case, found: Measured) -> Cost:
         score=score * ours.membership / theirs.membership,
         memory=found.idle + (found.memory - found.idle) * grown,
         gpu=found.gpu * grown,
-        source="from FLOPs",
+        source="from FLOPs" if alike else "from FLOPs, other model",
     )
 
 
