@@ -19,7 +19,7 @@ from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.exceptions import SettingsError
-from amint_core.inference import class_logits
+from amint_core.inference import predicted_classes
 from amint_core.methods import METHODS, shadows
 from amint_core.methods.case import EXACT, Case, TransformedCase
 from amint_core.mint import EnhancedAuditedModel, describe, parameter_count
@@ -60,9 +60,10 @@ def score(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
     case = _case(run.settings, data, model)
     scores = case.images.copy()
     with repeatable(run.settings), open_accelerator(run.settings).autocast():
-        scores["predicted"] = case.logits.argmax(1)
+        answers = METHODS[run.settings.method].score(case).astype(np.float64)
+        scores["predicted"] = case.predicted
         scores["method"] = run.settings.method
-        scores["score"] = METHODS[run.settings.method].score(case).astype(np.float64)
+        scores["score"] = answers
         scores = pd.concat([scores, _classified(case)], ignore_index=True)
     run.save_scores(scores)
     return scores
@@ -148,14 +149,13 @@ def _classified(case: Case) -> pd.DataFrame:
     """Return the rows of test images that nobody judges: for audited accuracy alone."""
     images = images_of(case.dataset, case.split)
     images = images[~images["judged"] & (images["role"] == "test")].reset_index(drop=True)
-    logits = class_logits(
+    predicted = predicted_classes(
         case.target.audited,
         lambda rows: pixels_of(case.dataset, images.iloc[rows]),
         len(images),
         case.device,
         "classify test images" if len(images) else None,
     )
-    predicted = logits.argmax(1) if len(images) else np.empty(0, np.int64)
     return images.assign(predicted=predicted, method=case.settings.method, score=np.nan)
 
 

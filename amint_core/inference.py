@@ -44,6 +44,21 @@ def class_logits(
     return _outputs(model, model, pixels, count, device, progress)
 
 
+def predicted_classes(
+    model: nn.Module, pixels: Pixels, count: int, device: torch.device, progress: str | None = None
+) -> np.ndarray:
+    """Return (count,) int64 numbers of the likeliest classes; memory does not grow with classes.
+
+    Args:
+        progress: what the progress bar says; None shows none.
+    """
+
+    def likeliest(images: Tensor) -> Tensor:
+        return model(images).argmax(1)
+
+    return _outputs(model, likeliest, pixels, count, device, progress).astype(np.int64)
+
+
 def membership_logits(
     model: EnhancedAuditedModel,
     pixels: Pixels,

@@ -16,7 +16,7 @@ from amint_core.config import RunConfig
 from amint_core.datasets.base import Dataset
 from amint_core.datasets.splits import Split
 from amint_core.evaluation.scores import pixels_of
-from amint_core.inference import class_logits, membership_logits
+from amint_core.inference import class_logits, membership_logits, predicted_classes
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.transformations import transform
 
@@ -113,6 +113,14 @@ class Case:
     def logits(self) -> np.ndarray:
         """(N, classes) float32 class logits of the target."""
         return self.logits_of(self.target.audited, "classify")
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) int64 classes that the target predicts; all logits are held only where needed."""
+        if "logits" in self.__dict__:
+            return self.logits.argmax(1)
+        audited = self.target.audited
+        return predicted_classes(audited, self.pixels, len(self.images), self.device, "classify")
 
     @cached_property
     def membership(self) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from amint_core.recipes import RECIPES
 from amint_core.report import compact
 from amint_core.report.averages import AVERAGED, COUNTS, averaged, groups, name_variants
 from amint_core.report.by_method import cell_title
@@ -151,11 +152,11 @@ def _grid(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def recipe_title(row: pd.Series) -> str:
-    """Name the recipe of a row, with its method, views and what else tells it apart."""
+    """Name the recipe of a row, with its method, views not its own and what else differs."""
     parts = [row["recipe"]]
     if row["method"] != "active":
         parts.insert(0, entry_title(row["method"], row["target"]))
-    if row["views"] != "one":
+    if row["views"] != RECIPES.get(row["recipe"], {}).get("views", "one"):
         parts.append(f"views: {row['views']}")
     parts += [row["variant"]] if isinstance(row["variant"], str) else []
     return ", ".join(parts)
