@@ -58,7 +58,7 @@ def copy(tmp_path, slurm):
 
 
 def jobs(copy: Copy, states: str) -> dict[str, str]:
-    """Return what the jobs in some states are: comment, which names the run, cores, memory, time."""
+    """Return what the jobs in some states are: comment (names the run), cores, memory, time."""
     listed = subprocess.run(
         ["squeue", "--noheader", f"--states={states}", "--format=%i %k %C %m %l"],
         env=copy.environment,
