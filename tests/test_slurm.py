@@ -54,6 +54,7 @@ def slurm(tmp_path):
 def copy(tmp_path, slurm):
     made = Copy(tmp_path / "amint kit")
     made.environment["SLURM_CONF"] = str(slurm)
+    made.environment["PATH"] = f"{slurm.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return made
 
 
