@@ -43,12 +43,12 @@ class Case:
 _SIZES = (
     ("mobilenet", 32, 64, 15.0),
     ("resnet50", 32, 64, 15.0),
-    ("resnet101", 32, 64, None),
+    ("resnet101", 32, 16, None),
     ("densenet121", 32, 16, 5.0),
     ("xception", 32, 16, 5.0),
     ("vit", 32, 64, 5.0),
     ("mobilenet", 64, 16, None),
-    ("resnet50", 64, 64, None),
+    ("resnet50", 64, 16, None),
     ("densenet121", 64, 8, 5.0),
     ("xception", 64, 8, 5.0),
 )

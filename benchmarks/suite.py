@@ -14,10 +14,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @pytest.fixture(scope="session")
 def results():
-    """All figures, written when the last is measured."""
-    kept = no_results(DEVICE)
-    yield kept
-    write_all(kept, results_root() / "benchmarks", DEVICE)
+    """All figures so far."""
+    return no_results(DEVICE)
 
 
 @pytest.mark.parametrize("figure", figures(DEVICE), ids=lambda figure: figure.name)
@@ -28,3 +26,5 @@ def test_figure(figure, benchmark, results):
         benchmark.pedantic(target, setup=setup, rounds=rounds)
 
     add(results, figure, figure.measure(harness))
+    # After each figure: what is measured stays, whatever becomes of the rest.
+    write_all(results, results_root() / "benchmarks", DEVICE)

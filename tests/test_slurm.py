@@ -54,11 +54,12 @@ def slurm(tmp_path):
 def copy(tmp_path, slurm):
     made = Copy(tmp_path / "amint kit")
     made.environment["SLURM_CONF"] = str(slurm)
+    made.environment["PATH"] = f"{slurm.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return made
 
 
 def jobs(copy: Copy, states: str) -> dict[str, str]:
-    """Return the jobs in some states: comment, which names the run → cores, memory, time."""
+    """Return what the jobs in some states are: comment (names the run), cores, memory, time."""
     listed = subprocess.run(
         ["squeue", "--noheader", f"--states={states}", "--format=%i %k %C %m %l"],
         env=copy.environment,

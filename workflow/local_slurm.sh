@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm cluster of one node on this machine, to try a cluster's profile without one.
 #
-#   workflow/local_slurm.sh start FOLDER   # then: export SLURM_CONF=FOLDER/slurm.conf
+#   source <(workflow/local_slurm.sh start FOLDER)   # sets SLURM_CONF and PATH
 #   workflow/local_slurm.sh stop FOLDER
 #
 # Needs Debian's slurm-wlm and munge; no service need run and nothing outside FOLDER is written.
@@ -19,6 +19,13 @@ export SLURM_CONF=$folder/slurm.conf
 # A socket's path may have 107 bytes.
 socket=/tmp/amint-munge-$(printf %s "$folder" | cksum | cut -d ' ' -f 1).socket
 
+# Snakemake clears Slurm's variables before it calls srun inside a job: it would not find the cluster.
+wrap_srun() {
+  mkdir -p "$folder/bin"
+  printf '#!/bin/sh\nSLURM_CONF=%q exec %q "$@"\n' "$SLURM_CONF" "$(command -v srun)" > "$folder/bin/srun"
+  chmod +x "$folder/bin/srun"
+}
+
 start() {
   for program in munged slurmctld slurmd sinfo; do
     command -v "$program" > /dev/null || {
@@ -28,14 +35,15 @@ start() {
   done
   mkdir -p -m 700 "$folder"/{state,spool,log,munge}
   describe
+  wrap_srun
   (umask 077 && head -c 128 /dev/urandom > "$folder/munge/key")
-  munged --force --key-file="$folder/munge/key" --socket="$socket" \
+  munged --force --num-threads=10 --key-file="$folder/munge/key" --socket="$socket" \
     --log-file="$folder/munge/log" --pid-file="$folder/munge/pid" --seed-file="$folder/munge/seed"
   slurmctld -c
   slurmd -c
   for _ in $(seq 60); do
     if sinfo --noheader --format=%t 2> /dev/null | grep -q idle; then
-      echo "export SLURM_CONF=$SLURM_CONF"
+      printf 'export SLURM_CONF=%q PATH=%q:$PATH\n' "$SLURM_CONF" "$folder/bin"
       return
     fi
     sleep 1
@@ -85,12 +93,22 @@ EOF
   echo "CgroupPlugin=$plugin" > "$folder/cgroup.conf"
 }
 
+# Ask a process to end, and make it after ten seconds.
+end() {
+  kill "$1" 2> /dev/null || return 0
+  for _ in $(seq 100); do
+    kill -0 "$1" 2> /dev/null || return 0
+    sleep 0.1
+  done
+  kill -9 "$1" 2> /dev/null || true
+}
+
 stop() {
   scancel --user="$(id -un)" 2> /dev/null || true
   for daemon in slurmd slurmctld munge/; do
     [ "$daemon" = munge/ ] && pid=$folder/munge/pid || pid=$folder/$daemon.pid
     if [ -s "$pid" ]; then
-      kill "$(cat "$pid")" 2> /dev/null || true
+      end "$(cat "$pid")"
     fi
   done
 }
