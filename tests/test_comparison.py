@@ -110,6 +110,15 @@ def test_non_members_without_known_tracks_are_said_to_be_too_narrow(results):
     assert "members of 12 tracks, non-members one by one, whose tracks are not known" in text
 
 
+def test_known_non_members_of_attacks_on_the_active_model_are_named(results):
+    said = "On the active model RMIA and gMINT take known non-members from calibration"
+    put_judged(results, n=50)
+    put_judged(results, n=50, method="rmia_online")
+    assert said not in text_of(by_method, table())
+    put_judged(results, n=50, method="rmia_online", target="active")
+    assert said in text_of(by_method, table())
+
+
 def test_seeds_are_averaged_and_their_spread_stated(results):
     put_methods(results, seeds=(0, 1, 2), n=50)
     runs = read_runs("quick")

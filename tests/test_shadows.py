@@ -37,7 +37,7 @@ def test_every_candidate_is_inside_of_about_as_many_sets():
 def test_external_and_test_images_are_inside_of_none():
     prepared = data()
     images = images_of(prepared.dataset, prepared.split)
-    inside = shadows.plan(prepared).inside(len(images))
+    inside = shadows.plan(prepared).inside()
     outsiders = images["role"].isin(["external", "test"]).to_numpy()
     assert not inside[:, outsiders].any()
     assert inside[:, ~outsiders].any(0).mean() > 0.5
@@ -46,7 +46,7 @@ def test_external_and_test_images_are_inside_of_none():
 def test_membership_in_the_target_says_nothing_of_membership_in_a_shadow():
     prepared = data(shadows=40)
     images = images_of(prepared.dataset, prepared.split)
-    inside = shadows.plan(prepared).inside(len(images)).mean(0)
+    inside = shadows.plan(prepared).inside().mean(0)
     member, judged = (images["member"].to_numpy(), images["role"].eq("holdout").to_numpy())
     assert inside[member].mean() == pytest.approx(inside[judged].mean(), abs=0.05)
 
@@ -126,6 +126,16 @@ def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(cap
     shown = metrics["training"]["shadows"]
     assert (shown["count"], shown["published"]) == (4, "64 to 256")
     assert shown["fewer_than_published"]
+
+
+def test_a_run_draws_its_training_sets_once(monkeypatch):
+    drawn = []
+    honest = shadows._plan
+    monkeypatch.setattr(shadows, "_plan", lambda data: drawn.append(1) or honest(data))
+    experiment.run_all(data(seed=11).settings)
+    assert len(drawn) == 1
+    shadows.plan(data(seed=12))
+    assert len(drawn) == 2
 
 
 def test_asking_before_training_is_an_error():

@@ -52,29 +52,44 @@ class Plan:
 
     Attributes:
         data: the run's data.
-        candidates: rows of the scores table that training sets are drawn from.
+        images: the run's images of all roles, as from `images_of`.
+        candidates: rows of `images` that training sets are drawn from.
         members: (S, members) places among `candidates`.
         trainings: one per shadow model.
     """
 
     data: Data
+    images: pd.DataFrame
     candidates: np.ndarray
     members: np.ndarray
     trainings: tuple[Training, ...]
 
-    def inside(self, images: int) -> np.ndarray:
-        """Return (S, images) bool: whether shadow model s is trained on row n of the table."""
-        inside = np.zeros((len(self.members), images), bool)
+    def inside(self) -> np.ndarray:
+        """Return (S, N) bool: whether shadow model s is trained on row n of `images`."""
+        inside = np.zeros((len(self.members), len(self.images)), bool)
         for number, chosen in enumerate(self.members):
             inside[number, self.candidates[chosen]] = True
         return inside
 
 
+#: The last plan drawn, which each step of a run asks for.
+_last: dict[tuple[RunConfig, str, str], Plan] = {}
+
+
 def plan(data: Data) -> Plan:
-    """Draw the training sets of the shadow models that a run's method reads.
+    """Draw the training sets of the shadow models that a run's method reads, once for a run.
 
     The first of them are the same however many there are.
     """
+    key = data.settings, data.dataset.fingerprint, data.split.digest
+    if key not in _last:
+        drawn = _plan(data)
+        _last.clear()
+        _last[key] = drawn
+    return _last[key]
+
+
+def _plan(data: Data) -> Plan:
     settings, split = data.settings, data.split
     images = images_of(data.dataset, split)
     roles = ("members", "calibration", split.judged_role)
@@ -95,7 +110,7 @@ def plan(data: Data) -> Plan:
         )
         for number, chosen in enumerate(members)
     )
-    return Plan(data, candidates, members, trainings)
+    return Plan(data, images, candidates, members, trainings)
 
 
 def _draw(random: np.random.Generator, candidates: int, size: int, count: int) -> np.ndarray:
@@ -172,7 +187,7 @@ def _train_one(planned: Plan, number: int) -> None:
 
 def _gathered(planned: Plan) -> Images:
     """Return the candidates' images, from both parts of the dataset, in memory."""
-    rows = images_of(planned.data.dataset, planned.data.split).iloc[planned.candidates]
+    rows = planned.images.iloc[planned.candidates]
     return Images(
         pixels=pixels_of(planned.data.dataset, rows),
         labels=rows["label"].to_numpy(),
@@ -208,8 +223,7 @@ def answers(data: Data, case: Case) -> Shadows:
     """
     planned = plan(data)
     logits = [_logits(training, data, case) for training in planned.trainings]
-    images = images_of(data.dataset, data.split)
-    inside = planned.inside(len(images))[:, _rows_of(case.images, images)]
+    inside = planned.inside()[:, _rows_of(case.images, planned.images)]
     return Shadows(inside, np.stack(logits))
 
 

@@ -46,6 +46,7 @@ COLUMNS = (
     *(f"plain_{name}" for name in _AUDITED),
     *("audited_accuracy_difference", "matched_seeds", "plain_seeds"),
     *("members", "external", "judged_members", "judged_non_members", "judged_role"),
+    *("judged_member_tracks", "judged_non_member_tracks"),
     *("epochs", "seeds", "data", "runs", "plain_runs"),
 )
 _LAMBDA = "settings.lambda_mint"
@@ -95,7 +96,10 @@ def document(table: pd.DataFrame, profile: str) -> Document:
     Args:
         table: as from `lambda_curves`.
     """
-    parts = [Part(_caption(title, rows), _text(rows)) for title, rows in _curves(table)]
+    parts = [
+        Part(_caption(title, rows) + compact.tracks(rows.iloc[0]), _text(rows))
+        for title, rows in _curves(table)
+    ]
     intro = (
         f"Profile {profile}: active runs that differ in λ alone, the weight of the MINT loss "
         "beside the audited model's own (settings lambda_mint and lambda_audited). In brackets "

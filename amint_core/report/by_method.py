@@ -34,6 +34,9 @@ COLUMNS = (
     *("audited_role", "epochs", "seeds", "data", "device", "seconds", "shadow_seconds", "runs"),
 )
 
+#: Methods that compare with known non-members; see `Case.outsiders`.
+LEARN_FROM_OUTSIDERS = ("gmint", "rmia_online", "rmia_offline")
+
 
 def comparison(runs: pd.DataFrame) -> pd.DataFrame:
     """Set the methods of each cell side by side.
@@ -152,6 +155,11 @@ def _intro(table: pd.DataFrame, profile: str, alone: int) -> str:
         "other images; it states no model for its attacks and no setup for passive MINT. ± is the "
         "standard deviation of the AUC over seeds."
     )
+    if (table["method"].isin(LEARN_FROM_OUTSIDERS) & (table["target"] == "active")).any():
+        text += (
+            " On the active model RMIA and gMINT take known non-members from calibration, as its "
+            "head has learned from the external images that they take elsewhere."
+        )
     if alone:
         text += f" Cells in which one method alone was run are in comparison.csv only: {alone}."
     if (table["data"] == "STAND-IN").any():

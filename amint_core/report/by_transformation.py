@@ -73,7 +73,7 @@ def transformations(runs: pd.DataFrame) -> pd.DataFrame:
 def document(table: pd.DataFrame, profile: str) -> Document:
     """Return the transformations for readers: a part per measure and cell."""
     parts = [
-        Part(f"{heading}: {place_title(rows)}.", _text(rows, measure))
+        Part(f"{heading}: {place_title(rows)}.{compact.tracks(rows.iloc[0])}", _text(rows, measure))
         for _, rows in table.groupby(PLACE, sort=False)
         for measure, heading in HEADINGS.items()
     ]
