@@ -84,7 +84,7 @@ RC = {
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 150,
+    "savefig.dpi": 120,
 }
 
 
@@ -105,7 +105,7 @@ def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
 
 
 def save(figure: Figure, target: Path) -> list[Path]:
-    """Write a figure as PNG (150 dpi) and SVG, byte for byte the same each time.
+    """Write a figure as PNG (120 dpi) and SVG, byte for byte the same each time.
 
     Args:
         target: the path without a suffix.
