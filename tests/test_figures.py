@@ -291,12 +291,12 @@ def test_without_any_scores_a_roc_drawn_before_stays(results):
     assert drawn.read_bytes() == before
 
 
-def test_saved_figures_hold_no_date_and_150_dpi(tmp_path):
+def test_saved_figures_hold_no_date_and_120_dpi(tmp_path):
     figure = report.training_curves(made_history(), TITLE)
     png, svg = style.save(figure, tmp_path / "curves")
     assert "<dc:date>" not in svg.read_text(encoding="utf-8")
     height, width = plt.imread(png).shape[:2]
-    assert (width, height) == (1800, 480)  # 12 × 3.2 inches
+    assert (width, height) == (1440, 384)  # 12 × 3.2 inches
 
 
 def test_each_role_and_setup_has_a_colour_of_its_own():
