@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -16,7 +17,6 @@ from amint_core.locations import project_root
 OPTIONS = ["--cluster", "slurm", "--", "--slurm-status-command", "squeue"]
 OPTIONS += ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10"]
 GRID = [{"setup": "entry"}, {"setup": "middle"}, {"setup": "output"}]
-PORT = "26817"
 
 os.environ["PATH"] += os.pathsep + os.pathsep.join(("/usr/sbin", "/sbin"))
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sinfo") if not shutil.which(name)]
@@ -27,10 +27,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on, nor on the next."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        second.bind(("127.0.0.1", port + 1))
+    return port
+
+
 def local_slurm(action: str, folder) -> subprocess.CompletedProcess:
     return subprocess.run(
         [project_root() / "workflow" / "local_slurm.sh", action, folder],
-        env=os.environ | {"SLURM_PORT": PORT},
+        env=os.environ | {"SLURM_PORT": str(free_port())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
