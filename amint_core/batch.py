@@ -68,12 +68,17 @@ def workflow_profile(cluster: str | None) -> str:
     """Return the folder of Snakemake's options for this machine, or for a cluster.
 
     Raises:
-        SettingsError: there are none for that cluster.
+        SettingsError: there are none for that cluster, or its jobs could not find this Python.
     """
     folder = project_root() / WORKFLOW_PROFILES
     known = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
     if (cluster or "default") not in known:
         raise SettingsError(unknown_name("cluster", cluster, known))
+    if cluster and " " in sys.executable:
+        raise SettingsError(
+            f"Jobs of a cluster cannot start {sys.executable!r}: its path has a space, which "
+            "Snakemake does not quote. Move the project to a path without spaces."
+        )
     return f"{WORKFLOW_PROFILES}/{cluster or 'default'}"
 
 

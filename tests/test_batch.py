@@ -146,11 +146,16 @@ def test_runs_share_cores_and_gpus(cpu_threads, cores, threads, gpus):
     assert batch.gpus(settings) == gpus
 
 
-def test_a_cluster_is_a_folder_of_options():
+def test_a_cluster_is_a_folder_of_options(monkeypatch):
+    monkeypatch.setattr(batch.sys, "executable", "/kit/.venv/bin/python")
     assert batch.workflow_profile(None) == "workflow/profiles/default"
     assert batch.workflow_profile("slurm") == "workflow/profiles/slurm"
     with pytest.raises(SettingsError, match="slrum"):
         batch.workflow_profile("slrum")
+    monkeypatch.setattr(batch.sys, "executable", "/my kit/.venv/bin/python")
+    assert batch.workflow_profile(None) == "workflow/profiles/default"
+    with pytest.raises(SettingsError, match="path has a space"):
+        batch.workflow_profile("slurm")
 
 
 def test_last_error_reads_the_notebook_then_the_log(tmp_path):

@@ -104,7 +104,7 @@ def test_quick_shows_everything_once_on_stand_ins():
 def test_laptop_is_real_and_strict():
     runs = load_grid(grid_file("laptop")).values()
     assert {(run.data, run.protocol) for run in runs} == {("real", "strict")}
-    assert {run.dataset for run in runs} == {"mnist", "cifar10"}
+    assert {run.dataset for run in runs} == {"mnist", "cifar10", "gtsrb"}
 
 
 def test_paper_is_the_whole_of_table_1_at_the_published_sizes():

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 
 import pytest
 from project_copy import Copy, kill, wait_for
@@ -22,9 +23,13 @@ os.environ["PATH"] += os.pathsep + os.pathsep.join(("/usr/sbin", "/sbin"))
 MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sinfo") if not shutil.which(name)]
 if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
     MISSING.append("snakemake-executor-plugin-slurm")
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"Slurm is not installed here: no {', '.join(MISSING)}"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"Slurm is not installed here: no {', '.join(MISSING)}"
+    ),
+    # Snakemake's plugin hands the interpreter's path to the cluster without quotes.
+    pytest.mark.skipif(" " in sys.executable, reason="Slurm jobs need a path without spaces"),
+]
 
 
 def free_port() -> int:
