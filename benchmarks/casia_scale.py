@@ -35,15 +35,11 @@ from amint_core.datasets.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.prepared import Data, prepare
-from amint_core.training.active import ActiveStep
-from amint_core.training.batches import JointBatches
 from amint_core.training.loop import Fit
-from amint_core.training.trained import build
+from amint_core.training.trained import batches_of, build, step_of
 from benchmarks.machine import machine
 
-SIDE = (
-    112  # pixels of a stored face, as aligned copies of the set have; decoding shrinks them to 64
-)
+SIDE = 112  # pixels of a stored face, as aligned copies have; decoding shrinks them to 64
 CELLS = 8  # an image is this many random colours a side, drawn out smoothly
 QUALITY = 90
 #: Shares of the pool, as in config/paper.yaml: 200,000 members and 249,000 external images.
@@ -122,18 +118,11 @@ def _fit(settings: RunConfig, data: Data) -> Fit:
     with repeatable(settings):
         accelerator, model = open_accelerator(settings), build(data)
         members, external = (data.split.roles[role].indices for role in ("members", "external"))
+        pool = data.dataset.pool
         return Fit(
             model=model.to(accelerator.device),
-            batches=JointBatches(
-                images=data.dataset.pool,
-                members=members,
-                external=external,
-                size=settings.batch_size,
-                steps=len(external) // settings.batch_size,
-                seed=settings.seed,
-                device=accelerator.device,
-            ),
-            step=ActiveStep(settings),
+            batches=batches_of(settings, pool, members, external, accelerator, with_external=True),
+            step=step_of("active", settings, accelerator),
             settings=settings,
             accelerator=accelerator,
             checkpoint=Path("never-written"),

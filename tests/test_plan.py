@@ -53,8 +53,15 @@ def test_counts_steps_and_images():
     assert work.tasks[0].watched == 4 * (100 + 100)
     # All roles and CIFAR-10's whole test set are classified.
     assert work.classified == 200 + 300 + 100 + 150 + 10_000
-    # Two views of all but the test set, and of the judged ones exact and twice transformed.
-    assert work.scored == 2 * (750 + 3 * (100 + 150))
+    # Two views of all but the test set, and of the judged ones twice transformed.
+    assert work.scored == 2 * (750 + 2 * (100 + 150))
+
+
+def test_only_attacks_hold_class_logits():
+    few, many = ({"dataset": name, "data": "standin"} for name in ("cifar10", "tiny_imagenet"))
+    assert work_of(settings(**few)).kept == work_of(settings(**many)).kept == 0
+    # 750 images in question, float32, twice.
+    assert work_of(settings(method="yeom")).kept == 2 * 750 * 10 * 4
 
 
 def test_paper_protocol_judges_the_official_test_set():

@@ -161,4 +161,4 @@ def test_batches_that_processes_cannot_share_are_refused():
     roles = data.split.roles
     indices = roles["members"].indices, roles["external"].indices
     with pytest.raises(SettingsError, match="2 processes cannot share batches of 21 members"):
-        trained._batches(data.settings, data.dataset.pool, *indices, Two(), with_external=True)
+        trained.batches_of(data.settings, data.dataset.pool, *indices, Two(), with_external=True)

@@ -26,12 +26,9 @@ from amint_core.exceptions import AmintError, ModelError
 from amint_core.inference import BATCH, class_logits, membership_logits
 from amint_core.planning.work import Case
 from amint_core.prepared import Data
-from amint_core.training.active import ActiveStep
 from amint_core.training.batches import Copies, JointBatches
-from amint_core.training.loop import Fit, Step
-from amint_core.training.membership import MembershipStep
-from amint_core.training.plain import PlainStep
-from amint_core.training.trained import build
+from amint_core.training.loop import Fit
+from amint_core.training.trained import build, step_of
 
 _MEBI = 2**20
 _MOST_STEPS = 50
@@ -94,7 +91,7 @@ class Loop:
         self.fit = Fit(
             model=self.model.audited if plain else self.model,
             batches=self.batches,
-            step=_step(case),
+            step=step_of(case.kind, settings, self.accelerator),
             settings=settings,
             accelerator=self.accelerator,
             checkpoint=Path("never-written"),
@@ -128,14 +125,6 @@ class Loop:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started
-
-
-def _step(case: Case) -> Step:
-    if case.kind == "active":
-        return ActiveStep(case.settings)
-    if case.kind == "plain":
-        return PlainStep(case.settings)
-    return MembershipStep(frozen=case.kind.startswith("passive"))
 
 
 def made_up(case: Case) -> Data:

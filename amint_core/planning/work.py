@@ -65,7 +65,7 @@ class Task:
         case: what a step costs.
         steps: of the optimiser.
         watched: images scored for membership on the way, after each epoch.
-        classified: images that the model classifies once trained and whose logits are kept.
+        classified: images that the model classifies once trained.
     """
 
     identity: str
@@ -142,11 +142,11 @@ def work_of(settings: RunConfig) -> Work:
     of_members = sizes["members"] // 2 if sizes["calibration"] else sizes["members"]
     judged_images = of_members + sizes[judged]
     own = ("plain", kind) if kind.startswith("passive") else (kind,)
-    shadows = settings.shadows if method.shadows else 0
+    shadows = method.shadows_used(settings.shadows)
     tasks = [_task(settings, one) for one in own]
     tasks += [_shadow(settings, number, asked) for number in range(shadows)]
     case = case_of(settings, kind)
-    transformed = len(settings.transformations) and 1 + len(settings.transformations)
+    transformed = len(settings.transformations) * judged_images
     views = len(VIEWS[settings.views]) if method.training not in (None, "plain") else 0
     candidates = sum(sizes[role] for role in ("members", "calibration", judged))
     pixels = candidates * case.image_size**2 * case.channels
@@ -156,10 +156,11 @@ def work_of(settings: RunConfig) -> Work:
         tuple(tasks),
         case,
         classified=asked + (sizes["test"] if judged == "holdout" else 0),
-        scored=views * (asked + transformed * judged_images),
+        scored=views * (asked + transformed),
         differentiated=asked if settings.method == "gmint" else 0,
-        # Logits stand twice while batches are joined; those of all shadow models at once.
-        kept=logits * (2 + 2 * shadows) + pixels * bool(shadows),
+        # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
+        kept=(logits * (2 + 2 * shadows) if method.group == "attack" else 0)
+        + pixels * bool(shadows),
     )
 
 

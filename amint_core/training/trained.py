@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from amint_core import models, provenance
@@ -22,7 +22,7 @@ from amint_core.mint import EnhancedAuditedModel, enhance
 from amint_core.prepared import Data
 from amint_core.training.active import ActiveStep
 from amint_core.training.batches import Copies, JointBatches, batch_shape
-from amint_core.training.loop import Fit
+from amint_core.training.loop import Fit, Step
 from amint_core.training.membership import MembershipStep
 from amint_core.training.plain import PlainStep
 from amint_core.training.store import Training, training_settings
@@ -66,7 +66,10 @@ def training_of(kind: str, data: Data) -> Training:
 
 
 def surroundings() -> dict[str, str]:
-    """Return what every training depends on besides its settings and data."""
+    """Return what every training depends on besides its settings and data.
+
+    Not how many processes it has: a notebook, which is one, shows what several have trained.
+    """
     versions = provenance.versions()
     return {
         "code": provenance.code_fingerprint(provenance.TRAINING),
@@ -120,18 +123,11 @@ def _fit(
         # Without the classification task, nothing behind the deepest tap is trained.
         accelerator = open_accelerator(settings, some_unused=kind == "memorizer")
         model.to(accelerator.device, memory_format=torch.channels_last)
-        step = {
-            "active": lambda: ActiveStep(settings, lambda loss: accelerator.reduce(loss, "mean")),
-            "plain": lambda: PlainStep(settings),
-            "passive": lambda: MembershipStep(frozen=True),
-            "passive_unseen": lambda: MembershipStep(frozen=True),
-            "memorizer": lambda: MembershipStep(frozen=False),
-        }[kind]()
         members, external = data.split.roles["members"], data.split.roles["external"]
         learnt = slice(None) if kind != "passive_unseen" else ~data.split.members_judged
         return Fit(
             model=trained,
-            batches=_batches(
+            batches=batches_of(
                 settings,
                 getattr(data.dataset, members.part),
                 members.indices[learnt],
@@ -139,7 +135,7 @@ def _fit(
                 accelerator,
                 with_external=kind != "plain",
             ),
-            step=step,
+            step=step_of(kind, settings, accelerator),
             settings=settings,
             accelerator=accelerator,
             checkpoint=training.checkpoint,
@@ -178,7 +174,9 @@ def train_audited(
         external = data.split.roles["external"].indices
         history = Fit(
             model=model,
-            batches=_batches(settings, images, members, external, accelerator, with_external=False),
+            batches=batches_of(
+                settings, images, members, external, accelerator, with_external=False
+            ),
             step=PlainStep(settings),
             settings=settings,
             accelerator=accelerator,
@@ -201,14 +199,28 @@ def _frozen(model: nn.Module, frozen: bool) -> Iterator[None]:
         model.requires_grad_(True)
 
 
-def _batches(
+def step_of(kind: str, settings: RunConfig, accelerator: Accelerator) -> Step:
+    """Return how a training of `kind` (see `Method.training`) turns a batch into a loss."""
+    if kind == "active":
+        return ActiveStep(settings, lambda loss: accelerator.reduce(loss, "mean"))
+    if kind == "plain":
+        return PlainStep(settings)
+    return MembershipStep(frozen=kind.startswith("passive"))
+
+
+def batches_of(
     settings: RunConfig,
     images: Images,
     members: np.ndarray,
     external: np.ndarray,
-    accelerator: Any,
+    accelerator: Accelerator,
     with_external: bool,
 ) -> JointBatches:
+    """Return the batches of a training, this process's slice of each.
+
+    Raises:
+        SettingsError: the processes cannot share them evenly.
+    """
     size, steps = batch_shape(len(members), len(external), settings.batch_size)
     world = accelerator.num_processes
     if world > 1 and (size % world or size == world):
