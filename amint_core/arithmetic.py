@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import sys
 import time
@@ -77,18 +76,27 @@ def chosen_precision(precision: str) -> str:
 
 @cache
 def _gain_of_bf16() -> float:
-    """Return how many times faster this CPU multiplies matrices in bf16 than in fp32."""
-    return _seconds_of_a_product(torch.float32) / _seconds_of_a_product(torch.bfloat16)
+    """Return how many times faster this CPU multiplies matrices in bf16 than in fp32.
 
-
-def _seconds_of_a_product(dtype: torch.dtype, side: int = 512) -> float:
+    By turns on one thread, and the quickest turns count: each is too short for other work on the
+    machine to disturb them all, where several threads would wait for each other.
+    """
     # Ones: what is multiplied does not matter, and no random number is drawn.
-    matrix, best = torch.ones(side, side, dtype=dtype), math.inf
-    for _ in range(10):  # the quickest: other work on the machine only slows
-        started = time.perf_counter()
-        torch.mm(matrix, matrix)
-        best = min(best, time.perf_counter() - started)
-    return best
+    matrices = [torch.ones(256, 256, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        turns = [[_seconds_of_a_square(matrix) for matrix in matrices] for _ in range(50)]
+    finally:
+        torch.set_num_threads(threads)
+    full, half = (min(seconds) for seconds in zip(*turns, strict=True))
+    return full / half
+
+
+def _seconds_of_a_square(matrix: torch.Tensor) -> float:
+    started = time.perf_counter()
+    torch.mm(matrix, matrix)
+    return time.perf_counter() - started
 
 
 def processes() -> PartialState:

@@ -119,7 +119,7 @@ class PublishedLoop:
         """Return the seconds that `count` steps take."""
         return timed(lambda: [self.step() for _ in range(count)], self.device)
 
-    def score(self, count: int) -> float:
+    def score_images(self, count: int) -> float:
         """Return the seconds to score `count` or a few more images, batch by batch from files."""
         batches = -(-count // self.case.batch)
         self.model.eval()

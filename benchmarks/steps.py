@@ -16,7 +16,7 @@ from benchmarks.loops import KINDS, Loop, open_files
 from benchmarks.ours import our_model
 from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
 
-SCORED = 256  # images in a turn of scoring
+SCORED = 2  # batches in a turn of scoring
 
 
 def measure_steps(
@@ -24,7 +24,6 @@ def measure_steps(
     seconds: float,
     throughput: float,
     harness: Harness = by_hand,
-    scored: int = SCORED,
 ) -> dict[str, Any]:
     """Measure speed, price, peak memory and scoring of one case.
 
@@ -33,7 +32,6 @@ def measure_steps(
         seconds: time to spend on training steps; scoring takes a third more.
         throughput: operations per second of the machine's best matrix product.
         harness: repeats and records our side's turns.
-        scored: images in a turn of scoring.
 
     Returns:
         One row of the table of steps: ratios, seconds of a step, images per second, bytes.
@@ -42,7 +40,8 @@ def measure_steps(
         folder = stack.enter_context(open_files(case))
         files = sorted(Path(folder).iterdir())
         loops = {kind: stack.enter_context(Loop(kind, case, files)) for kind in KINDS}
-        once = {kind: loop.ask("steps", 1) and loop.ask("steps", 1) for kind, loop in loops.items()}
+        once = {kind: loop.ask("steps", 1) for kind, loop in loops.items()}
+        once |= {kind: loops[kind].ask("steps", 1) for kind in ("plain", "active")}  # warmed up
         # Turns of about the same length, so that a disturbance meets all sides alike.
         turns = {kind: max(1, round(once["published"] / once[kind] / 2)) for kind in KINDS}
         times = interleaved(
@@ -61,15 +60,18 @@ def measure_steps(
             },
             seconds / 6,
         )
+        scored = SCORED * case.batch
         scoring = interleaved(
             {
-                "published": lambda: loops["published"].ask("score", scored),
-                "active": lambda: loops["active"].ask("score", scored),
+                "published": lambda: loops["published"].ask("score_images", scored),
+                "active": lambda: loops["active"].ask("score_images", scored),
             },
             seconds / 6,
             rounds=(2, 5),
         )
-    return _row(case, times, memory, head, scoring, scored, throughput)
+        precision = {kind: loops[kind].ask("precision") for kind in ("active", "plain")}
+    row = _row(case, times, memory, head, scoring, scored, throughput)
+    return {**row, **{f"{kind}_precision": found for kind, found in precision.items()}}
 
 
 def _row(

@@ -92,6 +92,7 @@ def _steps(rows: list[dict[str, Any]]) -> str:
                 "model": model_title(row["model"]),
                 "image": row["image_size"],
                 "batch": row["batch"],
+                "ours in": row["active_precision"],
                 "published, s": f"{row['published_seconds']:.3g}",
                 "ours, s": f"{row['active_seconds']:.3g}",
                 "times faster": _ratio(row, "speedup"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from amint_core.arithmetic import chosen_precision
 from amint_core.models import AUDITED
 from benchmarks import figures, flops, growth, loading, shadows, tables
 from benchmarks.cases import Case, cases
@@ -30,7 +31,7 @@ def files(tmp_path):
 
 @pytest.fixture(scope="module")
 def row():
-    return measure_steps(TINY, seconds=0.0, throughput=1e9, scored=8)
+    return measure_steps(TINY, seconds=0.0, throughput=1e9)
 
 
 def test_every_paper_model_is_measured_and_the_four_at_64_pixels():
@@ -148,6 +149,7 @@ def test_pairs_take_turns_and_give_the_median_of_their_ratios():
 def test_a_case_has_all_its_ratios(row):
     assert row["model"] == "tiny"
     assert row["rounds"] == 3
+    assert row["active_precision"] == row["plain_precision"] == chosen_precision("auto")
     for name in ("speedup", "price", "scoring"):
         assert 0 < row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     assert row["floor"] == counted(TINY).price

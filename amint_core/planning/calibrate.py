@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from amint_core import provenance
 from amint_core.arithmetic import open_accelerator, repeatable
@@ -100,10 +101,10 @@ class Loop:
         self.fit.step.mode(self.fit.prepared, 1)
         self.stream = itertools.chain.from_iterable(map(self.batches.epoch, itertools.count(1)))
 
-    def step(self) -> None:
-        """Train on one batch."""
+    def step(self) -> dict[str, Tensor]:
+        """Train on one batch, as an epoch of a run does, and return what is reported of it."""
         looks = (1, 1) if self.device.type == "cpu" else None
-        self.fit.descend(next(self.stream), looks)
+        return self.fit.descend(next(self.stream), looks)
 
     def classify(self) -> None:
         """Classify one batch."""
@@ -118,7 +119,7 @@ class Loop:
     def _some(self, rows: np.ndarray) -> np.ndarray:
         return self.pixels[rows % len(self.pixels)]
 
-    def seconds(self, call: Callable[[], None]) -> float:
+    def seconds(self, call: Callable[[], object]) -> float:
         """Return the seconds that a call takes, the device's own work included."""
         started = time.perf_counter()
         call()
