@@ -83,7 +83,10 @@ def _pointwise(
     pixels = images.permute(0, 2, 3, 1)  # (B, H, W, C)
     if stride != (1, 1):
         pixels = pixels[:, :: stride[0], :: stride[1]]
-    return functional.linear(pixels, weight, bias).permute(0, 3, 1, 2)
+    # In rows: where no gradient is asked for, PyTorch would copy the matrix for every row of pixels
+    # that do not lie side by side.
+    rows = functional.linear(pixels.flatten(0, 2), weight, bias)
+    return rows.unflatten(0, pixels.shape[:3]).permute(0, 3, 1, 2)
 
 
 class _Windows(torch.autograd.Function):

@@ -50,6 +50,19 @@ def quickly(call):
     return fast
 
 
+class Called(TorchDispatchMode):
+    """Note which operations were computed, and in what."""
+
+    def __init__(self):
+        super().__init__()
+        self.dtypes = {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if args and isinstance(args[0], torch.Tensor):
+            self.dtypes.setdefault(function, []).append(args[0].dtype)
+        return function(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 def test_a_convolution_is_that_of_fp32_gradients_too(name, bias):
@@ -69,25 +82,30 @@ def test_a_convolution_is_that_of_fp32_gradients_too(name, bias):
 
 def test_every_detour_is_taken():
     """The cases above reach the detours that they are named after."""
-    own = []
-    real = torch.ops.aten.convolution.default
-
-    class Seen(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if function is real:
-                own.append(args[0].dtype)
-            return function(*args, **(kwargs or {}))
-
     for name, (inputs, outputs, side, kernel, stride, groups) in CONVOLUTIONS.items():
         images, weight = (
             torch.randn(2, inputs, side, side),
             torch.randn(outputs, inputs // groups, kernel, kernel),
         )
-        own.clear()
-        with Seen(), torch.autocast("cpu", torch.bfloat16), FastOperations():
+        with Called() as called, torch.autocast("cpu", torch.bfloat16), FastOperations():
             functional.conv2d(images, weight, None, stride, kernel // 2, 1, groups)
+        own = called.dtypes.get(torch.ops.aten.convolution.default, [])
         expected = {"strided depthwise": [torch.float32], "PyTorch's own": [torch.bfloat16]}
         assert own == expected.get(name, []), name
+
+
+@pytest.mark.parametrize("name", ["pointwise, strided, odd side", "few strided windows"])
+def test_without_gradients_a_convolution_is_still_one_product(name):
+    """Products per image copy the matrix once for each: scoring was 16 times slower by it."""
+    inputs, outputs, side, kernel, stride, _ = CONVOLUTIONS[name]
+    images = torch.randn(3, inputs, side, side).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(outputs, inputs, kernel, kernel)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with Called() as called, FastOperations():
+            found = functional.conv2d(images.bfloat16(), weight, None, stride, kernel // 2)
+    assert torch.ops.aten.mm.default in called.dtypes
+    assert torch.ops.aten.bmm.default not in called.dtypes
+    assert_close([found.float()], [functional.conv2d(images, weight, None, stride, kernel // 2)])
 
 
 def test_attention_is_that_of_fp32_gradients_too():
