@@ -100,9 +100,9 @@ def test_without_gradients_a_convolution_is_still_one_product(name):
     inputs, outputs, side, kernel, stride, _ = CONVOLUTIONS[name]
     images = torch.randn(3, inputs, side, side).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(outputs, inputs, kernel, kernel)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        with Called() as called, FastOperations():
-            found = functional.conv2d(images.bfloat16(), weight, None, stride, kernel // 2)
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    with torch.no_grad(), autocast, Called() as called, FastOperations():
+        found = functional.conv2d(images.bfloat16(), weight, None, stride, kernel // 2)
     assert torch.ops.aten.mm.default in called.dtypes
     assert torch.ops.aten.bmm.default not in called.dtypes
     assert_close([found.float()], [functional.conv2d(images, weight, None, stride, kernel // 2)])
