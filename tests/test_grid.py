@@ -8,6 +8,7 @@ from amint_core.grid import NOTEBOOKS, grid_file, load_grid, notebook_for
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
 from amint_core.models import SETUPS
+from amint_core.recipes import DEFECTS, RECIPES
 
 MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
 
@@ -107,6 +108,19 @@ def test_laptop_is_real_and_strict():
     assert {run.dataset for run in runs} == {"mnist", "cifar10", "gtsrb"}
 
 
+def test_comparison_sets_every_method_and_recipe_side_by_side_on_real_images():
+    runs = load_grid(grid_file("comparison")).values()
+    assert {run.data for run in runs} == {"real"}
+    assert {run.recipe for run in runs} == set(RECIPES)
+    of_best = [run for run in runs if (run.dataset, run.recipe, run.seed) == ("cifar10", "best", 0)]
+    assert {run.method for run in of_best if run.target == "plain"} == set(METHODS)
+    attacked = {run.method for run in of_best if run.target == "active"}
+    assert attacked == {name for name, method in METHODS.items() if method.group == "attack"}
+    # Each defect that this cell can have is switched alone somewhere.
+    alone = {run.defects[0] for run in runs if len(run.defects) == 1}
+    assert alone == set(DEFECTS) - {"hundred_outputs", "tracks_ignored"}
+
+
 def test_paper_is_the_whole_of_table_1_at_the_published_sizes():
     runs = load_grid(grid_file("paper")).values()
     sizes = {
@@ -130,7 +144,7 @@ def test_paper_is_the_whole_of_table_1_at_the_published_sizes():
     }
 
 
-@pytest.mark.parametrize("profile", ["quick", "laptop", "paper"])
+@pytest.mark.parametrize("profile", ["quick", "laptop", "comparison", "paper"])
 def test_every_setting_of_a_profile_has_a_comment(profile):
     text = (project_root() / "config" / f"{profile}.yaml").read_text(encoding="utf-8")
     defaults = text.split("defaults:\n")[1].split("\nruns:")[0].splitlines()
