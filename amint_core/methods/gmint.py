@@ -108,9 +108,17 @@ def _norms(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         )
     outputs = [output for *_, output in calls]
     slopes = torch.autograd.grad(logits, outputs, _slope_of_loss(logits.detach(), labels))
-    with torch.no_grad():
-        found = [_layer_norms(*call[:2], slope) for call, slope in zip(calls, slopes, strict=True)]
+    # Norms in fp32 at least, whatever the run's precision: they sum over many products.
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        found = [
+            _layer_norms(layer, _full(inputs), _full(slope))
+            for (layer, inputs, _), slope in zip(calls, slopes, strict=True)
+        ]
     return torch.cat(found, 1)
+
+
+def _full(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @contextmanager
