@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -20,15 +21,16 @@ def draw(results: dict[str, Any]) -> Figure:
     )
     names = [f"{model_title(row['model'])} {row['image_size']}" for row in rows]
     faster.set_yticks(range(len(rows)), names)
-    _bars(faster, rows, "speedup")
-    _marks(faster, [row["target"] for row in rows], "target")
-    faster.set_title("Step, times faster than published")
-    _bars(price, rows, "price")
-    _marks(price, [row["floor"] for row in rows], "floor, counted in operations")
-    price.set_title("Step, against plain training")
-    memory.barh(range(len(rows)), [row["memory"] for row in rows], color=GREEN, height=0.62)
-    memory.axvline(1, color=BLACK, linewidth=0.8)
-    memory.set_title("Peak memory, against published")
+    targets = [row["target"] for row in rows]
+    _bars(faster, rows, "speedup", BLUE, beside=targets)
+    _marks(faster, targets, "|", "target")
+    faster.set_title("Step: times faster")
+    floors = [row["floor"] for row in rows]
+    _bars(price, rows, "price", ORANGE, beside=floors)
+    _marks(price, floors, "d", "floor, counted in operations")
+    price.set_title("Step, of plain training's")
+    _bars(memory, rows, "memory", GREEN)
+    memory.set_title("Peak memory, of published")
     headed(figure, "How fast: ours against the published notebooks")
     handles, labels = [], []
     for axes in (faster, price):
@@ -39,20 +41,36 @@ def draw(results: dict[str, Any]) -> Figure:
     return figure
 
 
-def _bars(axes: Axes, rows: list[dict[str, Any]], name: str) -> None:
+def _bars(
+    axes: Axes,
+    rows: list[dict[str, Any]],
+    name: str,
+    colour: str,
+    beside: Sequence[float | None] = (),
+) -> None:
+    """Draw a bar per row with its spread, where it has one, and its value right of `beside`."""
     values = [row[name] for row in rows]
+    ends = [row.get(f"{name}_high", row[name]) for row in rows]
+    starts = [row.get(f"{name}_low", row[name]) for row in rows]
     spread = [
-        [row[name] - row[f"{name}_low"] for row in rows],
-        [row[f"{name}_high"] - row[name] for row in rows],
+        [value - low for value, low in zip(values, starts, strict=True)],
+        [high - value for high, value in zip(ends, values, strict=True)],
     ]
-    colour = BLUE if name == "speedup" else ORANGE
     axes.barh(range(len(rows)), values, xerr=spread, color=colour, height=0.62, ecolor=BLACK)
-    for place, value in enumerate(values):
-        axes.text(value * 0.03, place, f"{value:.1f}", va="center", color="white", fontsize=8.5)
+    marks = beside or [None] * len(rows)
+    right = [max(end, mark or 0) for end, mark in zip(ends, marks, strict=True)]
+    axes.set_xlim(0, 1.18 * max(right))
+    for place, (value, end) in enumerate(zip(values, right, strict=True)):
+        text = f"{value:.2f}" if value < 3 else f"{value:.1f}"
+        axes.annotate(
+            text, (end, place), (7, 0), textcoords="offset points", va="center", fontsize=8.5
+        )
     axes.axvline(1, color=BLACK, linewidth=0.8)
 
 
-def _marks(axes: Axes, values: list[float | None], label: str) -> None:
+def _marks(axes: Axes, values: list[float | None], marker: str, label: str) -> None:
     known = [(value, place) for place, value in enumerate(values) if value]
     if known:
-        axes.plot(*zip(*known, strict=True), "|", color=BLACK, markersize=15, mew=2, label=label)
+        size = 15 if marker == "|" else 6
+        style = {"color": BLACK, "markersize": size, "mew": 2 if marker == "|" else 1}
+        axes.plot(*zip(*known, strict=True), marker, label=label, **style)
