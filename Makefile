@@ -57,7 +57,7 @@ CALIBRATION ?= 60
 plan: $(READY) ## Say what PROFILE would cost: hours and memory per run, before anything starts
 	$(PY) -m amint_core plan --profile "$(PROFILE)" --seconds "$(CALIBRATION)"
 
-reproduce: $(READY) ## Run a profile: PROFILE=quick (stand-ins, minutes) or laptop (real data, CPU)
+reproduce: $(READY) ## Run a profile: PROFILE=quick (stand-ins, minutes), laptop or comparison (real data, CPU)
 	$(PY) -m amint_core reproduce --profile "$(PROFILE)" $(if $(CLUSTER),--cluster "$(CLUSTER)")
 
 paper: PROFILE = paper
