@@ -196,7 +196,9 @@ def _command(commands, name, action, *, profiled: bool = False) -> argparse.Argu
     command.set_defaults(action=action)
     if profiled:
         command.add_argument(
-            "--profile", default="quick", help="quick, laptop, comparison or paper (default: %(default)s)"
+            "--profile",
+            default="quick",
+            help="quick, laptop, comparison or paper (default: %(default)s)",
         )
     return command
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from amint_core import provenance
-from amint_core.arithmetic import open_accelerator, processes, repeatable
+from amint_core.arithmetic import chosen_precision, open_accelerator, processes, repeatable
 from amint_core.config import RunConfig
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
@@ -266,6 +266,7 @@ def _manifest(run: Run, data: Data, training: dict[str, Any]) -> dict[str, Any]:
         "device": training["device"],
         "hardware": training["hardware"],
         "git": provenance.git_state(),
+        "computed_in": chosen_precision(run.settings.precision),
         "processes": processes().num_processes,
         "seed": run.settings.seed,
         **_identity(run.settings, data),

@@ -21,20 +21,21 @@ FEW, FEW_STRIDED = 4, 16
 class FastOperations(TorchFunctionMode):
     """Reroute convolutions and attention while it is active, whatever the model.
 
-    For autocast to bf16 on a CPU; what it does not know better passes through.
+    For autocast to bf16 on a CPU; what it does not know better passes through, and so does what a
+    model computes with autocast off.
     """
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        detour = _DETOURS.get(function)
+        detour = _DETOURS.get(function) if torch.is_autocast_enabled("cpu") else None
         result = detour(*args, **kwargs) if detour else None
         return function(*args, **kwargs) if result is None else result
 
 
 def _convolution(
-    images: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -43,15 +44,15 @@ def _convolution(
     groups: int = 1,
 ) -> Tensor | None:
     """Return the convolution of (B, C, H, W) images, or None where PyTorch's own is best."""
-    if isinstance(padding, str) or images.dim() != 4:
+    if isinstance(padding, str) or input.dim() != 4 or input.dtype == torch.float64:
         return None
     stride, padding, dilation = (_pair(value) for value in (stride, padding, dilation))
     if groups == 1 and dilation == (1, 1):
-        return _dense(images, weight, bias, stride, padding)
-    if groups == len(weight) == images.shape[1] and stride != (1, 1):
+        return _dense(input, weight, bias, stride, padding)
+    if groups == len(weight) == input.shape[1] and stride != (1, 1):
         # In bf16 the gradient to the images takes 30 to 800 times as long as in fp32.
         with torch.autocast("cpu", enabled=False):
-            given = (images.float(), weight.float(), bias if bias is None else bias.float())
+            given = (input.float(), weight.float(), bias if bias is None else bias.float())
             return functional.conv2d(*given, stride, padding, dilation, groups).to(BF16)
     return None
 
@@ -164,7 +165,7 @@ def _attention(
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
 
 
 _DETOURS = {torch.conv2d: _convolution, functional.scaled_dot_product_attention: _attention}

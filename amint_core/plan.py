@@ -188,7 +188,7 @@ def _is_stored(work: Work) -> bool:
         return False
     with safe_open(weights, framework="pt") as file:
         identity = json.loads((file.metadata() or {}).get("amint", "{}"))
-    return surroundings().items() <= identity.items() and Training(identity).is_done()
+    return surroundings(work.settings).items() <= identity.items() and Training(identity).is_done()
 
 
 def _row(

@@ -32,6 +32,7 @@ from amint_core import datasets
 from amint_core.arithmetic import open_accelerator, repeatable
 from amint_core.config import RunConfig
 from amint_core.datasets.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
+from amint_core.exceptions import AmintError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.prepared import Data, prepare
@@ -53,22 +54,29 @@ def generate(folder: Path, images: int, identities: int) -> None:
     """Write the stand-in's files, `CASIA-WebFace/IDENTITY/*.jpg`, unless they are there.
 
     The folder appears whole or not at all.
+
+    Raises:
+        AmintError: the folder holds something else, which is left as it is.
     """
     made = {"stand_in": True, "images": images, "identities": identities, "side": SIDE}
     mark = folder / _MARK
     if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == made:
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary = folder.with_name(f".{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.part")
+    for place in (folder, temporary):
+        if place.exists() and any(place.iterdir()) and not (place / _MARK).is_file():
+            raise AmintError(f"{place} holds no stand-in of this script. Name another --folder.")
+        shutil.rmtree(place, ignore_errors=True)
     faces = temporary / "CASIA-WebFace"
     faces.mkdir(parents=True)
+    (temporary / _MARK).write_text("{}", encoding="utf-8")  # unfinished: may be removed
     edges = np.linspace(0, images, identities + 1).round().astype(int)
     write = functools.partial(_write_identity, faces, edges)
     with ProcessPoolExecutor() as pool:
         done = pool.map(write, range(identities), chunksize=50)
         list(tqdm(done, total=identities, desc="Generating STAND-IN faces", unit="identity"))
-    (temporary / _MARK).write_text(json.dumps(made), encoding="utf-8")
+    mark = temporary / _MARK
+    mark.write_text(json.dumps(made), encoding="utf-8")
     temporary.rename(folder)
 
 
@@ -190,7 +198,7 @@ def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
         "generate_seconds": round(time.perf_counter() - started, 1),
         "phases": {},
     }
-    place = {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder.with_name("cache"))}
+    place = {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder / "cache")}
     for name in PHASES:
         command = [sys.executable, "-m", __spec__.name, "--phase", name, "--images", str(images)]
         done = subprocess.run(
@@ -219,7 +227,12 @@ def main() -> int:
     if given.phase:
         print(json.dumps(run_phase(given.phase, given.images)))
         return 0
-    found = measure(given.folder.absolute(), given.images, given.identities)
+    if given.images < 100 or not 1 <= given.identities <= given.images:
+        parser.error("--images must be 100 or more, with 1 to as many --identities.")
+    try:
+        found = measure(given.folder.absolute(), given.images, given.identities)
+    except AmintError as error:
+        parser.error(str(error))
     given.out.mkdir(parents=True, exist_ok=True)
     write_json(given.out / "casia_scale.json", found)
     return 0

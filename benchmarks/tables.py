@@ -55,8 +55,8 @@ def _target(what: str, found: float, target: float, more_is_better: bool = False
 def markdown(results: dict[str, Any]) -> str:
     """Return all tables with what they were measured on."""
     parts = [
-        f"Measured on {_machine(results)}. Ratios are medians of interleaved pairs in one run, "
-        "with the least and the largest pair behind them. Images are made up.",
+        f"Measured on {_machine(results)}{_commit(results)}. Ratios are medians of interleaved "
+        "pairs in one run, with the least and the largest pair behind them. Images are made up.",
         "## Steps",
         _steps(results["steps"]),
         "Batch: members, and as many external images. Price: active training against training the "
@@ -74,6 +74,11 @@ def markdown(results: dict[str, Any]) -> str:
         _table([_rounded(row) for row in results["shadows"]]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _commit(results: dict[str, Any]) -> str:
+    commit = results["machine"].get("commit")
+    return f", at commit {commit[:7]}" if commit else ""
 
 
 def _machine(results: dict[str, Any]) -> str:

@@ -181,3 +181,35 @@ def test_the_gain_is_measured_and_draws_no_random_number():
     arithmetic._gain_of_bf16.cache_clear()
     assert arithmetic._gain_of_bf16() > 0
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda images, weight: functional.conv2d(input=images, weight=weight, padding=1),
+        lambda images, weight: functional.conv2d(images, weight, None, (2,), (1,)),
+        lambda images, weight: functional.conv2d(images.double(), weight.double(), padding=1),
+    ],
+    ids=["by name", "one-element tuples", "fp64"],
+)
+def test_what_pytorch_accepts_is_accepted(call):
+    images, weight = torch.randn(2, 64, 2, 2), torch.randn(8, 64, 3, 3)
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    with autocast:
+        expected = call(images, weight)
+    with autocast, FastOperations():
+        found = call(images, weight)
+    assert found.dtype == expected.dtype
+    assert_close([found.float()], [expected.float()])
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_where_a_model_turns_autocast_off_it_computes_in_its_own_precision(name):
+    inputs, outputs, side, kernel, stride, groups = CONVOLUTIONS[name]
+    images = torch.randn(2, inputs, side, side)
+    weight = torch.randn(outputs, inputs // groups, kernel, kernel)
+    given = (images, weight, None, stride, kernel // 2, 1, groups)
+    outer, off = torch.autocast("cpu", torch.bfloat16), torch.autocast("cpu", enabled=False)
+    with outer, FastOperations(), off:
+        assert torch.equal(functional.conv2d(*given), torch.conv2d(*given))
+        assert functional.conv2d(*given).dtype == torch.float32

@@ -3,7 +3,7 @@
 import pytest
 from small_run import SMALL
 
-from amint_core import experiment
+from amint_core import arithmetic, experiment
 from amint_core.config import RunConfig
 from amint_core.training.store import Training, training_settings
 from amint_core.training.trained import training_of
@@ -86,3 +86,11 @@ def test_a_training_in_use_is_seen_to_be_busy():
     with training.alone():
         assert training.is_busy()
     assert not training.is_busy()
+
+
+def test_a_model_of_another_machines_precision_is_trained_anew(monkeypatch):
+    keys = set()
+    for gain in (1.0, 4.0):  # a machine without bf16's instructions, and one with them
+        monkeypatch.setattr(arithmetic, "_gain_of_bf16", lambda gain=gain: gain)
+        keys.add(key(precision="auto"))
+    assert len(keys) == 2

@@ -105,7 +105,7 @@ def _plan(data: Data) -> Plan:
                 "training": training_settings(_settings_of(settings, number), "plain"),
                 "data": data.dataset.fingerprint,
                 "split": _digest(hashes[candidates[chosen]], data),
-                **surroundings(),
+                **surroundings(settings),
             }
         )
         for number, chosen in enumerate(members)

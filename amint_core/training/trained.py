@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from amint_core import models, provenance
-from amint_core.arithmetic import open_accelerator, repeatable
+from amint_core.arithmetic import chosen_precision, open_accelerator, repeatable
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
 from amint_core.evaluation.metrics import auc
@@ -60,14 +60,15 @@ def training_of(kind: str, data: Data) -> Training:
             "training": training_settings(data.settings, kind),
             "data": data.dataset.fingerprint,
             "split": data.split.digest,
-            **surroundings(),
+            **surroundings(data.settings),
         }
     )
 
 
-def surroundings() -> dict[str, str]:
+def surroundings(settings: RunConfig) -> dict[str, str]:
     """Return what every training depends on besides its settings and data.
 
+    What "auto" computes in here is part of it: another machine may take another precision.
     Not how many processes it has: a notebook, which is one, shows what several have trained.
     """
     versions = provenance.versions()
@@ -75,6 +76,7 @@ def surroundings() -> dict[str, str]:
         "code": provenance.code_fingerprint(provenance.TRAINING),
         "torch": versions["torch"],
         "timm": versions["timm"],
+        "computed_in": chosen_precision(settings.precision),
     }
 
 
