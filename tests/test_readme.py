@@ -149,3 +149,15 @@ def test_what_is_said_to_hold_is_what_was_found():
     (active,) = of_best()[of_best()["method"] == "active"].to_dict("records")
     says = re.search(r"`best` is right about (\d+) %", README).group(1)
     assert says == f"{100 * active['precision_at_1pct_prior']:.0f}"
+
+
+def test_what_is_said_of_the_blind_control_is_what_was_found():
+    table = pd.read_csv(COMPARISON)
+    blind = table[(table["dataset"] == "gtsrb") & (table["method"] == "blind")]
+    told = [
+        f"{printed(row['auc'])} [{printed(row['auc_low'])}, {printed(row['auc_high'])}] "
+        f"with {row['members']:,} members"
+        for _, row in blind.sort_values("members").iterrows()
+    ]
+    assert len(told) == 2
+    assert f"AUC {' and '.join(told)}." in README
