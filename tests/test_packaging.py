@@ -244,7 +244,7 @@ def test_notebooks_are_committed_executed(path):
     assert not any("widget" in kind for kind in kinds)
 
 
-@pytest.mark.parametrize("profile", ["quick", "laptop"])
+@pytest.mark.parametrize("profile", ["quick", "laptop", "comparison"])
 def test_reference_values_cover_the_grid(profile):
     kept = read_json(reference_file(profile))
     runs = kept.get("runs", kept)

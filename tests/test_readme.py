@@ -160,4 +160,4 @@ def test_what_is_said_of_the_blind_control_is_what_was_found():
         for _, row in blind.sort_values("members").iterrows()
     ]
     assert len(told) == 2
-    assert f"AUC {' and '.join(told)}." in README
+    assert f"its AUC is {' and '.join(told)}." in README
