@@ -376,6 +376,24 @@ def slow_fit(shadow_p, inside):
     return min(sum(y * x for y, x in pairs) / sum(x * x for _, x in pairs), 1)
 
 
+def test_the_taylor_loss_is_its_formula():
+    logits = np.random.default_rng(0).normal(0, 6, (5, 4)).astype(np.float32)
+    labels = np.array([0, 3, 1, 2, 2])
+
+    def series(x):
+        return 1 + x + x**2 / 2 + x**3 / 6 + x**4 / 24
+
+    for row, label, found in zip(
+        logits, labels, posteriors.taylor_loss(logits, labels), strict=True
+    ):
+        true = series(float(row[label]) / 2 - 0.6)
+        total = true + sum(series(float(row[k]) / 2) for k in range(4) if k != label)
+        assert found == pytest.approx(-np.log(true / total), rel=1e-6)
+    # Where the softmax is 1 to the last bit, images are still told apart.
+    sure = posteriors.taylor_loss(np.array([[40.0, 0.0], [60.0, 0.0]]), np.array([0, 0]))
+    assert sure[0] > sure[1] > 0
+
+
 def slow_rmia(log_p, shadow_log_p, inside, population, gamma, a):
     """Shares by comparing each image with each population image; a None is the online attack."""
     p, shadow_p = np.exp(log_p), np.exp(shadow_log_p)
