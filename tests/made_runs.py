@@ -129,6 +129,22 @@ def made_metrics(
     }
 
 
+def transformed(
+    names: tuple[str, ...], value: float, seed: int = 0, **settings: Any
+) -> dict[str, Any]:
+    """Make the metrics of a run on transformed images: an AUC of `value` on exact ones, then less."""
+    metrics = made_metrics(seed=seed, transformations=names, **settings)
+    metrics["transformations"] = {
+        name: {
+            "auc": measure(value - 0.1 * place),
+            "accuracy_calibrated": measure(0.5),
+            "tpr_at_fpr": {"0.01": measure(0.2)},
+        }
+        for place, name in enumerate(("exact", *names))
+    }
+    return metrics
+
+
 def put(root: Path, metrics: dict[str, Any], scores: pd.DataFrame | None = None) -> Path:
     """Write a run's files under the results folder `root`; return its folder."""
     settings = metrics["run"]["settings"]

@@ -1,0 +1,133 @@
+"""The ablation: each defect and each change alone, set against its base run."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import made_metrics, put, transformed
+from read_back import text_of
+
+from amint_core import report
+from amint_core.locations import results_root
+from amint_core.recipes import DEFECTS
+from amint_core.report import ablations
+from amint_core.report.collect import read_runs
+
+
+@pytest.fixture
+def results():
+    return results_root()
+
+
+def test_each_defect_and_change_is_set_against_its_base(results):
+    for seed in (0, 1):
+        put(results, made_metrics(mint=0.90 + 0.02 * seed, seed=seed))
+        put(
+            results, made_metrics(mint=0.80 + 0.01 * seed, seed=seed, defects=("frozen_batchnorm",))
+        )
+    put(results, made_metrics(mint=0.95, weight_decay=0.0))
+    copies = {"augment_external": 0.5, "external_transformations": ("flip", "shift")}
+    put(results, made_metrics(mint=0.96, **copies))
+    put(results, made_metrics(mint=0.97, **copies, weight_decay=0.0))  # two things
+    put(results, made_metrics(mint=0.60, method="passive", weight_decay=0.0))
+    rows = ablations.ablation(read_runs("quick"))
+    assert list(rows["setting"].fillna("base")) == [
+        *("base", "augment_external", "defects", "weight_decay")
+    ]
+    defect = rows.set_index("setting").loc["defects"]
+    assert (defect["base"], defect["switched"]) == ("", "frozen_batchnorm")
+    assert defect["mint_accuracy"] == pytest.approx(0.805)
+    assert defect["mint_accuracy_difference"] == pytest.approx(-0.105)
+    assert defect["mint_accuracy_difference_sd"] == pytest.approx(np.std([0.1, 0.11], ddof=1))
+    assert (defect["seeds"], defect["matched_seeds"]) == (2, 2)
+    decay = rows.set_index("setting").loc["weight_decay"]
+    # Matched by seed: .95 against .90, not against the mean of both.
+    assert decay["mint_accuracy_difference"] == pytest.approx(0.05)
+    assert decay["matched_seeds"] == 1
+    text = text_of(ablations, rows)
+    assert "defect frozen_batchnorm on" in text
+    assert "augment_external: 0 → 0.5 by flip, shift" in text
+    assert "weight_decay: 0.0001 → 0" in text
+
+
+def test_a_published_defect_switched_off_is_set_against_published(results):
+    base = made_metrics(recipe="published")
+    put(results, base)
+    defects = base["run"]["settings"]["defects"]
+    for left_out in defects[:2]:
+        kept = tuple(name for name in defects if name != left_out)
+        put(results, made_metrics(recipe="published", defects=kept))
+    put(results, made_metrics())  # fixed: another recipe, so no row of this base
+    rows = ablations.ablation(read_runs("quick"))
+    assert list(rows["recipe"]) == ["published"] * 3
+    assert list(rows["base"].dropna()) == sorted(defects[:2])
+    assert f"defect {defects[0]} off" in text_of(ablations, rows)
+
+
+def test_the_base_keeps_its_recipe_even_where_it_is_not_the_first(results):
+    # One row alone: both runs are neighbours of each other, and only the recipe decides.
+    put(results, made_metrics(defects=("frozen_batchnorm",), epochs=4, batch_size=50))
+    put(results, made_metrics(epochs=4, batch_size=50))
+    rows = ablations.ablation(read_runs("quick"))
+    assert list(rows["switched"].fillna("base")) == ["base", "frozen_batchnorm"]
+
+
+CHANGES = {
+    "augment_external: 0.5 by flip, shift → 0.25 by flip, shift": {"augment_external": 0.25},
+    "external_transformations: flip, shift → flip": {"external_transformations": ("flip",)},
+    "external_transformations: flip, shift → shift": {"external_transformations": ("shift",)},
+    "head: default → published": {"head": "published"},
+    "lambda_mint: 1 → 3": {"lambda_mint": 3.0},
+    "epochs: 30 → 60": {"epochs": 60},
+    "views: one → flips": {"views": "flips"},
+    "augment_members: 0 → 0.5 by flip": {
+        "augment_members": 0.5,
+        "member_transformations": ("flip",),
+    },
+    "external: 3000 → 6000": {"external": 6000},
+    "weight_decay: 0.0001 → 0": {"weight_decay": 0.0},
+    **{f"defect {name} on": {"defects": (name,)} for name in DEFECTS},
+}
+
+
+def test_each_change_of_best_alone_has_a_row(results):
+    """As on real data: the base with seeds and transformed images, the others with neither."""
+    best = {"recipe": "best", "data": "real", "epochs": 30}
+    for seed in (0, 1, 2):
+        put(results, transformed(("flip", "jpeg"), 0.99, seed, **best))
+    put(results, made_metrics(**best))  # the base of seed 0 again, without transformed images
+    for change in CHANGES.values():
+        put(results, made_metrics(**best | change))
+    put(results, made_metrics(**best | {"recipe": "fixed"}))
+    put(results, made_metrics(**best | {"recipe": "robust"}))  # switches two things
+    rows = ablations.ablation(read_runs("quick"))
+    of_best = rows[rows["base_recipe"] == "best"]
+    assert (pd.isna(of_best["setting"].iloc[0]), of_best["seeds"].iloc[0]) == (True, 3)
+    text = text_of(ablations, of_best)
+    shown = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    without = "augment_external: 0.5 by flip, shift → 0 (recipe fixed)"
+    assert sorted(shown) == sorted(["– (base)", without, *CHANGES])
+    assert (of_best["matched_seeds"].iloc[1:] == 1).all()
+    # Seen from `fixed`, the copies are what `best` adds.
+    (added,) = rows[rows["base_recipe"] == "fixed"].iloc[1:].to_dict("records")
+    assert (added["recipe"], added["switched"]) == ("best", "0.5 by flip, shift")
+    # Single switches leave Table 1, whole recipes stay.
+    printed = report.table1(read_runs("quick")).dropna(subset="runs")
+    assert sorted(printed["recipe"].unique()) == ["best", "fixed", "robust"]
+    assert not {"lambda_mint", "defects", "epochs"} & set(" ".join(printed["variant"]).split("="))
+
+
+def test_without_a_common_seed_the_means_are_compared(results):
+    put(results, made_metrics(mint=0.90))
+    put(results, made_metrics(mint=0.80, epochs=40, seed=1))
+    row = ablations.ablation(read_runs("quick")).iloc[1]
+    assert row["matched_seeds"] == 0
+    assert row["mint_accuracy_difference"] == pytest.approx(-0.1)
+
+
+def test_nothing_switched_is_said_in_words(results):
+    put(results, made_metrics())
+    files = report.write("quick")
+    assert "no active run differs from a base run" in files["ablation.md"].read_text()
+    assert "no run measured transformed images" in files["transformations.md"].read_text()
+    assert len(pd.read_csv(files["ablation.csv"])) == 0
+    assert "transformations.png" not in files

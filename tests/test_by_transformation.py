@@ -1,0 +1,51 @@
+"""Transformed images: their table and figure by recipe and views, over seeds."""
+
+import numpy as np
+import pytest
+from made_runs import made_metrics, put, transformed
+from read_back import text_of, texts
+
+from amint_core.exceptions import ResultsError
+from amint_core.files import write_json
+from amint_core.locations import results_root
+from amint_core.report import by_transformation
+from amint_core.report.collect import read_runs
+
+
+@pytest.fixture
+def results():
+    return results_root()
+
+
+def test_transformations_by_recipe_and_views_over_seeds(results):
+    put(results, made_metrics(method="passive"))
+    for seed, value in ((0, 0.90), (1, 0.94)):
+        put(results, transformed(("jpeg", "flip"), value, seed))
+    put(results, transformed(("flip",), 0.80, recipe="published"))
+    put(results, transformed(("flip",), 0.85, views="flips"))
+    rows = by_transformation.transformations(read_runs("quick"))
+    own = rows.query("recipe == 'fixed' and views == 'one'").set_index("transformation")
+    assert list(own.index) == ["exact", "flip", "jpeg"]  # exact first, then in one order
+    assert own.loc["exact", "auc"] == pytest.approx(0.92)
+    assert own.loc["flip", "auc"] == pytest.approx(0.72)
+    assert own.loc["jpeg", "auc_sd"] == pytest.approx(np.std([0.80, 0.84], ddof=1))
+    assert (own["seeds"] == 2).all()
+    text = text_of(by_transformation, rows)
+    assert text.count("[STAND-IN]") == 4
+    first = text.split("AUC: ")[1].split("Calibrated")[0]
+    (line,) = (line for line in first.splitlines() if "published" in line)
+    assert ".800" in line
+    assert "–" in line  # JPEG was not measured there
+    assert "fixed, views: flips" in text
+    drawn = texts(by_transformation.transformations_figure(rows, "quick"))
+    for label in ("published", "jpeg", ".92", "[STAND-IN]"):
+        assert label in drawn
+
+
+def test_a_damaged_transformation_is_refused_by_name(results):
+    metrics = transformed(("flip",), 0.9)
+    folder = put(results, metrics)
+    metrics["transformations"]["flip"]["auc"]["value"] = "high"
+    write_json(folder / "metrics.json", metrics)
+    with pytest.raises(ResultsError, match=r"transformations\.flip\.auc\.value = 'high'"):
+        read_runs("quick")

@@ -1,0 +1,104 @@
+"""Figures of the methods beside each other, and of which images and classes are easy."""
+
+import numpy as np
+import pytest
+from made_runs import SHIFTS, put_methods
+from read_back import table, texts
+
+from amint_core.locations import results_root
+from amint_core.methods import METHODS
+from amint_core.report import by_method, difficulty_figures, method_figures, paired_tables, style
+from amint_core.report.collect import read_runs, scores_of
+from amint_core.report.method_names import GROUPS, method_group, method_order
+
+
+@pytest.fixture
+def results():
+    return results_root()
+
+
+def test_figures_show_every_method_and_say_what_is_substituted(results):
+    put_methods(results, n=120)
+    rows, scores = table(), scores_of(read_runs("quick"))
+    for figure in (
+        method_figures.methods_beside_each_other(rows, "quick"),
+        method_figures.roc_by_method(rows, scores, "quick"),
+        method_figures.agreement(rows, scores, "quick"),
+        difficulty_figures.class_difficulty(rows, scores, "quick"),
+    ):
+        text = texts(figure)
+        for name in (*SHIFTS, "yeom"):
+            assert METHODS[name].title in text
+        assert "Yeom (loss threshold) on the active model" in text
+        assert "not to be compared" in text.replace("\n", " ")
+    assert "no test" in texts(method_figures.methods_beside_each_other(rows, "quick"))
+
+
+def test_dots_stand_at_the_tables_values(results):
+    put_methods(results, n=120)
+    rows = table()
+    figure = method_figures.methods_beside_each_other(rows, "quick")
+    dots = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(dots, rows["auc"])
+
+
+def test_roc_curves_never_accuse_more_than_the_axis_says(results):
+    put_methods(results, n=120)
+    rows, scores = table(), scores_of(read_runs("quick"))
+    _, (own,) = method_figures.scored(next(iter(by_method.compared(rows).values())), scores)[
+        "aMINT (active)"
+    ]
+    rates, mean, low, high = method_figures._mean_curve([own])
+    inside, outside = own.loc[own["member"], "score"], own.loc[~own["member"], "score"]
+    for rate, value in zip(rates, mean, strict=True):
+        cut = np.sort(outside)[::-1][min(int(rate * 120 + 1e-9), 119)]
+        expected = (inside > cut).mean() if rate < 1 else 1.0
+        assert value == pytest.approx(expected)
+    assert ((low <= mean) & (mean <= high)).all()
+
+
+def test_kappas_are_those_of_the_verdicts(results):
+    put_methods(results, seeds=(0, 1), n=120)
+    rows, scores = table(), scores_of(read_runs("quick"))
+    grid = method_figures.kappas(rows, scores)
+    np.testing.assert_allclose(np.diag(grid), 1)
+    np.testing.assert_allclose(grid, grid.T)
+    found = paired_tables.differences(rows, read_runs("quick"), scores)
+    mean = found.query("method == 'memorizer'")["kappa"].mean()
+    assert grid.loc["aMINT (active)", "Memorizer"] == pytest.approx(mean)
+
+
+def test_shares_by_class_are_counted_on_members(results):
+    put_methods(results, n=120)
+    rows, scores = table(), scores_of(read_runs("quick"))
+    grid = difficulty_figures.found_by_class(rows, scores)
+    own = scores[rows.query("method == 'active'")["runs"].iloc[0]]
+    members = own[own["member"] & (own["label"] == 3)]
+    assert grid.loc["aMINT (active)", 3] == pytest.approx(members["flagged"].mean())
+    assert grid.iloc[0].is_monotonic_increasing
+
+
+def test_votes_count_methods_but_no_controls(results):
+    put_methods(results, seeds=(0, 1), n=120)
+    scores = scores_of(read_runs("quick"))
+    ((_, rows),) = difficulty_figures.comparable(table(), scores).items()
+    counted = difficulty_figures.votes(rows, scores)
+    assert set(rows["group"]) == {"aMINT", "passive", "attack"}
+    assert (counted["methods"] == 6).all()
+    assert counted["votes"].between(0, 6).all()
+    by_hand = sum(
+        scores[one["runs"].split("; ")[0]].set_index("image")["flagged"].astype(int)
+        for _, one in rows.iterrows()
+        if one["method"] != "plain"
+    )
+    assert (by_hand.loc[counted.index] == counted["votes"]).all()
+    assert "non-members" in texts(difficulty_figures.image_difficulty(table(), scores, "quick"))
+
+
+def test_every_method_has_a_place_and_a_colour():
+    assert {METHODS[name].group for name in METHODS} <= set(GROUPS)
+    names = [(name, target) for name in METHODS for target in ("plain", "active")]
+    looks = style.method_looks(names)
+    of_attacks = {pair: look for pair, look in looks.items() if method_group(pair[0]) == "attack"}
+    assert len(set(of_attacks.values())) == len(of_attacks)
+    assert sorted(METHODS, key=method_order)[0] == "active"
