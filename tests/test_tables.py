@@ -1,21 +1,14 @@
 """Tables of a profile: from made-up runs to table1 and runs.csv."""
 
-import json
-import shutil
-import subprocess
-
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EIGHT, made_metrics, made_scores, put, put_many, put_methods
+from made_runs import EIGHT, made_metrics, put, put_many
 
 from amint_core import report
-from amint_core.exceptions import ResultsError, SettingsError
-from amint_core.files import write_json
-from amint_core.locations import project_root, results_root
+from amint_core.locations import results_root
 from amint_core.report import beside_paper, compact, paper
-from amint_core.report.collect import read_metrics, read_runs, unfinished
+from amint_core.report.collect import read_runs
 from amint_core.report.tables import runs_table, table1, was_run
 
 FIRST_COLUMNS = [
@@ -27,11 +20,6 @@ FIRST_COLUMNS = [
 @pytest.fixture
 def results():
     return results_root()
-
-
-def printed():
-    """Return Table 1 of the runs that are there, as a reader gets it."""
-    return beside_paper.document(table1(read_runs("quick")), "quick")
 
 
 def one_cell(**others):
@@ -176,73 +164,6 @@ def test_real_data_are_not_called_standin(results):
             assert "STAND-IN" not in path.read_text(encoding="utf-8"), path.name
 
 
-def test_markdown_shows_values_with_intervals(results):
-    put(results, made_metrics())
-    text = compact.to_markdown(printed())
-    assert ".913 [.896, .931] |" in text
-    assert "Cells run: 1 of the paper's 72, none of them on real data." in text
-    assert ".86 / .53" in text  # CIFAR-10, entry, ResNet50: not run, the paper's values
-    (row,) = (line for line in text.splitlines() if line.startswith("| CIFAR-10") and "·" in line)
-    assert "middle" in row
-
-
-def test_the_full_grid_leaves_no_second_table(results):
-    cells = [(dataset, model, setup) for dataset, setup, model in paper.TABLE1]
-    put_many(results, tuple(cells), scores=False, data="real")
-    text = compact.to_markdown(printed())
-    assert "Cells run" not in text
-    assert text.count("\n| MNIST ") == 18
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0.913, ".913 [.902, .924]"), (1.0, "1.000 [.902, .924]"), (float("nan"), "")],
-)
-def test_measured(value, shown):
-    assert compact.measured(value, 0.902, 0.924) == shown
-
-
-def test_html_is_self_contained(results):
-    put(results, made_metrics())
-    page = compact.to_html(printed())
-    assert page.startswith("<!doctype html>")
-    assert "http" not in page
-    assert "<script" not in page
-    assert page.count("<table") == page.count("</table>") == 2
-
-
-def test_latex_is_balanced_and_escaped(results):
-    put(results, made_metrics())
-    put(results, made_metrics(epochs=40, batch_size=32))
-    put(results, made_metrics(epochs=40, lambda_mint=2.0))
-    text = compact.to_latex(printed())
-    for rule in ("toprule", "midrule", "bottomrule"):
-        assert "\\" + rule in text
-    assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 2
-    assert r"batch\_size=32" in text
-    body = [line for line in text.splitlines() if not line.startswith("%")]
-    assert not [line for line in body if "%" in line.replace(r"\%", "")]
-
-
-def test_latex_compiles(results, tmp_path):
-    if not shutil.which("pdflatex"):
-        pytest.skip("pdflatex is not installed; the table's LaTeX is only checked by its parts.")
-    put_many(results, EIGHT, scores=False)
-    put_methods(results, n=100)
-    put(results, made_metrics(seed=1))
-    put(results, made_metrics(epochs=40))
-    files = [path for path in report.write("quick").values() if path.suffix == ".tex"]
-    for path in files:
-        shutil.copy(path, tmp_path)
-    packages = r"\usepackage[utf8]{inputenc}\usepackage{booktabs,longtable}"
-    inputs = "".join(rf"\input{{{path.stem}}}" for path in files)
-    document = rf"\documentclass[landscape]{{article}}{packages}\begin{{document}}{inputs}"
-    (tmp_path / "main.tex").write_text(document + r"\end{document}")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-
-
 def test_runs_csv_has_a_row_per_run_with_all_metrics_and_settings(results):
     put_many(results, EIGHT[:2])
     runs = pd.read_csv(report.write("quick")["runs.csv"])
@@ -259,134 +180,3 @@ def test_files_are_the_same_each_time(results):
     # Four tables in four forms (no differences: one method alone) and runs.csv; three figures in
     # two forms.
     assert len(before) == 4 * 4 + 1 + 3 * 2
-
-
-def test_unfinished_runs_are_named_and_left_out(results):
-    folder = put(results, made_metrics())
-    (folder.parent / "cut-off").mkdir()
-    assert unfinished("quick") == ["cut-off"]
-    assert len(read_runs("quick")) == 1
-
-
-def test_a_profile_without_results_names_those_there(results):
-    put(results, made_metrics())
-    with pytest.raises(ResultsError, match=r"'quikc' has no results.*there: quick.*make reproduce"):
-        report.write("quikc")
-
-
-def test_profile_without_runs_says_what_to_do(results):
-    (results / "laptop").mkdir(parents=True)
-    with pytest.raises(ResultsError, match="make reproduce PROFILE=laptop"):
-        report.write("laptop")
-
-
-def break_json(folder, metrics):
-    (folder / "metrics.json").write_text("{not json")
-
-
-def drop_auc(folder, metrics):
-    del metrics["mint"]["auc"]
-    write_json(folder / "metrics.json", metrics)
-
-
-def text_for_a_number(folder, metrics):
-    metrics["audited"]["accuracy"]["value"] = "high"
-    write_json(folder / "metrics.json", metrics)
-
-
-def not_a_number(folder, metrics):
-    metrics["mint"]["accuracy"]["value"] = float("nan")
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-
-
-def other_run(folder, metrics):
-    folder.rename(folder.with_name("renamed"))
-
-
-def hide_standin(folder, metrics):
-    metrics["data"]["title"] = "CIFAR-10"
-    write_json(folder / "metrics.json", metrics)
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (break_json, "not valid JSON"),
-        (drop_auc, "lacks mint.auc"),
-        (text_for_a_number, "audited.accuracy.value = 'high'"),
-        (not_a_number, "mint.accuracy.value = nan"),
-        (other_run, "holds another run"),
-        (hide_standin, "does not say STAND-IN"),
-    ],
-)
-def test_damaged_metrics_are_refused_by_name(results, damage, says):
-    metrics = made_metrics()
-    folder = put(results, metrics)
-    damage(folder, metrics)
-    with pytest.raises(ResultsError, match=r"metrics\.json") as error:
-        read_runs("quick")
-    assert says in str(error.value)
-
-
-def test_damaged_scores_are_refused_by_name(results):
-    folder = put(results, made_metrics(), made_scores())
-    (folder / "scores.parquet").write_text("no parquet")
-    with pytest.raises(ResultsError, match=r"scores\.parquet is not a readable score table"):
-        report.write("quick")
-
-
-def test_metrics_beside_the_paper():
-    table = report.metrics_table(made_metrics(data="real"))
-    assert table.columns.name == "CIFAR-10 · MobileNet · middle"
-    accuracy = table.loc["MINT accuracy (probability .5)"]
-    assert list(accuracy[["ours", "95 % interval", "paper"]]) == [".913", ".896 to .931", ".91"]
-    assert table.loc["Audited accuracy", "paper"] == ".41"
-    assert table.loc["MINT AUC", "paper"] == ""
-    assert table.loc["TPR at 0.1 % FPR", "ours"] == "–"
-    assert table.loc["TPR at 0.1 % FPR", "note"] == "too few non-members"
-
-
-def test_metrics_of_other_methods(results):
-    put_methods(results, n=100, data="real")
-    tables = {
-        run["method"]: report.metrics_table(read_metrics(run["path"] / "metrics.json"))
-        for _, run in read_runs("quick").iterrows()
-    }
-    assert tables["lira_online"].columns.name.endswith("middle · LiRA (online)")
-    assert (tables["lira_online"].drop("TPR at 0.1 % FPR")["ours"] != "–").all()
-    plain = tables["plain"]
-    assert (plain.loc[plain.index != "Audited accuracy", "ours"] == "–").all()
-    assert plain.loc["MINT AUC", "note"] == "the plain model has no membership test"
-    assert plain.loc["Audited accuracy", "ours"] == ".447"
-
-
-def test_metrics_of_a_cell_that_the_paper_lacks():
-    table = report.metrics_table(made_metrics(dataset="casia_webface", model="densenet121"))
-    assert "[STAND-IN]" in table.columns.name
-    assert (table["paper"] == "").all()
-
-
-def test_read_metrics_takes_what_a_run_wrote(results):
-    metrics = made_metrics()
-    assert read_metrics(put(results, metrics) / "metrics.json") == metrics
-
-
-def test_notebook_has_one_parameter():
-    assert report.profile_of({"profile": "quick", "_i": "x", "In": [], "files": {}}) == "quick"
-    with pytest.raises(SettingsError, match=r"'profil'. Did you mean 'profile'\?"):
-        report.profile_of({"profile": "quick", "profil": "paper"})
-    with pytest.raises(SettingsError, match="profil"):
-        report.profile_of({"profile": "quick", "profil": None})
-
-
-def test_notebook_shows_every_table_and_figure():
-    path = project_root() / "notebooks" / "aMINTResults.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    tables = ("table1.md", "comparison.md", "differences.md", "ablation.md", "transformations.md")
-    tables += ("lambda.md",)
-    figures = ("results_beside_paper", "setup_effect", "roc", "methods", "roc_by_method")
-    figures += ("agreement", "class_difficulty", "image_difficulty", "transformations")
-    figures += ("lambda", "frontier")
-    for name in (*tables, *(f"{figure}.png" for figure in figures)):
-        assert f'"{name}"' in code

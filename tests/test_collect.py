@@ -1,0 +1,96 @@
+"""Reading a profile's runs: what is unfinished, missing or damaged is named."""
+
+import json
+
+import pytest
+from made_runs import made_metrics, made_scores, put
+
+from amint_core import report
+from amint_core.exceptions import ResultsError
+from amint_core.files import write_json
+from amint_core.locations import results_root
+from amint_core.report.collect import read_metrics, read_runs, unfinished
+
+
+@pytest.fixture
+def results():
+    return results_root()
+
+
+def test_read_metrics_takes_what_a_run_wrote(results):
+    metrics = made_metrics()
+    assert read_metrics(put(results, metrics) / "metrics.json") == metrics
+
+
+def test_unfinished_runs_are_named_and_left_out(results):
+    folder = put(results, made_metrics())
+    (folder.parent / "cut-off").mkdir()
+    assert unfinished("quick") == ["cut-off"]
+    assert len(read_runs("quick")) == 1
+
+
+def test_a_profile_without_results_names_those_there(results):
+    put(results, made_metrics())
+    with pytest.raises(ResultsError, match=r"'quikc' has no results.*there: quick.*make reproduce"):
+        report.write("quikc")
+
+
+def test_profile_without_runs_says_what_to_do(results):
+    (results / "laptop").mkdir(parents=True)
+    with pytest.raises(ResultsError, match="make reproduce PROFILE=laptop"):
+        report.write("laptop")
+
+
+def break_json(folder, metrics):
+    (folder / "metrics.json").write_text("{not json")
+
+
+def drop_auc(folder, metrics):
+    del metrics["mint"]["auc"]
+    write_json(folder / "metrics.json", metrics)
+
+
+def text_for_a_number(folder, metrics):
+    metrics["audited"]["accuracy"]["value"] = "high"
+    write_json(folder / "metrics.json", metrics)
+
+
+def not_a_number(folder, metrics):
+    metrics["mint"]["accuracy"]["value"] = float("nan")
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def other_run(folder, metrics):
+    folder.rename(folder.with_name("renamed"))
+
+
+def hide_standin(folder, metrics):
+    metrics["data"]["title"] = "CIFAR-10"
+    write_json(folder / "metrics.json", metrics)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (break_json, "not valid JSON"),
+        (drop_auc, "lacks mint.auc"),
+        (text_for_a_number, "audited.accuracy.value = 'high'"),
+        (not_a_number, "mint.accuracy.value = nan"),
+        (other_run, "holds another run"),
+        (hide_standin, "does not say STAND-IN"),
+    ],
+)
+def test_damaged_metrics_are_refused_by_name(results, damage, says):
+    metrics = made_metrics()
+    folder = put(results, metrics)
+    damage(folder, metrics)
+    with pytest.raises(ResultsError, match=r"metrics\.json") as error:
+        read_runs("quick")
+    assert says in str(error.value)
+
+
+def test_damaged_scores_are_refused_by_name(results):
+    folder = put(results, made_metrics(), made_scores())
+    (folder / "scores.parquet").write_text("no parquet")
+    with pytest.raises(ResultsError, match=r"scores\.parquet is not a readable score table"):
+        report.write("quick")
