@@ -1,0 +1,28 @@
+"""Settings of three epochs, and a training under them without its scores."""
+
+import json
+
+import small_run
+
+from amint_core import experiment
+from amint_core.config import RunConfig
+from amint_core.runs import Run
+
+SMALL = {**small_run.SMALL, "epochs": 3}
+
+
+def settings(**changes):
+    return RunConfig.create(**{**SMALL, **changes})
+
+
+def train(run_settings, keep=None):
+    run = Run(run_settings)
+    data = experiment.prepare(run_settings)
+    model = experiment.build(data)
+    return experiment.train(run, data, model), model, run, data
+
+
+def without_times(metrics):
+    copy = json.loads(json.dumps(metrics))
+    copy["training"].pop("seconds")
+    return copy

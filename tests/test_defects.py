@@ -1,0 +1,64 @@
+"""The defects of the published code: each does what its name says, `published` has them all."""
+
+import torch
+from short_training import settings, train
+
+from amint_core import experiment
+from amint_core.config import RunConfig
+from amint_core.training.loop import Fit
+
+
+def test_the_frozen_batchnorm_defect_freezes_after_epoch_one(monkeypatch):
+    means = []
+    close = Fit._close
+
+    def watch(self, *given):
+        close(self, *given)
+        buffers = dict(self.model.named_buffers())
+        means.append([value.clone() for name, value in buffers.items() if "running" in name])
+
+    monkeypatch.setattr(Fit, "_close", watch)
+    train(settings(defects=("frozen_batchnorm",)))
+    for first, second in zip(means[0], means[2], strict=True):
+        assert torch.equal(first, second)
+    means.clear()
+    train(settings())
+    assert any(not torch.equal(a, b) for a, b in zip(means[0], means[2], strict=True))
+
+
+def test_the_scaled_mint_loss_defect_leaves_the_head_untrained():
+    chosen = settings(
+        dataset="cifar10", defects=("scaled_mint_loss",), weight_decay=0.0, image_size=16, epochs=1
+    )
+    before = [p.clone() for p in experiment.build(experiment.prepare(chosen)).head.parameters()]
+    _, model, *_ = train(chosen)
+    for old, new in zip(before, model.head.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_separate_batches_give_other_statistics():
+    _, joint, *_ = train(settings(epochs=1))
+    _, separate, *_ = train(settings(epochs=1, defects=("separate_batches",)))
+    name = "audited.stem.1.running_mean"
+    assert not torch.equal(joint.state_dict()[name], separate.state_dict()[name])
+
+
+def test_xception_has_a_hundred_outputs_with_the_defect():
+    chosen = settings(model="xception", image_size=28, defects=("hundred_outputs",))
+    model = experiment.build(experiment.prepare(chosen))
+    assert model.audited.get_classifier().out_features == 100
+
+
+def test_the_published_recipe_switches_every_defect_on():
+    published = RunConfig.create(dataset="tiny_imagenet", model="vit", recipe="published")
+    from amint_core.recipes import DEFECTS
+
+    assert set(published.defects) == set(DEFECTS)
+    assert (published.lambda_mint, published.learning_rate) == (10_000.0, 1e-4)
+    assert published.head == "published"
+    assert published.weight_decay == 0
+
+
+def test_a_published_run_goes_through():
+    metrics = experiment.run_all(settings(recipe="published", epochs=1, batch_size=20))
+    assert metrics["audited"]["role"] == "external"
