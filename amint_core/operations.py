@@ -43,7 +43,10 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    """Return the convolution of (B, C, H, W) images, or None where PyTorch's own is best."""
+    """Return the convolution of (B, C, H, W) images, or None where PyTorch's own is best.
+
+    Arguments are named as PyTorch's, since a model may name them.
+    """
     if isinstance(padding, str) or input.dim() != 4 or input.dtype == torch.float64:
         return None
     stride, padding, dilation = (_pair(value) for value in (stride, padding, dilation))

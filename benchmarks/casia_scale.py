@@ -1,4 +1,4 @@
-"""CASIA-WebFace's size on this machine: decode, cache, split and train, each in constant memory.
+"""CASIA-WebFace's size on this machine: decode, cache, split and train, no pixels held in memory.
 
 A stand-in of as many files and identities as the real set has is generated once; then each phase
 runs in a process of its own, which reports its seconds and its largest private memory. Pages of the
@@ -59,8 +59,8 @@ def generate(folder: Path, images: int, identities: int) -> None:
         AmintError: the folder holds something else, which is left as it is.
     """
     made = {"stand_in": True, "images": images, "identities": identities, "side": SIDE}
-    mark = folder / _MARK
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == made:
+    done = folder / _MARK
+    if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == made:
         return
     temporary = folder.with_name(f".{folder.name}.part")
     for place in (folder, temporary):
@@ -69,13 +69,13 @@ def generate(folder: Path, images: int, identities: int) -> None:
         shutil.rmtree(place, ignore_errors=True)
     faces = temporary / "CASIA-WebFace"
     faces.mkdir(parents=True)
-    (temporary / _MARK).write_text("{}", encoding="utf-8")  # unfinished: may be removed
+    mark = temporary / _MARK
+    mark.write_text("{}", encoding="utf-8")  # unfinished, and may be removed
     edges = np.linspace(0, images, identities + 1).round().astype(int)
     write = functools.partial(_write_identity, faces, edges)
     with ProcessPoolExecutor() as pool:
-        done = pool.map(write, range(identities), chunksize=50)
-        list(tqdm(done, total=identities, desc="Generating STAND-IN faces", unit="identity"))
-    mark = temporary / _MARK
+        written = pool.map(write, range(identities), chunksize=50)
+        list(tqdm(written, total=identities, desc="Generating STAND-IN faces", unit="identity"))
     mark.write_text(json.dumps(made), encoding="utf-8")
     temporary.rename(folder)
 

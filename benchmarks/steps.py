@@ -61,17 +61,21 @@ def measure_steps(
             seconds / 6,
         )
         scored = SCORED * case.batch
-        scoring = interleaved(
-            {
-                "published": lambda: loops["published"].ask("score_images", scored),
-                "active": lambda: loops["active"].ask("score_images", scored),
-            },
-            seconds / 6,
-            rounds=(2, 5),
-        )
+        scoring = _scoring(loops, scored, seconds / 6)
         precision = {kind: loops[kind].ask("precision") for kind in ("active", "plain")}
     row = _row(case, times, memory, head, scoring, scored, throughput)
     return {**row, **{f"{kind}_precision": found for kind, found in precision.items()}}
+
+
+def _scoring(loops: dict[str, Loop], scored: int, seconds: float) -> dict[str, list[float]]:
+    return interleaved(
+        {
+            "published": lambda: loops["published"].ask("score_images", scored),
+            "active": lambda: loops["active"].ask("score_images", scored),
+        },
+        seconds,
+        rounds=(2, 5),
+    )
 
 
 def _row(

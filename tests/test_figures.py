@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from made_runs import EIGHT, made_history, made_metrics, made_scores, put, put_many
 from matplotlib import pyplot as plt
+from read_back import texts
 from sklearn.metrics import roc_auc_score
 
 from amint_core import report
@@ -60,13 +61,6 @@ def small_split():
     return SimpleNamespace(
         roles={name: SimpleNamespace(part=p, indices=i) for name, (p, i) in roles.items()}
     )
-
-
-def texts(figure):
-    """Return all that a reader can read in a figure."""
-    figure.canvas.draw()
-    found = [text.get_text() for text in figure.findobj(plt.Text)]
-    return "\n".join(text for text in found if text)
 
 
 def test_images_by_role_show_each_role_that_has_images(small_dataset, small_split):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from amint_core.files import read_json
 from amint_core.grid import NOTEBOOKS
 from amint_core.locations import project_root
 
@@ -161,3 +162,32 @@ def test_what_is_said_of_the_blind_control_is_what_was_found():
     ]
     assert len(told) == 2
     assert f"its AUC is {' and '.join(told)}." in README
+
+
+def test_what_is_said_of_single_defects_is_what_was_found():
+    table = pd.read_csv(ROOT / "results" / "comparison" / "tables" / "ablation.csv")
+    table = table[table["base_recipe"] == "fixed"]
+    (base,) = table[table["setting"].isna()].to_dict("records")
+    defects = table[table["setting"] == "defects"].set_index("switched")
+    assert len(defects) == 7
+    separate, none = (
+        printed(defects["auc"][name]) for name in ("separate_batches", "scaled_mint_loss")
+    )
+    assert f"(AUC {printed(base['auc'])} → {separate})" in README
+    assert f"defect 6 switches MINT off altogether ({none})" in README
+    wrong = printed(defects["mint_accuracy"]["sampled_members"])
+    assert f"from {printed(base['mint_accuracy'])} to {wrong} with the same model" in README
+
+
+def test_what_is_said_of_casias_size_is_what_was_found():
+    folder = ROOT / "results" / "benchmarks"
+    whole = read_json(folder / "casia_scale.json")
+    part = read_json(folder / "casia_scale_hundredth.json")
+    sizes = [found["phases"]["decode"]["private_mib"] for found in (whole, part)]
+    assert f"at most {sizes[0]:.0f} MiB of private memory, {sizes[1]:.0f} MiB of them" in README
+    assert f"splitting {whole['phases']['split']['private_mib']:.0f} MiB" in README
+    assert f"the {whole['images'] * 64 * 64 * 3 / 2**30:.1f} GiB of pixels" in README
+    grown = 1024 * (sizes[0] - sizes[1]) / (whole["images"] - part["images"])
+    assert f"{grown:.1f} KiB of names and hashes an image" in README
+    trained = [found["phases"]["train"]["private_mib"] / 1024 for found in (whole, part)]
+    assert f"took {trained[0]:.1f} GiB of private memory in fp32, {trained[1]:.1f} GiB" in README

@@ -1,7 +1,8 @@
 """Class posteriors of the audited model and of its shadow models, as the attacks read them.
 
-All values are float64 and come from the logits by way of φ = log p_y - log(1 - p_y), so that a
-posterior near 1 loses no digits: such posteriors are where members and non-members differ.
+All values are float64 and, but for `taylor_loss`, come from the logits by way of
+φ = log p_y - log(1 - p_y), so that a posterior near 1 loses no digits: such posteriors are where
+members and non-members differ.
 """
 
 from __future__ import annotations
