@@ -11,8 +11,8 @@ import resource
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -85,25 +85,30 @@ def open_files(case: Case, count: int | None = None) -> tempfile.TemporaryDirect
 def _serve(pipe: Connection, kind: str, case: Case, files: Sequence[Path]) -> None:
     try:
         before = _libraries()
-        loop = _build(kind, case, files)
-        while True:
-            order, args = pipe.recv()
-            result = _peak(case, before) if order == "peak" else getattr(loop, order)(*args)
-            pipe.send((True, result))
+        with _built(kind, case, files) as loop:
+            while True:
+                order, args = pipe.recv()
+                result = _peak(case, before) if order == "peak" else getattr(loop, order)(*args)
+                pipe.send((True, result))
     except (EOFError, BrokenPipeError):
         pass
     except Exception:
         pipe.send((False, traceback.format_exc()))
 
 
-def _build(kind: str, case: Case, files: Sequence[Path]) -> Any:
+@contextmanager
+def _built(kind: str, case: Case, files: Sequence[Path]) -> Iterator[Any]:
+    """Build a loop with the arithmetic that it trains in: ours as runs do, the published as is."""
     if kind == "published":
         from benchmarks.published import PublishedLoop
 
-        return PublishedLoop(case, files)
-    from benchmarks.ours import OurLoop
+        yield PublishedLoop(case, files)
+        return
+    from amint_core.arithmetic import repeatable
+    from benchmarks.ours import OurLoop, case_of_run
 
-    return OurLoop(case, plain=kind == "plain")
+    with repeatable(case_of_run(case).settings):
+        yield OurLoop(case, plain=kind == "plain")
 
 
 def _peak(case: Case, before: int) -> dict[str, int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import torch
 from torch import Tensor
 
-from amint_core.arithmetic import chosen_precision, repeatable
+from amint_core.arithmetic import chosen_precision
 from amint_core.config import RunConfig
 from amint_core.inference import membership_logits
 from amint_core.mint import EnhancedAuditedModel
@@ -42,6 +40,8 @@ def our_model(case: Case) -> EnhancedAuditedModel:
 class OurLoop(calibrate.Loop):
     """Our training loop: uint8 cache, lean head, one joint pass; or the audited model alone.
 
+    Timed inside `repeatable`, as runs train.
+
     Args:
         case: model, image size, batch, precision and threads.
         plain: train the audited model alone, on the members.
@@ -50,9 +50,6 @@ class OurLoop(calibrate.Loop):
     def __init__(self, case: Case, plain: bool = False) -> None:
         work = case_of_run(case, plain)
         self.settings, self.batch = work.settings, case.batch
-        # Open for good: the process that holds this loop does nothing else.
-        self.context = ExitStack()
-        self.context.enter_context(repeatable(self.settings))
         super().__init__(work)
 
     def precision(self) -> str:
