@@ -105,6 +105,11 @@ class RunConfig(BaseModel):
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise SettingsError(unknown_name("recipe", recipe, RECIPES))
         settings = recipe_settings(recipe, str(given.get("dataset"))) | dict(given)
+        from amint_core.methods import METHODS
+
+        method = METHODS.get(str(settings.get("method", "active")))
+        if method is not None and not method.asks_head and "views" not in given:
+            settings["views"] = "one"  # a recipe's views are of the MINT head's answers
         if settings.get("protocol") == "paper":
             settings["holdout"] = 0  # the official test set is judged in its place
         return settings
@@ -195,10 +200,27 @@ class RunConfig(BaseModel):
                 f"method = {self.method!r} needs {method.shadows} or more shadow models; "
                 f"shadows = {self.shadows}."
             )
-        if method.training == "passive_unseen" and not self.calibration:
+        if method.known_members and not self.calibration:
             raise SettingsError(
-                "method = 'passive_unseen' needs members that are not judged, and calibration = 0 "
-                "judges them all. Set calibration above 0, or take method = 'passive'."
+                f"method = {self.method!r} learns from members that are not judged, and "
+                "calibration = 0 judges them all. Set calibration above 0: half of the members "
+                "then go with the calibration images."
+            )
+        active = self.target == "active"
+        if method.outsiders and active and not self.calibration:
+            raise SettingsError(
+                f"method = {self.method!r} on an active model learns non-members from the "
+                "calibration images, and calibration = 0. Set it above 0."
+            )
+        if method.training and active:
+            raise SettingsError(
+                f"method = {self.method!r} trains a model of its own, so target = 'active' names "
+                "none. Leave target at 'plain'."
+            )
+        if self.views != "one" and not method.asks_head:
+            raise SettingsError(
+                f"views = {self.views!r} are of a MINT head's answers, and method = "
+                f"{self.method!r} asks none. Leave views at 'one'."
             )
         if self.transformations and not method.alone:
             raise SettingsError(

@@ -78,7 +78,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Judge the scores, and write the run's metrics and provenance."""
     _check_same(run, data)
-    judged = judge(scores, run.settings)
+    judged = judge(scores, run.settings, METHODS[run.settings.method].thresholds)
     if _trains(run.settings) == "memorizer":
         why = "the memorizer control has no classification task"
         judged["audited"]["accuracy"] = measures.no_metric(why)

@@ -133,13 +133,6 @@ def test_yeom_compares_with_the_mean_loss_of_known_members():
     np.testing.assert_allclose(yeom.yeom(loss, known), [1.0, -1.0, 1.5, -7.0])
 
 
-def test_yeom_without_known_members_is_refused():
-    case = made_case()
-    case.images.loc[case.images["member"], "judged"] = True
-    with pytest.raises(SettingsError, match="Set calibration above 0"):
-        yeom.METHOD.score(case)
-
-
 def test_watson_averages_the_models_not_trained_on_the_image():
     inside = np.array([[True, False], [False, False], [False, True]])
     shadow_loss = np.array([[100.0, 1.0], [2.0, 5.0], [4.0, 100.0]])

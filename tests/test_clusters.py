@@ -169,6 +169,7 @@ def test_judging_goes_by_track_where_the_table_has_groups():
     table = pd.DataFrame(
         {
             "image": [f"{n:032x}" for n in range(rows)],
+            "part": "pool",
             "role": np.repeat(["members", "holdout"], [len(members[0]), len(others[0])]),
             "judged": True,
             "label": 0,

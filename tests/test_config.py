@@ -27,6 +27,13 @@ def settings(**changed) -> RunConfig:
         ({"epochs": 2.5}, "epochs = 2.5"),
         ({"epochs": True}, "epochs = True"),
         ({"learning_rate": -1.0}, "learning_rate = -1.0"),
+        ({"method": "yeom", "calibration": 0}, "yeom' learns from members that are not judged"),
+        (
+            {"method": "rmia_online", "target": "active", "protocol": "paper", "calibration": 0},
+            "from the calibration images, and calibration = 0",
+        ),
+        ({"method": "passive", "target": "active"}, "Leave target at 'plain'"),
+        ({"method": "yeom", "views": "flips"}, "'yeom' asks none. Leave views at 'one'"),
         ({"data": "fake"}, "Unknown data 'fake'.*Valid: real, standin"),
         ({"profile": "../elsewhere"}, "names a folder"),
         ({"holdout": 0}, "leaves nobody to judge"),
@@ -70,6 +77,12 @@ def test_a_recipe_fills_what_is_open_and_no_more():
     assert filled.head == RECIPES["published"]["head"]
     assert filled.defects == tuple(sorted(DEFECTS))
     assert filled.learning_rate == 0.5
+
+
+def test_a_recipes_views_are_for_methods_that_ask_a_head():
+    views = {name: settings(recipe="robust", method=name).views for name in ("active", "yeom")}
+    assert views == {"active": RECIPES["robust"]["views"], "yeom": "one"}
+    assert views["active"] != "one"
 
 
 def test_published_factors_follow_the_dataset():

@@ -187,8 +187,25 @@ def test_of_an_active_target_it_learns_from_calibration_images(overfitted, monke
     assert learned == {"plain": {"members", "external"}, "active": {"members", "calibration"}}
 
 
-def test_without_known_members_it_says_what_to_set():
+def test_without_known_members_it_says_how_many_it_has():
     sizes = {"members": 20, "external": 20, "holdout": 20}
-    case = made_case(sizes, structured_images(60, 0))
-    with pytest.raises(SettingsError, match="Set calibration above 0"):
+    model = models.create("tiny", 3, 16, 4)
+    case = made_case(sizes, structured_images(60, 0), audited=model)
+    with pytest.raises(SettingsError, match=r"gMINT .* in 5 folds, but has 0 and 20"):
         gmint.score(case)
+
+
+def test_frames_of_one_track_are_never_learned_from_and_scored_in_one_fold(monkeypatch):
+    seen = []
+
+    def cross_fitted(_, features, known_members, labels, folds):
+        seen.extend(folds)
+        return np.zeros(len(features))
+
+    monkeypatch.setattr(gmint, "cross_fitted", cross_fitted)
+    groups = np.arange(300) // 6
+    model = models.create("tiny", 3, 16, 4)
+    case = made_case(SIZES, structured_images(300, 2), groups=groups, audited=model)
+    gmint.score(case)
+    assert len(seen) == 5
+    assert not any(set(groups[learned]) & set(groups[held]) for learned, held in seen)

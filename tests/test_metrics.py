@@ -244,6 +244,34 @@ def test_an_image_that_chooses_and_is_judged_is_refused():
         judge(scores, settings())
 
 
+def test_a_track_that_chooses_and_is_judged_is_refused():
+    scores = table().assign(part="pool")
+    tracks = scores.assign(group=scores.index // 2)  # pairs, one of each judged
+    with pytest.raises(ProtocolError, match="Frames of 100 tracks would choose the threshold"):
+        judge(tracks, settings())
+    ignored = settings(defects=("tracks_ignored",))
+    assert judge(tracks, ignored)["mint"]["accuracy_calibrated"]["value"] > 0.5
+    whole = scores.assign(group=scores.index // 4 * 2 + scores.index % 2)
+    assert judge(whole, settings())["mint"]["accuracy_calibrated"]["value"] > 0.5
+    parts = tracks.assign(part=np.where(tracks["judged"], "pool", "test"))  # numbers, not tracks
+    assert judge(parts, settings())["mint"]["accuracy_calibrated"]["value"] > 0.5
+
+
+def test_a_threshold_that_means_nothing_gives_no_number():
+    both = judge(table(), settings())["mint"]
+    own = judge(table(), settings(), ("own",))["mint"]
+    assert own["accuracy"] == both["accuracy"]
+    assert own["accuracy_calibrated"]["value"] is own["threshold_calibrated"] is None
+    assert own["precision_at_prior"]["0.01"]["threshold"] == "paper"
+    calibrated = judge(table(), settings(), ("calibrated",))["mint"]
+    assert calibrated["accuracy"]["value"] is calibrated["threshold"] is None
+    assert "without a threshold of its own" in calibrated["accuracy"]["reason"]
+    assert calibrated["precision_at_prior"] == both["precision_at_prior"]
+    bare = settings(protocol="paper", calibration=0)
+    neither = judge(table(calibration=0, role="test"), bare, ("calibrated",))["mint"]
+    assert neither["precision_at_prior"]["0.01"]["value"] is None
+
+
 def test_scores_that_are_no_numbers_are_refused():
     scores = table()
     scores.loc[3, "score"] = np.nan

@@ -7,7 +7,7 @@ from small_run import SMALL
 from amint_core import experiment
 from amint_core.config import RunConfig
 from amint_core.evaluation.scores import images_of
-from amint_core.exceptions import DataError, ResultsError
+from amint_core.exceptions import DataError, ResultsError, SettingsError, TrainingError
 from amint_core.methods import shadows
 from amint_core.training import trained
 
@@ -51,6 +51,46 @@ def test_membership_in_the_target_says_nothing_of_membership_in_a_shadow():
     assert inside[member].mean() == pytest.approx(inside[judged].mean(), abs=0.05)
 
 
+def test_frames_of_one_track_are_inside_together():
+    signs = {"dataset": "gtsrb", "members": 120, "external": 120, "calibration": 60, "holdout": 120}
+    planned = shadows.plan(data(**signs, shadows=6))
+    assert all(len(set(chosen)) == 120 for chosen in planned.members)
+    candidates = planned.images.iloc[planned.candidates]
+    for chosen in planned.members:
+        frames = candidates.iloc[chosen].groupby("group").size()
+        whole = candidates.groupby("group").size()[frames.index]
+        assert (frames < whole).sum() <= 1  # the last one, cut to reach the size
+
+
+def test_shadow_models_of_an_active_target_are_active():
+    plain, active = data(), data(target="active")
+    settings = shadows._settings_of(active.settings, 0)
+    assert settings.method == "active"
+    identities = [shadows.plan(one).trainings[0].identity for one in (plain, active)]
+    assert [one["training"]["kind"] for one in identities] == ["plain", "active"]
+    shadows.train_shadows(active)
+    weights, history = shadows.plan(active).trainings[0].load()
+    assert any(name.startswith("head.") for name in weights)
+    assert history["mint_loss"].notna().all()
+    found = shadows.answers(active, case_of(active))
+    assert np.isfinite(found.logits).all()
+    assert shadows.describe(active)["kind"] == "active"
+
+
+def test_shadow_models_that_will_not_do_are_refused_before_they_are_trained(monkeypatch):
+    monkeypatch.setattr(shadows, "train_twin", lambda *given: pytest.fail("trained"))
+    with pytest.raises(SettingsError, match=r"needs each image .* of two shadow models or more"):
+        shadows.train_shadows(data(variance="per_image", seed=3))
+
+
+def test_one_that_fails_keeps_the_rest_from_starting(monkeypatch):
+    prepared = data(shadows=8, workers=2, learning_rate=1e30)
+    with pytest.raises(TrainingError):
+        shadows.train_shadows(prepared)
+    begun = [one for one in shadows.plan(prepared).trainings if one.folder.exists()]
+    assert len(begun) < 8
+
+
 def test_more_shadow_models_keep_the_first():
     few, many = shadows.plan(data(shadows=4)), shadows.plan(data(shadows=9))
     assert np.array_equal(few.members, many.members[:4])
@@ -65,10 +105,8 @@ def test_another_split_or_setting_is_another_shadow_model(changes):
 
 def test_methods_share_shadow_models_and_train_each_once(monkeypatch):
     trainings = []
-    honest = trained.train_audited
-    monkeypatch.setattr(
-        shadows, "train_audited", lambda *given: trainings.append(1) or honest(*given)
-    )
+    honest = trained.train_twin
+    monkeypatch.setattr(shadows, "train_twin", lambda *given: trainings.append(1) or honest(*given))
     shadows.train_shadows(data())
     shadows.train_shadows(data(method="rmia_offline"))
     assert len(trainings) == 4

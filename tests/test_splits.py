@@ -198,6 +198,27 @@ def test_half_the_members_choose_thresholds(cifar):
     assert np.ptp(np.bincount(labels[judged], minlength=10)) <= 1
 
 
+@pytest.mark.parametrize("members", [300, 325])
+def test_a_members_track_chooses_thresholds_or_is_judged(signs, members):
+    split = make_split(signs, "strict", {**SIZES, "members": members}, 0)
+    groups = signs.pool.groups[split.roles["members"].indices]
+    judged = split.members_judged
+    assert not set(groups[judged]) & set(groups[~judged])
+    assert abs(judged.mean() - 0.5) <= 30 / members  # as near to half as one track allows
+
+
+def test_ignored_tracks_are_halved_by_frame(signs):
+    split = make_split(signs, "strict", SIZES, 0, ignore_tracks=True)
+    assert split.members_judged.sum() == 150
+
+
+def test_members_of_one_track_cannot_be_halved(signs):
+    sizes = {"members": 20, "external": 60, "calibration": 30, "holdout": 60, "test": 0}
+    with pytest.raises(DataError, match=r"20 members are frames of 1 tracks, too few for two"):
+        make_split(signs, "strict", sizes, 0)
+    assert make_split(signs, "strict", {**sizes, "calibration": 0}, 0).members_judged.all()
+
+
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
 def test_without_calibration_all_members_are_judged(cifar, protocol):
     split = make_split(cifar, protocol, {**SIZES, "calibration": 0}, 0)

@@ -50,6 +50,7 @@ class Split:
         judged_role: the non-members that are judged, "holdout" (strict) or "test" (paper).
         members_judged: (members,) bool in the order of their indices: True where judged, False
             where used with `calibration` to choose thresholds; all True without calibration.
+            Tracks are whole on both sides.
         duplicates_removed: images left out because an equal one (by hash) stands before them.
         digest: SHA-256 over roles, parts, indices and `members_judged`.
     """
@@ -97,7 +98,7 @@ def make_split(
     wanted["test"] = wanted["test"] or max(1, len(test) - rest)
     roles |= test_deck.deal({role: wanted[role] for role in (*drawn["test"], "test")})
     roles = {role: roles[role] for role in ROLES if role in roles}
-    judged = _judged_members(dataset, roles, np.random.default_rng([seed, 2]))
+    judged = _judged_members(dataset, roles, np.random.default_rng([seed, 2]), not ignore_tracks)
     return Split(
         roles=roles,
         judged_role="holdout" if protocol == "strict" else "test",
@@ -220,14 +221,24 @@ def _without_duplicates(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, dict[
 
 
 def _judged_members(
-    dataset: Dataset, roles: Mapping[str, Role], rng: np.random.Generator
+    dataset: Dataset, roles: Mapping[str, Role], rng: np.random.Generator, whole_groups: bool
 ) -> np.ndarray:
+    """Halve the members, as evenly as whole tracks allow; see `Split.members_judged`."""
     members = roles["members"].indices
     if not len(roles["calibration"]):
         return np.ones(len(members), bool)
-    deck = Deck(dataset, "pool", members, rng, whole_groups=False)
+    deck = Deck(dataset, "pool", members, rng, whole_groups=whole_groups)
     for_thresholds = deck.deal({"members": len(members) // 2})["members"].indices
-    return ~np.isin(members, for_thresholds)
+    groups = np.asarray(dataset.pool.groups)[members] if whole_groups else members
+    # A track that was dealt in part belongs to that side with all of its frames.
+    judged = ~np.isin(groups, groups[np.isin(members, for_thresholds)])
+    if not judged.any():
+        raise DataError(
+            f"{dataset.title}: the {len(members):,} members are frames of {len(np.unique(groups))} "
+            "tracks, too few for two halves that share none: one chooses thresholds, the other is "
+            "judged. Raise members, or set calibration = 0 to judge them all."
+        )
+    return judged
 
 
 def _digest(roles: Mapping[str, Role], members_judged: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,24 +20,29 @@ FPRS = ("0.01", "0.001")
 PRIORS = ("0.01", "0.1")
 #: The method that trains the audited model alone, and tests nothing.
 NO_TEST = "plain"
+#: Thresholds that accuracy is taken at: the test's own (score 0), and one chosen on other images.
+THRESHOLDS = ("own", "calibrated")
 #: Probability .5, the paper's threshold, as a logit.
 PAPER_THRESHOLD = 0.0
 
 
-def judge(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
+def judge(
+    scores: pd.DataFrame, settings: RunConfig, thresholds: Collection[str] = THRESHOLDS
+) -> dict[str, Any]:
     """Compute the MINT and the audited metrics of a run.
 
     Args:
         scores: the table of `scores.py`, of one method. The plain model has no test: all its scores
             are NaN, and only the audited metrics are computed.
         settings: the run's settings; its published defects change the numbers as they did there.
+        thresholds: those of `THRESHOLDS` that mean something for the method.
 
     Returns:
         `mint` and `audited`, as in metrics.json.
 
     Raises:
-        ProtocolError: an image would choose the threshold that it is judged by, or scores are no
-            numbers.
+        ProtocolError: an image, or a frame of its track, would choose the threshold that it is
+            judged by; or scores are no numbers.
     """
     tests_nothing = (scores["method"] == NO_TEST).all() and scores["score"].isna().all()
     # Test images that nobody judges are classified, not scored.
@@ -46,7 +52,7 @@ def judge(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
             f"{int((~np.isfinite(asked)).sum())} scores are not numbers; the model has "
             "diverged. Train it again with a lower learning_rate or precision = 'fp32'."
         )
-    mint = _no_test() if tests_nothing else _tested(scores, settings)
+    mint = _no_test() if tests_nothing else _tested(scores, settings, thresholds)
     members, others = _by_membership(scores[scores["judged"]])
     role = next(iter(scores.loc[scores["judged"] & ~scores["member"], "role"]))
     mint["judged"] = {"members": len(members), "non_members": len(others), "role": role}
@@ -57,13 +63,23 @@ def judge(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
     return {"mint": mint, "audited": _audited_metrics(scores, settings)}
 
 
-def _tested(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:
+def _tested(
+    scores: pd.DataFrame, settings: RunConfig, thresholds: Collection[str]
+) -> dict[str, Any]:
     """Return the metrics of a membership test."""
     rows = scores[scores["judged"]]
     choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
     members, others = _by_membership(rows)
     groups = groups_of(rows)
-    mint = _mint_metrics(members, others, groups, settings) | _calibrated(choosing, rows, settings)
+    mint = _mint_metrics(members, others, groups, settings)
+    if "own" not in thresholds:
+        why = "this attack was published without a threshold of its own"
+        mint |= {"accuracy": metrics.no_metric(why), "threshold": None}
+    if "calibrated" in thresholds:
+        mint |= _calibrated(choosing, rows, settings)
+    else:
+        why = "its head learned from the members that would choose the threshold"
+        mint |= {"accuracy_calibrated": metrics.no_metric(why), "threshold_calibrated": None}
     return mint | {"precision_at_prior": _precision(members, others, groups, mint)}
 
 
@@ -109,11 +125,8 @@ def _calibrated(
     """Choose the threshold on one set of images and judge it on another."""
     if settings.has("threshold_on_judged"):
         choosing = judged
-    elif set(choosing["image"]) & set(judged["image"]):
-        raise ProtocolError(
-            "The same image would choose the threshold and be judged by it. Split again: "
-            "calibration, holdout and the two halves of the members must be disjoint."
-        )
+    else:
+        _check_disjoint(choosing, judged, settings)
     chosen = _by_membership(choosing)
     if not all(map(len, chosen)):
         why = "no calibration images: this run has no threshold but probability .5"
@@ -123,17 +136,39 @@ def _calibrated(
     return {"accuracy_calibrated": value, "threshold_calibrated": threshold}
 
 
+def _check_disjoint(choosing: pd.DataFrame, judged: pd.DataFrame, settings: RunConfig) -> None:
+    """Refuse thresholds from images that are judged, or from frames of their tracks."""
+    if set(choosing["image"]) & set(judged["image"]):
+        raise ProtocolError(
+            "The same image would choose the threshold and be judged by it. Split again: "
+            "calibration, holdout and the two halves of the members must be disjoint."
+        )
+    if "group" not in judged or settings.has("tracks_ignored"):
+        return
+    shared = set(zip(choosing["part"], choosing["group"], strict=True)) & set(
+        zip(judged["part"], judged["group"], strict=True)
+    )
+    if shared:
+        raise ProtocolError(
+            f"Frames of {len(shared)} tracks would choose the threshold while others of the same "
+            "tracks are judged by it. Split again: tracks must stay whole, but under the defect "
+            "'tracks_ignored'."
+        )
+
+
 def _precision(
     members: np.ndarray, others: np.ndarray, groups: Groups | None, mint: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the precision at each prior, and which threshold accuses."""
-    calibrated = mint["threshold_calibrated"] is not None
-    threshold = mint["threshold_calibrated" if calibrated else "threshold"]
-    which = {"threshold": "calibrated" if calibrated else "paper"}
-    return {
-        prior: metrics.precision_at_prior(members, others, threshold, float(prior), groups) | which
-        for prior in PRIORS
-    }
+    for which, name in (("calibrated", "threshold_calibrated"), ("paper", "threshold")):
+        if mint[name] is not None:
+            return {
+                prior: metrics.precision_at_prior(members, others, mint[name], float(prior), groups)
+                | {"threshold": which}
+                for prior in PRIORS
+            }
+    why = "neither a threshold of its own nor a calibrated one accuses anybody"
+    return dict.fromkeys(PRIORS, metrics.no_metric(why) | {"threshold": None})
 
 
 def _crossed_accuracy(

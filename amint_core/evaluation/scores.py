@@ -51,6 +51,21 @@ def has_tracks(dataset: Dataset) -> bool:
     return are_clustered(dataset.pool.groups)
 
 
+def tracks_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:
+    """Return (N,) numbers that frames of one track share; without tracks, each image has its own.
+
+    Args:
+        dataset: where the images are from.
+        images: N rows with the columns `part` and `index`.
+    """
+    groups = np.empty(len(images), np.int64)
+    index = images["index"].to_numpy()
+    for part in ("pool", "test"):
+        of_part = (images["part"] == part).to_numpy()
+        groups[of_part] = getattr(dataset, part).groups[index[of_part]]
+    return images.assign(group=groups).groupby(["part", "group"]).ngroup().to_numpy()
+
+
 def groups_of(scores: pd.DataFrame) -> Groups | None:
     """Return the groups of the members and of the non-members in a table; None without tracks."""
     if "group" not in scores:

@@ -16,12 +16,11 @@ import torch
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch.nn.functional import adaptive_avg_pool2d
 
 from amint_core.methods.case import Case, Method
-from amint_core.methods.crossfit import FOLDS, check_enough, cross_fitted, fold_seed
+from amint_core.methods.crossfit import cross_fitted, fold_seed, folds_of
 
 _STREAM = 31  # of random numbers that follow from the run's seed
 _THUMBNAIL = 8  # pixels a side
@@ -41,30 +40,14 @@ def score(case: Case) -> np.ndarray:
     """
     images, member = case.images, case.member
     learns = member | (images["role"] == "calibration").to_numpy() | images["judged"].to_numpy()
-    rows, groups = np.flatnonzero(learns), _groups(case)
-    sides = [len(np.unique(groups[learns & (member == side)])) for side in (True, False)]
-    check_enough("The blind control", *sides, "Give more images (or tracks) to both sides.")
     seed = fold_seed(case.settings.seed, _STREAM)
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    folds = [
-        (rows[learned], rows[held])
-        for learned, held in splitter.split(rows, member[rows], groups[rows])
-    ]
+    remedy = "Give more images (or tracks) to both sides."
+    folds = folds_of("The blind control", remedy, np.flatnonzero(learns), member, case.groups, seed)
     features = np.concatenate(
         [_features(case.pixels(chunk)) for chunk in _chunks(np.arange(len(images)))]
     )
     classifier = _classifier(case.dataset.channels, seed)
     return cross_fitted(classifier, features, member, case.labels, folds)
-
-
-def _groups(case: Case) -> np.ndarray:
-    """Return (N,) numbers that frames of one track share."""
-    groups = np.empty(len(case.images), np.int64)
-    index = case.images["index"].to_numpy()
-    for part in ("pool", "test"):
-        of_part = (case.images["part"] == part).to_numpy()
-        groups[of_part] = getattr(case.dataset, part).groups[index[of_part]]
-    return case.images.assign(group=groups).groupby(["part", "group"]).ngroup().to_numpy()
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:

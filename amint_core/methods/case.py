@@ -15,7 +15,8 @@ import torch
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Dataset
 from amint_core.datasets.splits import Split
-from amint_core.evaluation.scores import pixels_of
+from amint_core.evaluation.judge import THRESHOLDS
+from amint_core.evaluation.scores import pixels_of, tracks_of
 from amint_core.inference import class_logits, membership_logits, predicted_classes
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.transformations import transform
@@ -38,13 +39,19 @@ class Method:
         group: "aMINT" (the model takes part), "passive" (learns from the finished model's inside),
             "attack" (sees only class posteriors) or "control".
         summary: what it does, in one sentence, with its source.
-        score: case → (N,) scores in the order of `case.images`; above 0 says "member". NaN
-            everywhere for a method that is no test.
+        score: case → (N,) scores in the order of `case.images`, higher for members. NaN everywhere
+            for a method that is no test.
+        thresholds: at which the accuracy means something, see `judge.THRESHOLDS`; with "own", a
+            score above 0 says "member".
         training: the kind of model that the run trains, see `training.trained.train_model`; None:
             nothing of its own, it tests the model that the setting `target` names.
         shadows: fewest shadow models it can do with; 0: it needs none.
         most_shadows: it reads no more than these; None: all that there are.
         published_shadows: fewest and most behind the published results; None: not known to us.
+        check_shadows: (S, N) bool, whether shadow model s is trained on image n, and settings →
+            SettingsError where they will not do; asked before any is trained.
+        known_members: whether it learns from members that are not judged.
+        outsiders: whether it learns from `Case.outsiders`.
         alone: whether an image's score depends on that image alone, so that a few transformed
             images can be scored without all others.
     """
@@ -54,11 +61,20 @@ class Method:
     group: Literal["aMINT", "passive", "attack", "control"]
     summary: str
     score: Callable[[Case], np.ndarray]
+    thresholds: tuple[str, ...] = THRESHOLDS
     training: Literal["active", "plain", "passive", "passive_unseen", "memorizer"] | None = None
     shadows: int = 0
     most_shadows: int | None = None
     published_shadows: tuple[int, int] | None = None
+    check_shadows: Callable[[np.ndarray, RunConfig], None] = lambda inside, settings: None
+    known_members: bool = False
+    outsiders: bool = False
     alone: bool = False
+
+    @property
+    def asks_head(self) -> bool:
+        """Whether its score is the answer of a MINT head, over the views of the settings."""
+        return self.training not in (None, "plain")
 
     def shadows_used(self, given: int) -> int:
         """Return how many of the `given` shadow models it reads."""
@@ -145,6 +161,16 @@ class Case:
         return ~self.images["judged"].to_numpy()
 
     @property
+    def known_members(self) -> np.ndarray:
+        """(N,) bool: members that are not judged, which a test may learn from."""
+        return self.member & self.known
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) numbers that frames of one track share, as from `tracks_of`."""
+        return tracks_of(self.dataset, self.images)
+
+    @property
     def outsiders(self) -> np.ndarray:
         """(N,) bool: known non-members that the target was not trained on.
 
@@ -156,7 +182,7 @@ class Case:
 
     @property
     def member(self) -> np.ndarray:
-        """(N,) bool: the truth. A test reads it at `known` only."""
+        """(N,) bool: the truth. A test reads `known_members`."""
         return self.images["member"].to_numpy()
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:

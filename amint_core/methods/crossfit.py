@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.special import logit
 from sklearn.base import clone
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
 from amint_core.exceptions import SettingsError
@@ -59,6 +60,35 @@ def cross_fitted(
     return scores
 
 
+def folds_of(
+    name: str, remedy: str, rows: np.ndarray, member: np.ndarray, groups: np.ndarray, seed: int
+) -> list[Fold]:
+    """Deal `rows` to folds, stratified by membership; frames of one track stay in one fold.
+
+    Args:
+        name: of the test, for the error.
+        remedy: what to do where there are too few.
+        rows: (R,) row numbers to deal.
+        member: (N,) bool; read at `rows` only.
+        groups: (N,) numbers that frames of one track share.
+        seed: of the shuffling.
+
+    Raises:
+        SettingsError: fewer independent members or non-members (images or tracks) than folds.
+    """
+    sides = [len(np.unique(groups[rows[member[rows] == side]])) for side in (True, False)]
+    if min(sides) < FOLDS:
+        raise SettingsError(
+            f"{name} learns from known members and non-members in {FOLDS} folds, but has "
+            f"{sides[0]} and {sides[1]} (a track counts once). {remedy}"
+        )
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return [
+        (rows[learned], rows[held])
+        for learned, held in splitter.split(rows, member[rows], groups[rows])
+    ]
+
+
 def _keep_shares(
     member: np.ndarray, labels: np.ndarray, known: np.ndarray, learned: np.ndarray
 ) -> np.ndarray:
@@ -75,19 +105,6 @@ def _keep_shares(
     factors[((wanted > 0) & (present == 0)).any(1)] = 0
     weights = factors.ravel()[cells[learned]]
     return weights / weights.mean()  # how much a classifier is regularised stays as it is
-
-
-def check_enough(name: str, members: int, others: int, remedy: str) -> None:
-    """Refuse fewer members or non-members to learn from than there are folds.
-
-    Raises:
-        SettingsError: it says how many there are, and `remedy`.
-    """
-    if min(members, others) < FOLDS:
-        raise SettingsError(
-            f"{name} learns from known members and non-members in {FOLDS} folds, but has {members} "
-            f"and {others}. {remedy}"
-        )
 
 
 def fold_seed(seed: int, stream: int) -> int:

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from torch.nn.functional import unfold
 
 from amint_core.exceptions import ModelError
 from amint_core.methods.case import Case, Method
-from amint_core.methods.crossfit import FOLDS, check_enough, cross_fitted, fold_seed
+from amint_core.methods.crossfit import cross_fitted, fold_seed, folds_of
 from amint_core.methods.posteriors import labels_of
 from amint_core.progress import progress_bar
 from amint_core.training.batches import normalised, to_bytes
@@ -44,22 +43,18 @@ def score(case: Case) -> np.ndarray:
 
     The classifiers learn from known members and external images (of an active target, which has
     learned from those, calibration images). Each of these is scored by a classifier that has not
-    seen it, so that its score may choose a threshold, all others by the mean. An image without a
-    label is asked with the class that the target predicts.
+    seen it, nor a frame of its track, so that its score may choose a threshold, all others by the
+    mean. An image without a label is asked with the class that the target predicts.
 
     Raises:
         SettingsError: too few members are known to the auditor.
         ModelError: no layer's gradient can be read, or the target has diverged.
     """
-    known_members = np.zeros(len(case.images), bool)
-    known_members[case.known] = case.member[case.known]
-    outsiders = case.outsiders
-    remedy = "Set calibration above 0: half of the members are then known; give more images."
-    check_enough("gMINT", known_members.sum(), outsiders.sum(), remedy)
+    known_members, labels = case.known_members, labels_of(case)
+    learns = np.flatnonzero(known_members | case.outsiders)
     seed = fold_seed(case.settings.seed, _STREAM)
-    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    rows, labels = np.flatnonzero(known_members | outsiders), labels_of(case)
-    folds = [(rows[a], rows[b]) for a, b in splitter.split(rows, known_members[rows])]
+    remedy = "Give more members and external images (of target = 'active': calibration images)."
+    folds = folds_of("gMINT", remedy, learns, known_members, case.groups, seed)
     features = np.log(gradient_norms(case, labels).clip(_FLOOR))
     return cross_fitted(_classifier(), features, known_members, labels, folds)
 
@@ -189,4 +184,6 @@ METHOD = Method(
     summary="Reads the norms of the gradient that the image would train each layer with, by a "
     "linear classifier (after DeAlcala et al., CVPR Workshops 2025).",
     score=score,
+    known_members=True,
+    outsiders=True,
 )

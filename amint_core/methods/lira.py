@@ -38,7 +38,6 @@ from amint_core.methods.posteriors import (
 )
 
 Variance = Literal["global", "per_class", "per_image"]
-Side = Literal["inside", "outside"]
 
 #: Fewest and most shadow models behind the published results; the paper advises the variance
 #: "global" below 64 (half of them IN, half OUT).
@@ -68,9 +67,9 @@ def online(
     Raises:
         SettingsError: too few shadow models for the variance asked for.
     """
-    require_outside(inside)
-    mean_out, variance_out = _gaussians(shadow_phi, ~inside, labels, variance, "outside")
-    mean_in, variance_in = _gaussians(shadow_phi, inside, labels, variance, "inside")
+    check(inside, variance, online=True)
+    mean_out, variance_out = _gaussians(shadow_phi, ~inside, labels, variance)
+    mean_in, variance_in = _gaussians(shadow_phi, inside, labels, variance)
     gap = _of_class(mean_in - mean_out, labels)
     mean_in = np.where(np.isnan(mean_in), mean_out + gap, mean_in)
     return norm.logpdf(phi, mean_in, np.sqrt(variance_in)) - norm.logpdf(
@@ -88,28 +87,44 @@ def offline(
     """Return how many standard deviations φ lies above the OUT mean.
 
     The published score 1 - Pr[Z > φ] is the normal distribution function of this one: the same
-    order of images, and its .5 is this one's natural 0; but far from 0 it does not round to 1.
+    order of images, but far from 0 it does not round to 1. At 0 it accuses half of the
+    non-members, by construction, so 0 is no threshold.
 
     Args and Raises: as `online`.
     """
-    require_outside(inside)
-    mean_out, variance_out = _gaussians(shadow_phi, ~inside, labels, variance, "outside")
+    check(inside, variance, online=False)
+    mean_out, variance_out = _gaussians(shadow_phi, ~inside, labels, variance)
     return (phi - mean_out) / np.sqrt(variance_out)
 
 
+def check(inside: np.ndarray, variance: Variance, online: bool) -> None:
+    """Refuse shadow models that leave a Gaussian without a mean or the variance asked for.
+
+    Args:
+        inside: (S, N) bool: whether shadow model s was trained on image n.
+        variance: see the module's table.
+        online: whether both Gaussians are read, or that of OUT alone.
+
+    Raises:
+        SettingsError: too few shadow models.
+    """
+    require_outside(inside)
+    for side, chosen in {"outside": ~inside, **({"inside": inside} if online else {})}.items():
+        count, each = chosen.sum(0), variance == "per_image"
+        if not (count > 1).any() or (each and (count == 1).any()):
+            raise SettingsError(
+                f"variance = {variance!r} needs {'each' if each else 'an'} image {side} of two "
+                f"shadow models or more; {int((count == 1).sum())} images are {side} of only one, "
+                f"with shadows = {len(inside)}. Set shadows higher, such as {2 * len(inside)}"
+                + (", or variance = 'global'." if each else ".")
+            )
+
+
 def _gaussians(
-    phi: np.ndarray, chosen: np.ndarray, labels: np.ndarray, variance: Variance, side: Side
+    phi: np.ndarray, chosen: np.ndarray, labels: np.ndarray, variance: Variance
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (N,) means, NaN where no model is chosen, and (N,) variances of (S, N) φ."""
     count = chosen.sum(0)
-    each = variance == "per_image"
-    if not (count > 1).any() or (each and (count == 1).any()):
-        raise SettingsError(
-            f"variance = {variance!r} needs {'each' if each else 'an'} image {side} of two shadow "
-            f"models or more; {int((count == 1).sum())} images are {side} of only one, with "
-            f"shadows = {len(phi)}. Set shadows higher, such as {2 * len(phi)}"
-            + (", or variance = 'global'." if each else ".")
-        )
     mean = mean_over(phi, chosen)
     squares = np.where(chosen, (phi - mean) ** 2, 0).sum(0)
     pooled = _pooled(squares, np.maximum(count - 1, 0), labels, variance)
@@ -154,6 +169,7 @@ ONLINE = Method(
     "that were not (Carlini et al., S&P 2022).",
     score=lambda case: online(*_read(case)),
     shadows=LEAST_SHADOWS,
+    check_shadows=lambda inside, settings: check(inside, settings.variance, online=True),
     published_shadows=_PUBLISHED_SHADOWS,
 )
 OFFLINE = Method(
@@ -163,6 +179,8 @@ OFFLINE = Method(
     summary="How far the confidence lies above that of models not trained on the image (Carlini et "
     "al., S&P 2022).",
     score=lambda case: offline(*_read(case)),
+    thresholds=("calibrated",),
     shadows=LEAST_SHADOWS,
+    check_shadows=lambda inside, settings: check(inside, settings.variance, online=False),
     published_shadows=_PUBLISHED_SHADOWS,
 )

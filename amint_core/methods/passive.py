@@ -16,8 +16,8 @@ METHOD = Method(
     alone=True,
 )
 
-#: With calibration images half of the members are judged; the head learns from the other half.
-#: That half chooses thresholds too, so the calibrated one lies high; AUC and TPR do not use it.
+#: With calibration images half of the members are judged; the head learns from the other half. That
+#: half would choose the calibrated threshold, too high for members it never saw: there is none.
 UNSEEN = Method(
     name="passive_unseen",
     title="Passive MINT, unseen members",
@@ -25,6 +25,8 @@ UNSEEN = Method(
     summary="As passive MINT, but judged on members that its head never saw: what a stranger with "
     "access to the model's inside and to a part of the training set can tell of the rest.",
     score=score,
+    thresholds=("own",),
     training="passive_unseen",
+    known_members=True,
     alone=True,
 )

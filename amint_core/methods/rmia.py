@@ -45,7 +45,9 @@ def online(
     population: np.ndarray,
     gamma: float = GAMMA,
 ) -> np.ndarray:
-    """Return (N,) shares of the population that each image dominates, minus .5; 0 is natural.
+    """Return (N,) shares of the population that each image dominates, minus .5.
+
+    Half of the non-members dominate half of the population, so 0 is no threshold.
 
     Args:
         log_p: (N,) log posterior of the true class under the target.
@@ -132,7 +134,10 @@ ONLINE = Method(
     summary="The share of other images over which learning the target favours this one "
     "(Zarifzadeh et al., ICML 2024).",
     score=lambda case: online(*_read(case)),
+    thresholds=("calibrated",),
     shadows=2,
+    check_shadows=lambda inside, settings: require_outside(inside),
+    outsiders=True,
     published_shadows=_PUBLISHED_SHADOWS,
 )
 OFFLINE = Method(
@@ -142,6 +147,9 @@ OFFLINE = Method(
     summary="The same with shadow models not trained on the image alone (Zarifzadeh et al., ICML "
     "2024).",
     score=lambda case: offline(*_read(case)),
+    thresholds=("calibrated",),
     shadows=2,
+    check_shadows=lambda inside, settings: require_outside(inside),
+    outsiders=True,
     published_shadows=_PUBLISHED_SHADOWS,
 )

@@ -1,8 +1,9 @@
 """Shadow models: the target's twins, trained on other images of the same population.
 
-Each is a plain model, trained as the target for as many steps on as many members, drawn from the
-target's members, the calibration and the judged images; external images are never among them. Each
-image is inside of about as many shadow models as any other.
+Each is of the target's kind (plain, or active with the target's external images), trained for as
+many steps on as many members, drawn from the target's members, the calibration and the judged
+images; external images are never among them. Tracks stay whole (the last of a set may be cut to
+reach the size), and each is inside of about as many shadow models as any other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pandas as pd
 from amint_core.arithmetic import agreed, processes
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
-from amint_core.evaluation.scores import images_of, pixels_of
+from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
 from amint_core.exceptions import DataError, ResultsError, SettingsError
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
@@ -28,7 +29,7 @@ from amint_core.methods.case import Case
 from amint_core.prepared import Data, prepare
 from amint_core.progress import progress_bar
 from amint_core.training.store import Training, training_settings
-from amint_core.training.trained import build_audited, surroundings, train_audited
+from amint_core.training.trained import build, surroundings, train_twin
 
 _DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
 
@@ -97,14 +98,18 @@ def _plan(data: Data) -> Plan:
     size = len(split.roles["members"].indices)
     random = np.random.default_rng([settings.seed, _DRAW])
     count = METHODS[settings.method].shadows_used(settings.shadows)
-    members = _draw(random, len(candidates), size, count)
+    tracks = tracks_of(data.dataset, images.iloc[candidates])
+    members = _draw(random, tracks, size, count)
     hashes = images["image"].to_numpy()
+    external = hashes[images["role"] == "external"]
+    # A plain model takes of the external images their number alone, which gives its steps.
+    learnt = external if settings.target == "active" else [str(len(external))]
     trainings = tuple(
         Training(
             {
-                "training": training_settings(_settings_of(settings, number), "plain"),
+                "training": training_settings(_settings_of(settings, number), settings.target),
                 "data": data.dataset.fingerprint,
-                "split": _digest(hashes[candidates[chosen]], data),
+                "split": _digest([*learnt, *hashes[candidates[chosen]]]),
                 **surroundings(settings),
             }
         )
@@ -113,30 +118,40 @@ def _plan(data: Data) -> Plan:
     return Plan(data, images, candidates, members, trainings)
 
 
-def _draw(random: np.random.Generator, candidates: int, size: int, count: int) -> np.ndarray:
-    """Return (count, size): stretches of an endless stream that shuffles all candidates in turn."""
-    stream = random.permutation(candidates)
+def _draw(random: np.random.Generator, tracks: np.ndarray, size: int, count: int) -> np.ndarray:
+    """Return (count, size) places: stretches of an endless stream that shuffles all tracks in turn.
+
+    Args:
+        random: what shuffles.
+        tracks: (C,) track numbers of the candidates.
+        size: images in a set.
+        count: sets.
+    """
+    order = np.argsort(tracks, kind="stable")
+    frames = np.split(order, np.flatnonzero(np.diff(tracks[order])) + 1)
+    lengths = np.array([len(one) for one in frames])
+    stream = random.permutation(len(frames))
     drawn = []
     for _ in range(count):
-        if len(stream) < size:
+        if lengths[stream].sum() < size:
             # What this set has already comes last in the next round: no image twice in one set.
-            fresh = np.setdiff1d(np.arange(candidates), stream, assume_unique=True)
+            fresh = np.setdiff1d(np.arange(len(frames)), stream, assume_unique=True)
             again = random.permutation(stream)
             stream = np.concatenate([stream, random.permutation(fresh), again])
-        drawn.append(np.sort(stream[:size]))
-        stream = stream[size:]
+        taken = int(np.searchsorted(lengths[stream].cumsum(), size)) + 1
+        chosen = np.concatenate([frames[track] for track in stream[:taken]])
+        drawn.append(np.sort(chosen[:size]))
+        stream = stream[taken:]
     return np.array(drawn)
 
 
 def _settings_of(settings: RunConfig, number: int) -> RunConfig:
     seed = np.random.SeedSequence([settings.seed, _SEED, number]).generate_state(1, np.uint32)
-    return settings.to_train("plain").model_copy(update={"seed": int(seed[0])})
+    return settings.to_train(settings.target).model_copy(update={"seed": int(seed[0])})
 
 
-def _digest(hashes: np.ndarray, data: Data) -> str:
-    """Return a SHA-256 of a training set and of the steps it is trained for."""
-    external = len(data.split.roles["external"].indices)
-    return hashlib.sha256("\n".join([str(external), *hashes]).encode()).hexdigest()
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def train_shadows(data: Data) -> None:
@@ -145,7 +160,8 @@ def train_shadows(data: Data) -> None:
     Models that another process trains at this moment are left to it and waited for at the end.
 
     Raises:
-        SettingsError: several models at once, each by several processes.
+        SettingsError: several models at once, each by several processes; or the shadow models that
+            are about to be trained will not do for the method.
     """
     settings = data.settings
     if min(settings.workers, processes().num_processes) > 1:
@@ -154,6 +170,7 @@ def train_shadows(data: Data) -> None:
             "shadow model after the other. Set workers = 1, or start one process."
         )
     planned = plan(data)
+    METHODS[settings.method].check_shadows(planned.inside(), settings)
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
     trainings = planned.trainings
@@ -175,19 +192,24 @@ def _train_one(planned: Plan, number: int) -> None:
     with training.alone():
         if training.is_done():
             return  # by another process, while this one waited
-        train_audited(
+        data, candidates = planned.data, len(planned.candidates)
+        train_twin(
+            data.settings.target,
             training,
-            _settings_of(planned.data.settings, number),
-            planned.data,
+            _settings_of(data.settings, number),
+            data,
             _gathered(planned),
             planned.members[number],
+            np.arange(candidates, candidates + len(data.split.roles["external"])),
             f"shadow model {number + 1} of {len(planned.trainings)}",
         )
 
 
 def _gathered(planned: Plan) -> Images:
-    """Return the candidates' images, from both parts of the dataset, in memory."""
+    """Return the candidates and, for active models, then the external images, in memory."""
     rows = planned.images.iloc[planned.candidates]
+    if planned.data.settings.target == "active":
+        rows = pd.concat([rows, planned.images[planned.images["role"] == "external"]])
     return Images(
         pixels=pixels_of(planned.data.dataset, rows),
         labels=rows["label"].to_numpy(),
@@ -201,9 +223,13 @@ def _side_by_side(settings: RunConfig, missing: list[int]):
     # Fresh processes: PyTorch's threads do not survive a fork.
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), _quietly) as pool:
         jobs = [pool.submit(_train_in_process, settings, number) for number in missing]
-        for job in as_completed(jobs):
-            job.result()
-            yield
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                yield
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those not begun
+            raise
 
 
 def _quietly() -> None:
@@ -248,6 +274,7 @@ def describe(data: Data) -> dict[str, Any]:
         found = training.load()
         seconds += float(found[1]["seconds"].sum()) if found else 0.0
     return {
+        "kind": data.settings.target,
         "count": len(trainings),
         "published": method.published_shadows_text,
         "fewer_than_published": method.has_fewer_shadows(len(trainings)),
@@ -263,10 +290,10 @@ def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
     found = training.load()
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
-    model = build_audited(data)
-    model.load_state_dict(found[0])
-    model.to(case.device)
-    logits = case.logits_of(model, "ask a shadow model")
+    model = build(data)
+    trained = model.audited if data.settings.target == "plain" else model
+    trained.load_state_dict(found[0])
+    logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
     with atomic_path(file) as temporary:
         np.save(temporary, logits)
     return logits

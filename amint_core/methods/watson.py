@@ -30,7 +30,10 @@ def watson(loss: np.ndarray, shadow_loss: np.ndarray, inside: np.ndarray) -> np.
 
 
 def score(case: Case) -> np.ndarray:
-    """Return (N,) scores; at 0 the target finds the image as hard as models that never saw it."""
+    """Return (N,) scores; at 0 the target finds the image as hard as models that never saw it.
+
+    Of images that it has not seen either, half score higher: 0 is no threshold.
+    """
     labels = labels_of(case)
     shadow_loss = of_shadows(case, cross_entropy, labels)
     return watson(cross_entropy(case.logits, labels), shadow_loss, case.shadows.inside)
@@ -43,5 +46,7 @@ METHOD = Method(
     summary="Compares the loss with that under models not trained on the image (Watson et al., "
     "'On the Importance of Difficulty Calibration in Membership Inference Attacks', ICLR 2022).",
     score=score,
+    thresholds=("calibrated",),
     shadows=2,
+    check_shadows=lambda inside, settings: require_outside(inside),
 )

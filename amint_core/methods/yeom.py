@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from amint_core.exceptions import SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import cross_entropy, labels_of
 
@@ -20,20 +19,8 @@ def yeom(loss: np.ndarray, known_members: np.ndarray) -> np.ndarray:
 
 
 def score(case: Case) -> np.ndarray:
-    """Return (N,) scores; 0 is the published threshold, the training loss.
-
-    Raises:
-        SettingsError: no member is known, so the training loss is not either.
-    """
-    known_members = np.zeros(len(case.images), bool)
-    known_members[case.known] = case.member[case.known]
-    if not known_members.any():
-        raise SettingsError(
-            "method = 'yeom' needs members that are not judged, to learn the training loss from; "
-            "this run judges all of them. Set calibration above 0: half of the members then go "
-            "with the calibration images."
-        )
-    return yeom(cross_entropy(case.logits, labels_of(case)), known_members)
+    """Return (N,) scores; 0 is the published threshold, the training loss."""
+    return yeom(cross_entropy(case.logits, labels_of(case)), case.known_members)
 
 
 METHOD = Method(
@@ -43,4 +30,5 @@ METHOD = Method(
     summary="Says member where the loss is below the average training loss (Yeom et al., "
     "'Privacy Risk in Machine Learning', CSF 2018).",
     score=score,
+    known_members=True,
 )

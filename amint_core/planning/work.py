@@ -148,8 +148,7 @@ def work_of(settings: RunConfig) -> Work:
     case = case_of(settings, kind)
     transformed = len(settings.transformations) * judged_images
     views = len(VIEWS[settings.views]) if method.training not in (None, "plain") else 0
-    candidates = sum(sizes[role] for role in ("members", "calibration", judged))
-    pixels = candidates * case.image_size**2 * case.channels
+    pixels = asked * case.image_size**2 * case.channels
     logits = asked * case.classes * 4
     return Work(
         settings,
@@ -177,8 +176,8 @@ def _task(settings: RunConfig, kind: str) -> Task:
 
 
 def _shadow(settings: RunConfig, number: int, asked: int) -> Task:
-    plain = _task(settings, "plain")
-    return Task(f"{plain.identity} shadow {number}", plain.case, plain.steps, classified=asked)
+    twin = _task(settings, settings.target)
+    return Task(f"{twin.identity} shadow {number}", twin.case, twin.steps, classified=asked)
 
 
 def _identity(settings: RunConfig, kind: str) -> str:

@@ -30,21 +30,25 @@ from amint_core.training.store import Training, training_settings
 _CLASSES_OF_DEFECT_8 = 100
 
 
-def build(data: Data) -> EnhancedAuditedModel:
+def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
     """Build the Enhanced Audited Model with initial weights that follow from the seed.
+
+    Args:
+        data: the run's data.
+        seed: None: the run's own.
 
     Raises:
         ModelError: model, taps or head do not fit the images or each other.
     """
     settings = data.settings
     with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        audited = build_audited(data)
+        torch.manual_seed(settings.seed if seed is None else seed)
+        audited = _build_audited(data)
         taps = settings.taps or models.default_taps(settings.model, audited, settings.setup)
         return enhance(audited, taps, data.example, settings.head, settings.model)
 
 
-def build_audited(data: Data) -> nn.Module:
+def _build_audited(data: Data) -> nn.Module:
     """Build the audited model alone, with weights from PyTorch's present random state."""
     settings, dataset = data.settings, data.dataset
     classes = dataset.num_classes
@@ -147,39 +151,39 @@ def _fit(
         ).run()
 
 
-def train_audited(
+def train_twin(
+    kind: str,
     training: Training,
     settings: RunConfig,
     data: Data,
     images: Images,
     members: np.ndarray,
+    external: np.ndarray,
     title: str,
-) -> pd.DataFrame:
-    """Train an audited model alone on other members, for as many steps as the run's own.
+) -> None:
+    """Train a twin of the run's model on other members, for as many steps, and store it.
 
     Args:
+        kind: "plain" or "active"; see `train_model`.
         training: where it is stored; the caller keeps it alone.
         settings: the run's settings with the seed of this model.
-        data: the run's data, for the shape of the model and the length of an epoch.
-        images: the images that `members` index.
+        data: the run's data, for the shape of the model.
+        images: the images that `members` and `external` index.
         members: indices of the training set, as many as the run has members.
+        external: indices of the external images; "plain" takes their number alone.
         title: what the progress bar says.
-
-    Returns:
-        The history, one row per epoch.
     """
     with repeatable(settings):
-        torch.manual_seed(settings.seed)
-        model = build_audited(data)
+        model = build(data, settings.seed)
+        trained = model.audited if kind == "plain" else model
         accelerator = open_accelerator(settings)
-        model.to(accelerator.device, memory_format=torch.channels_last)
-        external = data.split.roles["external"].indices
+        trained.to(accelerator.device, memory_format=torch.channels_last)
         history = Fit(
-            model=model,
+            model=trained,
             batches=batches_of(
-                settings, images, members, external, accelerator, with_external=False
+                settings, images, members, external, accelerator, with_external=kind != "plain"
             ),
-            step=PlainStep(settings),
+            step=step_of(kind, settings, accelerator),
             settings=settings,
             accelerator=accelerator,
             checkpoint=training.checkpoint,
@@ -187,8 +191,7 @@ def train_audited(
             monitor=None,
             title=title,
         ).run()
-    training.save(model, history)
-    return history
+    training.save(trained, history)
 
 
 @contextmanager
