@@ -222,9 +222,9 @@ class RunConfig(BaseModel):
                 f"views = {self.views!r} are of a MINT head's answers, and method = "
                 f"{self.method!r} asks none. Leave views at 'one'."
             )
-        if self.transformations and not method.alone:
+        if self.transformations and method.transformed is None:
             raise SettingsError(
-                f"transformations are measured for methods that score an image by itself, and "
+                f"transformations are measured for methods that look at the transformed image, and "
                 f"{self.method!r} does not. Leave transformations empty."
             )
 

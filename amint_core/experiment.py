@@ -21,7 +21,7 @@ from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.exceptions import SettingsError
 from amint_core.inference import predicted_classes
 from amint_core.methods import METHODS, shadows
-from amint_core.methods.case import EXACT, Case, TransformedCase
+from amint_core.methods.case import EXACT, Case
 from amint_core.mint import EnhancedAuditedModel, describe, parameter_count
 from amint_core.prepared import Data, prepare
 from amint_core.runs import Run
@@ -170,17 +170,18 @@ def _after_transformations(
 
     Exact images have their `scores` already.
     """
-    settings = run.settings
+    settings, method = run.settings, METHODS[run.settings.method]
     if not settings.transformations:
         return {}
     case = _case(settings, data, model)
     exact = scores.loc[scores["judged"], [*case.images, "score"]]
     rows = [exact.assign(transformation=EXACT)]
     for name in settings.transformations:
-        transformed = TransformedCase.of(case, name)
+        transformed = case.after(name, method.transformed == "alone")
         with repeatable(settings), open_accelerator(settings).autocast():
-            values = METHODS[settings.method].score(transformed).astype(np.float64)
-        rows.append(transformed.images.assign(transformation=name, score=values))
+            values = method.score(transformed).astype(np.float64)
+        scored = transformed.images.assign(transformation=name, score=values)
+        rows.append(scored[scored["judged"]])
     names = (EXACT, *settings.transformations)
     found = {
         name: _judge_transformed(one, threshold) for name, one in zip(names, rows, strict=True)

@@ -17,7 +17,6 @@ from amint_core.exceptions import SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
-from amint_core.methods.case import Case, TransformedCase
 from amint_core.runs import Run
 from amint_core.training.trained import training_of
 
@@ -84,12 +83,13 @@ def test_exact_images_are_not_scored_again_beside_transformed_ones(monkeypatch):
     method, scored = METHODS["active"], []
 
     def score(case):
-        scored.append(type(case))
+        scored.append((case.transformation, len(case.images)))
         return method.score(case)
 
     monkeypatch.setitem(METHODS, "active", dataclasses.replace(method, score=score))
     metrics = experiment.run_all(settings(transformations=("flip",)))
-    assert scored == [Case, TransformedCase]
+    judged = 30 + 100  # half of the members, and holdout
+    assert scored == [("exact", 60 + 80 + 40 + 100), ("flip", judged)]
     assert metrics["transformations"]["exact"]["auc"] == metrics["mint"]["auc"]
     folder = Run(settings(transformations=("flip",))).folder
     table = pd.read_parquet(folder / "transformed.parquet")

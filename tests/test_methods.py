@@ -6,9 +6,9 @@ import pytest
 from small_run import SMALL
 
 from amint_core.config import RunConfig
-from amint_core.experiment import run_all
+from amint_core.experiment import _case, build, prepare, run_all, train
 from amint_core.methods import METHODS
-from amint_core.runs import run_folder
+from amint_core.runs import Run, run_folder
 
 
 @pytest.fixture
@@ -33,3 +33,45 @@ def test_a_run_of_every_method_gives_scores_and_metrics_in_every_precision(metho
     else:
         assert 0 <= auc <= 1
         assert np.isfinite(judged["score"]).all()
+
+
+@pytest.mark.parametrize(
+    "method", [name for name, one in METHODS.items() if one.transformed is not None]
+)
+@pytest.mark.usefixtures("trained_once")
+def test_methods_that_look_at_transformed_images_score_those(method):
+    shadows = max(2, METHODS[method].shadows)
+    settings = RunConfig.create(**SMALL, method=method, shadows=shadows, transformations=("flip",))
+    run_all(settings)
+    scores = pd.read_parquet(run_folder(settings) / "transformed.parquet")
+    exact, flipped = (scores[scores["transformation"] == name] for name in ("exact", "flip"))
+    assert exact["image"].tolist() == flipped["image"].tolist()
+    assert exact["judged"].all()
+    assert np.isfinite(flipped["score"]).all()
+    assert (exact["score"].to_numpy() != flipped["score"].to_numpy()).any()
+
+
+@pytest.mark.usefixtures("trained_once")
+def test_only_judged_images_are_transformed_and_all_methods_see_the_same():
+    data = prepare(RunConfig.create(**SMALL))
+    case = _case(data.settings, data, build(data))
+    judged = case.images["judged"].to_numpy()
+    rows = np.arange(len(judged))
+    among = case.after("noise", judged_only=False)
+    alone = case.after("noise", judged_only=True)
+    exact, noisy = case.pixels(rows), among.pixels(rows)
+    assert np.array_equal(exact[~judged], noisy[~judged])
+    assert (exact[judged] != noisy[judged]).any((1, 2, 3)).all()
+    assert np.array_equal(noisy[judged], alone.pixels(np.arange(judged.sum())))
+    assert np.array_equal(among.pixels(rows[::-7]), noisy[::-7])  # in any order
+
+
+@pytest.mark.usefixtures("trained_once")
+def test_shadow_models_are_asked_about_the_transformed_images():
+    data = prepare(RunConfig.create(**SMALL, method="rmia_online", shadows=2))
+    train(Run(data.settings), data, build(data))
+    case = _case(data.settings, data, build(data))
+    judged = case.images["judged"].to_numpy()
+    exact, flipped = case.shadows.logits, case.after("flip", judged_only=False).shadows.logits
+    assert np.allclose(exact[:, ~judged], flipped[:, ~judged], atol=1e-4)
+    assert not np.allclose(exact[:, judged], flipped[:, judged], atol=1e-2)

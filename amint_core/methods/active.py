@@ -19,5 +19,5 @@ METHOD = Method(
     summary="The audited model and its MINT head learn together (paper, method).",
     score=score,
     training="active",
-    alone=True,
+    transformed="alone",
 )

@@ -52,8 +52,9 @@ class Method:
             SettingsError where they will not do; asked before any is trained.
         known_members: whether it learns from members that are not judged.
         outsiders: whether it learns from `Case.outsiders`.
-        alone: whether an image's score depends on that image alone, so that a few transformed
-            images can be scored without all others.
+        transformed: how judged images are scored after a transformation: "alone", where a score
+            depends on that image alone; "among_others", where it depends on others, too, which
+            stay as they are; None: not at all.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Method:
     check_shadows: Callable[[np.ndarray, RunConfig], None] = lambda inside, settings: None
     known_members: bool = False
     outsiders: bool = False
-    alone: bool = False
+    transformed: Literal["alone", "among_others"] | None = None
 
     @property
     def asks_head(self) -> bool:
@@ -115,6 +116,7 @@ class Case:
         target: the audited model, with its MINT head where it has one.
         device: where the target computes.
         find_shadows: returns the shadow models' answers; trained by then.
+        transformation: what the judged images went through after training.
     """
 
     settings: RunConfig
@@ -124,6 +126,7 @@ class Case:
     target: EnhancedAuditedModel
     device: torch.device
     find_shadows: Callable[[Case], Shadows]
+    transformation: str = EXACT
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -186,40 +189,30 @@ class Case:
         return self.images["member"].to_numpy()
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Return the (n, H, W, C) uint8 pixels of the images in `rows`."""
-        return pixels_of(self.dataset, self.images.iloc[rows])
+        """Return the (n, H, W, C) uint8 pixels of the images in `rows`, judged ones transformed.
+
+        Each image's random strength follows from the run's seed and its place among the judged.
+        """
+        pixels = pixels_of(self.dataset, self.images.iloc[rows])
+        if self.transformation == EXACT:
+            return pixels
+        judged = self.images["judged"].to_numpy()
+        places, key = judged.cumsum() - 1, (self.settings.seed, _STRENGTH)
+        for number, row in enumerate(rows):
+            if judged[row]:
+                image = torch.from_numpy(pixels[number]).permute(2, 0, 1)[None]
+                random = np.random.default_rng([*key, places[row]])
+                changed = transform(image, self.transformation, random)
+                pixels[number] = changed[0].permute(1, 2, 0).numpy()
+        return pixels
+
+    def after(self, transformation: str, judged_only: bool) -> Case:
+        """Return the case with its judged images transformed, without the others if so asked."""
+        images = self.images[self.images["judged"]] if judged_only else self.images
+        return dataclasses.replace(
+            self, images=images.reset_index(drop=True), transformation=transformation
+        )
 
     def logits_of(self, model: torch.nn.Module, progress: str | None = None) -> np.ndarray:
         """Return (N, classes) float32 class logits of any classifier on all images."""
         return class_logits(model, self.pixels, len(self.images), self.device, progress)
-
-
-class TransformedCase(Case):
-    """A case whose images went through a transformation after training.
-
-    Each image's random strength follows from the run's seed and its row.
-    """
-
-    transformation: str
-
-    @classmethod
-    def of(cls, case: Case, transformation: str) -> TransformedCase:
-        """Return the judged images of a case, transformed."""
-        images = case.images[case.images["judged"]].reset_index(drop=True)
-        fields = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
-        transformed = cls(**{**fields, "images": images})
-        transformed.transformation = transformation
-        return transformed
-
-    def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Return the (n, H, W, C) uint8 pixels of the images in `rows`, transformed."""
-        pixels = super().pixels(rows)
-        if self.transformation == EXACT:
-            return pixels
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        key = self.settings.seed, _STRENGTH
-        results = [
-            transform(image[None], self.transformation, np.random.default_rng([*key, row]))
-            for image, row in zip(images, rows, strict=True)
-        ]
-        return torch.cat(results).permute(0, 2, 3, 1).numpy()

@@ -186,4 +186,5 @@ METHOD = Method(
     score=score,
     known_members=True,
     outsiders=True,
+    transformed="among_others",
 )

@@ -171,6 +171,7 @@ ONLINE = Method(
     shadows=LEAST_SHADOWS,
     check_shadows=lambda inside, settings: check(inside, settings.variance, online=True),
     published_shadows=_PUBLISHED_SHADOWS,
+    transformed="among_others",
 )
 OFFLINE = Method(
     name="lira_offline",
@@ -183,4 +184,5 @@ OFFLINE = Method(
     shadows=LEAST_SHADOWS,
     check_shadows=lambda inside, settings: check(inside, settings.variance, online=False),
     published_shadows=_PUBLISHED_SHADOWS,
+    transformed="among_others",
 )

@@ -54,5 +54,5 @@ METHOD = Method(
     group="control",
     summary="Looks for an exact copy in the owner's list of content hashes; needs no model.",
     score=score,
-    alone=True,
+    transformed="alone",
 )

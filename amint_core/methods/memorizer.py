@@ -13,5 +13,5 @@ METHOD = Method(
     "classify.",
     score=score,
     training="memorizer",
-    alone=True,
+    transformed="alone",
 )

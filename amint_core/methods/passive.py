@@ -13,7 +13,7 @@ METHOD = Method(
     "the active head does (paper, baselines).",
     score=score,
     training="passive",
-    alone=True,
+    transformed="alone",
 )
 
 #: With calibration images half of the members are judged; the head learns from the other half. That
@@ -28,5 +28,5 @@ UNSEEN = Method(
     thresholds=("own",),
     training="passive_unseen",
     known_members=True,
-    alone=True,
+    transformed="alone",
 )

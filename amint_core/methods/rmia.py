@@ -139,6 +139,7 @@ ONLINE = Method(
     check_shadows=lambda inside, settings: require_outside(inside),
     outsiders=True,
     published_shadows=_PUBLISHED_SHADOWS,
+    transformed="among_others",
 )
 OFFLINE = Method(
     name="rmia_offline",
@@ -152,4 +153,5 @@ OFFLINE = Method(
     check_shadows=lambda inside, settings: require_outside(inside),
     outsiders=True,
     published_shadows=_PUBLISHED_SHADOWS,
+    transformed="among_others",
 )

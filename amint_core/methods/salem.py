@@ -59,4 +59,5 @@ METHOD = Method(
     shadows=1,
     most_shadows=1,
     published_shadows=(1, 1),
+    transformed="among_others",
 )

@@ -25,7 +25,7 @@ from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
 from amint_core.exceptions import DataError, ResultsError, SettingsError
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
-from amint_core.methods.case import Case
+from amint_core.methods.case import EXACT, Case
 from amint_core.prepared import Data, prepare
 from amint_core.progress import progress_bar
 from amint_core.training.store import Training, training_settings
@@ -283,7 +283,9 @@ def describe(data: Data) -> dict[str, Any]:
 
 
 def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
-    asked = hashlib.sha256("\n".join(case.images["image"]).encode()).hexdigest()[:24]
+    # Of exact images, the hashes alone: answers that were kept before stay valid.
+    changed = [] if case.transformation == EXACT else [case.transformation, str(data.settings.seed)]
+    asked = _digest([*case.images["image"], *changed])[:24]
     file = training.folder / f"logits-{asked}.npy"
     if file.is_file():
         return np.load(file)
@@ -293,7 +295,13 @@ def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
     model = build(data)
     trained = model.audited if data.settings.target == "plain" else model
     trained.load_state_dict(found[0])
-    logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
+    model.audited.to(case.device)
+    if case.transformation == EXACT:
+        logits = case.logits_of(model.audited, "ask a shadow model")
+    else:  # of judged images alone: the others stay as they are
+        judged = case.after(case.transformation, judged_only=True)
+        logits = _logits(training, data, case.after(EXACT, judged_only=False))
+        logits[case.images["judged"]] = judged.logits_of(model.audited, "ask a shadow model")
     with atomic_path(file) as temporary:
         np.save(temporary, logits)
     return logits

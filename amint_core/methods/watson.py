@@ -49,4 +49,5 @@ METHOD = Method(
     thresholds=("calibrated",),
     shadows=2,
     check_shadows=lambda inside, settings: require_outside(inside),
+    transformed="among_others",
 )

@@ -31,4 +31,5 @@ METHOD = Method(
     "'Privacy Risk in Machine Learning', CSF 2018).",
     score=score,
     known_members=True,
+    transformed="among_others",
 )

@@ -144,19 +144,22 @@ def work_of(settings: RunConfig) -> Work:
     own = ("plain", kind) if kind.startswith("passive") else (kind,)
     shadows = method.shadows_used(settings.shadows)
     tasks = [_task(settings, one) for one in own]
-    tasks += [_shadow(settings, number, asked) for number in range(shadows)]
+    once = judged_images if method.transformed == "alone" else asked
+    all_asked = asked + len(settings.transformations) * once
+    tasks += [_shadow(settings, number, all_asked) for number in range(shadows)]
     case = case_of(settings, kind)
-    transformed = len(settings.transformations) * judged_images
-    views = len(VIEWS[settings.views]) if method.training not in (None, "plain") else 0
+    views = len(VIEWS[settings.views]) if method.asks_head else 0
+    # A head is asked for membership; attacks read classes again after each transformation.
+    classified = asked if method.asks_head else all_asked
     pixels = asked * case.image_size**2 * case.channels
     logits = asked * case.classes * 4
     return Work(
         settings,
         tuple(tasks),
         case,
-        classified=asked + (sizes["test"] if judged == "holdout" else 0),
-        scored=views * (asked + transformed),
-        differentiated=asked if settings.method == "gmint" else 0,
+        classified=classified + (sizes["test"] if judged == "holdout" else 0),
+        scored=views * all_asked,
+        differentiated=all_asked if settings.method == "gmint" else 0,
         # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
         kept=(logits * (2 + 2 * shadows) if method.group == "attack" else 0)
         + pixels * bool(shadows),
