@@ -9,6 +9,7 @@ from amint_core.locations import project_root
 from amint_core.methods import METHODS
 from amint_core.models import SETUPS
 from amint_core.recipes import DEFECTS, RECIPES
+from amint_core.report.paper import PASSIVE_ACTIVE
 
 MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
 
@@ -142,6 +143,17 @@ def test_paper_is_the_whole_of_table_1_at_the_published_sizes():
     assert {(run.model, run.members, run.external) for run in casia} == {
         ("mobilenet", 200_000, 249_000)
     }
+
+
+def test_paper_has_the_papers_comparisons():
+    runs = load_grid(grid_file("paper")).values()
+    at_entry = [run for run in runs if run.setup == "entry"]
+    for method in ("active", "passive", "plain"):
+        cells = {(run.dataset, run.model) for run in at_entry if run.method == method}
+        assert set(PASSIVE_ACTIVE) <= cells
+    for dataset in ("cifar10", "gtsrb"):
+        beside = {run.method for run in at_entry if run.dataset == dataset and run.calibration}
+        assert beside == set(METHODS)
 
 
 @pytest.mark.parametrize("profile", ["quick", "laptop", "comparison", "paper"])
