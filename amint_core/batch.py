@@ -21,10 +21,11 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
+from amint_core.planning.work import workers_of
 
 #: Options for Snakemake, one folder each: cores or jobs, GPUs, what to do on failures.
 WORKFLOW_PROFILES = "workflow/profiles"
-#: Cores for a run that leaves the number to PyTorch, e.g. to feed a GPU.
+#: Cores for each process of a run that leaves the number to PyTorch, e.g. to feed a GPU.
 DEFAULT_THREADS = 4
 
 
@@ -55,7 +56,7 @@ def papermill_settings(settings: RunConfig) -> str:
 
 def threads(settings: RunConfig, cores: int | None) -> int:
     """Return the cores that a run gets, of `cores` here; None where a cluster has them."""
-    wanted = settings.cpu_threads or DEFAULT_THREADS
+    wanted = workers_of(settings) * (settings.cpu_threads or DEFAULT_THREADS)
     return min(wanted, cores or wanted)
 
 

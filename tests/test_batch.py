@@ -137,11 +137,23 @@ def test_papermill_is_given_every_setting():
 
 
 @pytest.mark.parametrize(
-    ("cpu_threads", "cores", "threads", "gpus"),
-    [(1, 2, 1, 0), (8, 2, 2, 0), (8, None, 8, 0), (None, 16, 4, 1)],
+    ("given", "cores", "threads", "gpus"),
+    [
+        ({"cpu_threads": 1}, 2, 1, 0),
+        ({"cpu_threads": 8}, 2, 2, 0),
+        ({"cpu_threads": 8}, None, 8, 0),
+        ({"cpu_threads": None}, 16, 4, 1),
+        ({"cpu_threads": 2, "workers": 3, "method": "lira_online"}, None, 6, 0),
+        ({"cpu_threads": 2, "workers": 3, "method": "lira_online"}, 4, 4, 0),
+        ({"cpu_threads": None, "workers": 3, "method": "lira_online"}, 16, 12, 1),
+        # No more workers than shadow models: Salem reads one, LiRA as many as there are.
+        ({"workers": 3, "method": "salem"}, 16, 1, 0),
+        ({"workers": 9, "method": "lira_online", "shadows": 4}, 16, 4, 0),
+        ({"workers": 3, "method": "active"}, 16, 1, 0),
+    ],
 )
-def test_runs_share_cores_and_gpus(cpu_threads, cores, threads, gpus):
-    settings = RunConfig.create(**SMALL | {"cpu_threads": cpu_threads})
+def test_runs_share_cores_and_gpus(given, cores, threads, gpus):
+    settings = RunConfig.create(**SMALL | given)
     assert batch.threads(settings, cores) == threads
     assert batch.gpus(settings) == gpus
 

@@ -100,6 +100,38 @@ def test_shared_trainings_are_paid_once(no_data):
     assert table.loc[lira, "hours"] > table.loc[yeom, "hours"] + 4 * one > 0
 
 
+def test_workers_train_shadow_models_side_by_side(no_data, monkeypatch):
+    def row(cores, **given):
+        monkeypatch.setattr(plan.os, "cpu_count", lambda: cores)
+        run = settings(**{"method": "lira_online", "shadows": 8} | given)
+        return plan.make({run.id: run}, seconds=0).table.iloc[0]
+
+    alone, four = row(8), row(8, workers=4)
+    assert (alone["cores"], four["cores"]) == (1, 4)
+    own = row(8, method="yeom")["hours_alone"]
+    # The target first, then eight shadow models, four at a time.
+    shadows = alone["hours"] - own
+    assert four["hours"] - own == pytest.approx(shadows / 4, rel=1e-6)
+    # Three times three of eight on enough cores; no quicker than two where there are two.
+    assert row(8, workers=3)["hours"] - own == pytest.approx(shadows * 3 / 8, rel=1e-6)
+    assert row(2, workers=4)["hours"] - own == pytest.approx(shadows / 2, rel=1e-6)
+    assert row(2, workers=4)["cores"] == 2
+    assert row(1, workers=4)["hours"] == pytest.approx(alone["hours"])
+    # The run itself and four workers, each with a model and the pixels of its own.
+    assert four["memory_gib"] > 4 * alone["memory_gib"]
+
+
+def test_workers_share_one_gpu():
+    work = work_of(settings(method="lira_online", shadows=4, workers=2))
+    (key,) = {task.case.key for task in work.tasks}
+    costs = {key: estimate.Cost(1.0, 0.0, 0.0, 500.0, 300.0, "measured")}
+    seconds = estimate.trainings_seconds(work.tasks, work, costs, cores=64)
+    assert seconds == 5 * work.tasks[0].steps
+    held, gpu = estimate.memory(work, costs)
+    assert gpu == 3 * 300
+    assert held > 3 * 500
+
+
 def test_other_images_are_another_training():
     ids = {
         work_of(settings(method="plain", **other)).tasks[0].identity
@@ -215,6 +247,9 @@ def test_calibration_begins_with_one_case_of_each_model():
 def test_runs_side_by_side():
     assert estimate.side_by_side([3, 1, 1, 1], 2) == 3
     assert estimate.side_by_side([3, 1, 1, 1], 1) == 6
+    # Each of the first two takes two of three lanes; none is too wide.
+    assert estimate.side_by_side([3, 2, 2], 3, [2, 2, 1]) == 5
+    assert estimate.side_by_side([3, 2], 2, [9, 1]) == 5
 
 
 def test_resources_without_a_plan_grow_with_the_work():
@@ -229,7 +264,22 @@ def test_resources_follow_the_plan():
     run = settings()
     file = results_root() / "trial" / "plan.csv"
     file.parent.mkdir(parents=True)
-    row = {"run": run.id, "hours_alone": 2.0, "memory_gib": 4.0}
+    row = {"run": run.id, "workers": 1, "hours_alone": 2.0, "memory_gib": 4.0}
     pd.DataFrame([row]).to_csv(file, index=False)
     assert plan.resources(run) == {"mem_mb": 4 * 1_280 + 1_024, "runtime": 2 * 120 + 15}
     assert plan.resources(settings(seed=9)) != plan.resources(run)
+
+
+def test_resources_do_not_follow_a_plan_for_other_workers():
+    alone, four = (settings(method="lira_online", workers=count) for count in (1, 4))
+    assert alone.id == four.id
+    file = results_root() / "trial" / "plan.csv"
+    file.parent.mkdir(parents=True)
+    row = {"run": alone.id, "workers": 1, "hours_alone": 2.0, "memory_gib": 4.0}
+    pd.DataFrame([row]).to_csv(file, index=False)
+    assert plan.resources(alone)["runtime"] == 2 * 120 + 15
+    found = plan.resources(four)
+    file.unlink()
+    assert found == plan.resources(four)
+    assert found["mem_mb"] > 4 * plan.resources(alone)["mem_mb"] / 2
+    assert found["runtime"] <= plan.resources(alone)["runtime"]

@@ -66,6 +66,7 @@ class Task:
         steps: of the optimiser.
         watched: images scored for membership on the way, after each epoch.
         classified: images that the model classifies once trained.
+        shadow: whether it is a shadow model, which may be trained beside others of its run.
     """
 
     identity: str
@@ -73,6 +74,7 @@ class Task:
     steps: int
     watched: int = 0
     classified: int = 0
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,13 @@ class Work:
 
     Attributes:
         settings: the run's settings.
-        tasks: its trainings, one after the other: its own, then the shadow models.
+        tasks: its trainings: its own one after the other, then the shadow models.
         case: what scoring an image costs.
         classified: images that the audited model classifies.
         scored: passes through the shared layers and the head for membership scores.
         differentiated: images whose gradients are taken (gMINT).
-        kept: bytes of class logits and of pixels that scoring holds in memory.
+        kept: bytes of class logits that scoring holds in memory.
+        gathered: bytes of pixels that each process that trains shadow models holds in memory.
     """
 
     settings: RunConfig
@@ -96,6 +99,7 @@ class Work:
     scored: int
     differentiated: int
     kept: int
+    gathered: int
 
     @property
     def steps(self) -> int:
@@ -149,7 +153,6 @@ def work_of(settings: RunConfig) -> Work:
     transformed = len(settings.transformations) * judged_images
     views = len(VIEWS[settings.views]) if method.training not in (None, "plain") else 0
     candidates = sum(sizes[role] for role in ("members", "calibration", judged))
-    pixels = candidates * case.image_size**2 * case.channels
     logits = asked * case.classes * 4
     return Work(
         settings,
@@ -159,9 +162,14 @@ def work_of(settings: RunConfig) -> Work:
         scored=views * (asked + transformed),
         differentiated=asked if settings.method == "gmint" else 0,
         # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
-        kept=(logits * (2 + 2 * shadows) if method.group == "attack" else 0)
-        + pixels * bool(shadows),
+        kept=logits * (2 + 2 * shadows) if method.group == "attack" else 0,
+        gathered=candidates * case.image_size**2 * case.channels * bool(shadows),
     )
+
+
+def workers_of(settings: RunConfig) -> int:
+    """Return how many processes of a run train at once: no more than it has shadow models."""
+    return max(1, min(settings.workers, METHODS[settings.method].shadows_used(settings.shadows)))
 
 
 def _task(settings: RunConfig, kind: str) -> Task:
@@ -178,7 +186,8 @@ def _task(settings: RunConfig, kind: str) -> Task:
 
 def _shadow(settings: RunConfig, number: int, asked: int) -> Task:
     plain = _task(settings, "plain")
-    return Task(f"{plain.identity} shadow {number}", plain.case, plain.steps, classified=asked)
+    identity = f"{plain.identity} shadow {number}"
+    return Task(identity, plain.case, plain.steps, classified=asked, shadow=True)
 
 
 def _identity(settings: RunConfig, kind: str) -> str:
