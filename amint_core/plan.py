@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 #: Of a plan's hours and memory, what a cluster is asked for: other work slows a node, and no run
 #: should die a minute before its end.
 _MARGIN_OF_TIME, _MARGIN_OF_MEMORY, _MINUTES, _MEBIBYTES = 2.0, 1.25, 15, 1_024
+_LONGEST = 86_400  # seconds of calibration
 _COLUMNS = {
     **{"run": "run", "status": "status", "steps": "steps", "seconds_per_step": "s/step"},
     **{"images": "images scored", "hours": "hours", "hours_alone": "alone"},
@@ -103,9 +104,10 @@ def show(
         SettingsError: there is no such profile, the grid is not valid, or an option is no number
             of seconds or runs.
     """
-    if not seconds >= 0 or (jobs is not None and jobs < 1):
+    if not 0 <= seconds <= _LONGEST or (jobs is not None and jobs < 1):
         raise SettingsError(
-            f"seconds = {seconds}, jobs = {jobs}: give 0 or more seconds and 1 or more jobs."
+            f"seconds = {seconds}, jobs = {jobs}: give 0 to {_LONGEST:,} seconds (0: no "
+            "calibration) and 1 or more jobs."
         )
     grid = load_grid(grid_path or grid_file(profile), profile)
     made = make(grid, seconds, jobs)

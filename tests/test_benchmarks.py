@@ -211,6 +211,16 @@ def test_a_loop_that_fails_says_why():
         loop.ask("steps", 1)
 
 
+def test_a_loop_that_was_killed_says_so():
+    with Loop("plain", TINY) as loop:
+        assert loop.ask("steps", 1) > 0
+        loop.process.kill()
+        loop.process.join()
+        for _ in range(2):  # the pipe may break at the first order or at the second
+            with pytest.raises(BenchmarkError, match=r"plain loop of tiny 16×16 .* SIGKILL"):
+                loop.ask("steps", 1)
+
+
 def test_every_figure_has_a_section():
     results = figures.no_results("cpu")
     for figure in figures.figures("cpu", only=[TINY]):

@@ -185,8 +185,9 @@ def test_bad_options_are_clear_errors(wrong, capsys):
     assert {"papr": "'paper'", "0": "jobs = 0", "-1": "seconds = -1"}[wrong[1]] in (
         capsys.readouterr().err
     )
-    with pytest.raises(SettingsError):
-        plan.show("quick", seconds=math.nan)
+    for seconds in (math.nan, math.inf, 1e300):
+        with pytest.raises(SettingsError, match=r"give 0 to 86,400 seconds"):
+            plan.show("quick", seconds=seconds)
 
 
 def test_counted_operations_are_those_of_the_built_model():
