@@ -79,13 +79,21 @@ class Plan:
 
     def totals(self) -> list[str]:
         """Return the sums, one sentence each."""
+        from amint_core.planning.estimate import ROUGH
+
         hours = self.table["hours"]
         done = int((self.table["status"] == "done").sum())
+        rough = int(((self.table["status"] != "done") & self.table["estimate"].isin(ROUGH)).sum())
+        warning = (
+            f"ROUGH: of {rough} of these runs no case of the same model was measured. Calibrate "
+            "for longer: make plan CALIBRATION=180, or amint plan --seconds 180."
+        )
         return [
             f"{len(hours) - done} runs to do, {done} done.",
             f"Total: {_rounded(hours.sum())} hours one after another, "
             f"{_rounded(self.hours)} hours {self.beside}, at full speed each.",
             f"Largest: {self.table['memory_gib'].max():.3g} GiB of memory.",
+            *([warning] if rough else []),
         ]
 
 
@@ -121,7 +129,7 @@ def show(
 
 def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) -> Plan:
     """Plan a grid of runs; see `show`."""
-    from amint_core.planning import calibrate, estimate
+    from amint_core.planning import calibrate, estimate, load
     from amint_core.planning.work import work_of
 
     works = {run: work_of(settings) for run, settings in grid.items()}
@@ -131,8 +139,10 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     for run, work in progress_bar(works.items(), desc="operations", unit="run"):
         for key, spent in estimate.operations(work).items():
             weights[key] += spent * (states[run] != "done")
+    beside = [load.others()] if seconds else []
     start = calibrate.seconds_to_start() if seconds else 0.0
     measured = estimate.calibrate(cases, weights, seconds)
+    beside += [load.others()] if seconds else []
     costs = {key: estimate.cost_of(case, cases, measured) for key, case in cases.items()}
     any_found = next(iter(measured.values()), None)
     machine = any_found.hardware if any_found else "no machine (no time for a measurement)"
@@ -142,7 +152,8 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     rows = [_row(work, costs, payers, states[run], start, cores) for run, work in works.items()]
     table = pd.DataFrame(rows).assign(machine=machine, date=date)
     others = "from FLOPs" if measured else "from FLOPs at assumed rates"
-    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}{_busy()}"
+    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}"
+    counted += load.warning(beside)
     hours, beside = _side_by_side(table, grid, jobs, cores)
     return Plan(table, hours, beside, machine, date, counted)
 
@@ -161,12 +172,6 @@ def _side_by_side(
     if devices and any(map(batch.gpus, grid.values())):
         return side_by_side(hours, devices), f"on {devices} GPU{'s' * (devices > 1)}"
     return side_by_side(hours, cores, to_do["cores"].tolist()), f"side by side on {cores} cores"
-
-
-def _busy() -> str:
-    """Warn where more was computing than there are cores: what was measured then is too slow."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    return f"; the machine was BUSY (load {load:.1f} on {cores} cores)" * (load > 1.5 * cores)
 
 
 def _rounded(value: float) -> str:

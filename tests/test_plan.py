@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -16,7 +19,7 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.planning import calibrate, estimate
+from amint_core.planning import calibrate, estimate, load
 from amint_core.planning.calibrate import Measured
 from amint_core.planning.flops import counts_of, step_flops
 from amint_core.planning.work import case_of, role_sizes, work_of
@@ -175,6 +178,9 @@ def test_command_writes_the_table(tmp_path, no_data, capsys):
     assert {"machine", "date", "hours", "memory_gib"} <= set(table)
     assert set(table["estimate"]) == {"assumed rate"}
     assert "4 runs to do, 0 done." in printed
+    rough = "ROUGH: of 4 of these runs no case of the same model was measured"
+    assert rough in printed
+    assert rough in (folder / "plan.md").read_text()
     assert "2 side by side" in printed
     assert all(run in (folder / "plan.md").read_text() for run in table["run"])
 
@@ -235,6 +241,34 @@ def test_unmeasured_cases_follow_from_the_nearest():
     assert estimate.cost_of(far, cases, {near.key: found}).source == "from FLOPs, other model"
 
 
+def test_runs_of_unmeasured_models_are_counted(no_data, monkeypatch):
+    measured = case_of(settings(), "active")
+    found = Measured(2.0, 0.1, 0.1, 100.0, 300.0, 0.0, 3, "cpu", "a machine")
+    monkeypatch.setattr(estimate, "calibrate", lambda *_: {measured.key: found})
+    monkeypatch.setattr(calibrate, "seconds_to_start", lambda: 0.0)
+    shares = iter([0.02, 0.6])
+    monkeypatch.setattr(load, "others", lambda: next(shares))
+    runs = [settings(), settings(image_size=64), settings(model="mobilenet")]
+    made = plan.make({run.id: run for run in runs}, seconds=1)
+    assert made.table["estimate"].tolist() == ["measured", "from FLOPs", "from FLOPs, other model"]
+    assert "ROUGH: of 1 of these runs" in made.totals()[-1]
+    assert "the machine was BUSY (other work took 60% of it)" in made.text()
+    finish(runs[-1])
+    shares = iter([0.02, 0.03])
+    quiet = plan.make({run.id: run for run in runs}, seconds=1)
+    assert "ROUGH" not in quiet.text(markdown=True)
+    assert "BUSY" not in quiet.text()
+
+
+def test_other_work_is_seen():
+    burning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        assert load.others(0.3) >= 0.5 / os.cpu_count()
+    finally:
+        burning.kill()
+        burning.wait()
+
+
 def test_calibration_begins_with_one_case_of_each_model():
     given = [
         settings(model=model, image_size=size) for size in (64, 32) for model in ("vit", "tiny")
@@ -242,7 +276,8 @@ def test_calibration_begins_with_one_case_of_each_model():
     cases = {case.key: case for case in (case_of(run, "active") for run in given)}
     order = estimate._in_order(cases, {key: step_flops(case) for key, case in cases.items()})
     first = [(cases[key].settings.model, cases[key].image_size) for key in order]
-    assert first == [("tiny", 32), ("vit", 32), ("vit", 64), ("tiny", 64)]
+    # The tiny model, from which little can be told, comes after the real one.
+    assert first == [("vit", 32), ("tiny", 32), ("vit", 64), ("tiny", 64)]
 
 
 def test_runs_side_by_side():

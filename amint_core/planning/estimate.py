@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from amint_core.models.tiny import TINY
 from amint_core.planning.calibrate import Measured, measure_apart
 from amint_core.planning.flops import Counts, counts_of, step_flops, step_memory
 from amint_core.planning.work import Case, Task, Work, workers_of
@@ -24,6 +25,8 @@ _STEPS_OF_A_MEASUREMENT = 5
 _PER_THREAD, _PER_GPU, _LEAST_STEP, _IDLE = 5e9, 1e12, 0.05, 2_048.0
 #: Where a case's cost comes from, the surest first.
 SOURCES = ("measured", "from FLOPs", "from FLOPs, other model", "assumed rate")
+#: Of these, what no measurement of the same model stands behind.
+ROUGH = SOURCES[2:]
 #: Gradients of an image (gMINT) take about as long as so many classifications of it.
 _CLASSIFICATIONS_PER_GRADIENT = 4
 
@@ -80,10 +83,15 @@ def _in_order(cases: Mapping[str, Case], weights: Mapping[str, float]) -> list[s
     quick = sorted(cases, key=lambda key: step_flops(cases[key]))
     heavy = sorted(cases, key=lambda key: -weights[key])
     models = _first_of_each(quick, lambda case: (case.settings.model, case.kind), cases)
-    # Models before kinds: another kind is nearer than another model.
-    models.sort(key=lambda key: cases[key].kind != cases[heavy[0]].kind)
+    # Models before kinds: another kind is nearer than another model. The tiny model comes last: its
+    # steps are mostly overhead and tell little of another's operations.
+    models.sort(key=lambda key: (cases[key].kind != cases[heavy[0]].kind, _is_tiny(cases[key])))
     sizes = _first_of_each(heavy, lambda case: (case.settings.model, case.image_size), cases)
     return list(dict.fromkeys((*models, *sizes, *heavy)))
+
+
+def _is_tiny(case: Case) -> bool:
+    return case.settings.model == TINY.name
 
 
 def _first_of_each(keys: Iterable[str], group, cases: Mapping[str, Case]) -> list[str]:
