@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
 
 from amint_core import reference
@@ -102,7 +103,10 @@ def reproduce(
     Raises:
         SettingsError: the grid is not valid, or there is no such cluster.
     """
-    extra = ["--workflow-profile", workflow_profile(cluster), *extra]
+    options = ["--workflow-profile", workflow_profile(cluster)]
+    if cluster is None:  # one at least: without any, a run that wants one takes the CPU
+        options = ["--resources", f"gpu={max(1, torch.cuda.device_count())}", *options]
+    extra = [*options, *extra]
     started = time.monotonic()
     path = (grid_path or grid_file(profile)).resolve()
     grid = load_grid(path, profile)

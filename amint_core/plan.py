@@ -170,6 +170,8 @@ def _side_by_side(
         return side_by_side(hours, jobs), f"with {jobs} side by side"
     devices = torch.cuda.device_count()
     if devices and any(map(batch.gpus, grid.values())):
+        # Each is fed by cores of its own.
+        devices = max(1, min(devices, cores // int(table["cores"].max())))
         return side_by_side(hours, devices), f"on {devices} GPU{'s' * (devices > 1)}"
     return side_by_side(hours, cores, to_do["cores"].tolist()), f"side by side on {cores} cores"
 

@@ -1,16 +1,19 @@
 """A tiny grid through Snakemake and papermill, in a copy of the project."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import yaml
 from filelock import FileLock
 from project_copy import SMALL, Copy, kill, wait_for
 
-from amint_core import batch
+from amint_core import batch, locked
 from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.locations import project_root
@@ -156,6 +159,43 @@ def test_runs_share_cores_and_gpus(given, cores, threads, gpus):
     settings = RunConfig.create(**SMALL | given)
     assert batch.threads(settings, cores) == threads
     assert batch.gpus(settings) == gpus
+
+
+def test_each_run_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(locked.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(locked, "_TICK", 0.02)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7f")
+    seen = []
+
+    def run(gpus, then=lambda: None):
+        with locked._own_gpu(gpus):
+            seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+            then()
+
+    gpus = locked._visible_gpus()
+    assert gpus == ["3", "GPU-7f"]
+    waiting = threading.Thread(target=run, args=(gpus,))
+    run(gpus, lambda: run(gpus, lambda: (waiting.start(), time.sleep(0.2), seen.append("both"))))
+    waiting.join(10)
+    # The third waited until one of the two was free.
+    assert seen[:3] == ["3", "GPU-7f", "both"]
+    assert seen[3] in gpus
+    # Where there is no choice, nothing is chosen.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    run(locked._visible_gpus())
+    assert seen[4] == "5"
+
+
+def test_snakemake_is_told_how_many_gpus_there_are(monkeypatch):
+    calls = []
+    done = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(batch.subprocess, "run", lambda command, **_: calls.append(command) or done)
+    monkeypatch.setattr(batch.torch.cuda, "device_count", lambda: 4)
+    batch.reproduce("quick")
+    batch.reproduce("quick", cluster="slurm")
+    here, cluster = calls
+    assert here[here.index("--resources") + 1] == "gpu=4"
+    assert "--resources" not in cluster
 
 
 def test_a_cluster_is_a_folder_of_options(monkeypatch):
