@@ -18,6 +18,7 @@ HERE = os.getcwd()
 PROFILE = config.get("profile", "quick")
 GRID_FILE = config.get("grid") or grid_file(PROFILE)
 GRID = load_grid(GRID_FILE, PROFILE)
+PRIORITIES = batch.priorities(GRID)
 RESULTS = batch.profile_folder(PROFILE)
 # Any change of the code counts as a change of every run.
 SOURCES = sorted(str(path) for path in Path("amint_core").rglob("*.py"))
@@ -82,6 +83,7 @@ rule run:
         lock=lambda wildcards: f"{RESULTS}/runs/{wildcards.run}/.papermill.lock",
         settings=lambda wildcards: batch.papermill_settings(GRID[wildcards.run]),
         gpu=lambda wildcards: "--own-gpu" if batch.gpus(GRID[wildcards.run]) else "",
+    priority: lambda wildcards: PRIORITIES[wildcards.run]
     threads: lambda wildcards: batch.threads(GRID[wildcards.run], cores())
     resources:
         gpu=lambda wildcards: batch.gpus(GRID[wildcards.run]),

@@ -22,7 +22,7 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
-from amint_core.planning.work import workers_of
+from amint_core.planning.work import payers, work_of, workers_of
 
 #: Options for Snakemake, one folder each: cores or jobs, GPUs, what to do on failures.
 WORKFLOW_PROFILES = "workflow/profiles"
@@ -64,6 +64,25 @@ def threads(settings: RunConfig, cores: int | None) -> int:
 def gpus(settings: RunConfig) -> int:
     """Return the GPUs that a run takes; one that states its CPU threads is meant for the CPU."""
     return 0 if settings.cpu_threads else 1
+
+
+def priorities(grid: dict[str, RunConfig]) -> dict[str, int]:
+    """Return Snakemake's priority of each run, so that few wait for another's training.
+
+    A run that needs a model which another trains at that moment waits for it with its cores in
+    hand. So those that need none go first, before them those that others need, and a run that needs
+    several such runs, one after the other, comes late.
+    """
+    works = {run: work_of(settings) for run, settings in grid.items()}
+    trained_by = payers(works.items())
+    depth: dict[str, int] = {}
+    needed: set[str] = set()
+    for run, work in works.items():  # those that it needs stand before it
+        others = {trained_by[task.identity] for task in work.tasks} - {run}
+        depth[run] = 1 + max((depth[other] for other in others), default=-1)
+        needed |= others
+    deepest = max(depth.values(), default=0)
+    return {run: 2 * (deepest - depth[run]) + (run in needed) for run in grid}
 
 
 def workflow_profile(cluster: str | None) -> str:

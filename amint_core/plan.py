@@ -164,7 +164,9 @@ def _side_by_side(
     """Return the hours of all runs and what goes side by side, as Snakemake shares it out."""
     from amint_core.planning.estimate import side_by_side
 
-    to_do = table[table["status"] != "done"]
+    order = table["run"].map(batch.priorities(grid)).sort_values(ascending=False, kind="stable")
+    to_do = table.loc[order.index]
+    to_do = to_do[to_do["status"] != "done"]
     hours = to_do["hours"].tolist()
     if jobs:
         return side_by_side(hours, jobs), f"with {jobs} side by side"
@@ -198,12 +200,11 @@ def status(settings: RunConfig) -> str:
 
 def _payers(works: dict[str, Work], states: dict[str, str]) -> dict[str, str]:
     """Return training → the run that pays for it: the first that needs it, a done one before."""
-    payers: dict[str, str] = {}
+    from amint_core.planning.work import payers
+
     kept = [run for run, work in works.items() if states[run] == "done" and _is_stored(work)]
-    for run in (*kept, *(run for run in works if states[run] != "done")):
-        for task in works[run].tasks:
-            payers.setdefault(task.identity, run)
-    return payers
+    to_do = [run for run in works if states[run] != "done"]
+    return payers((run, works[run]) for run in (*kept, *to_do))
 
 
 def _is_stored(work: Work) -> bool:

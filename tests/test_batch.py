@@ -98,6 +98,22 @@ def test_missing_scores_run_again(settled):
     assert planned == 1
 
 
+def test_what_others_wait_for_runs_first_and_what_waits_last(settled):
+    methods = ["rmia_online", "yeom", "random", "plain", "passive", "lira_online", "active"]
+    grid = settled.write_grid([{"method": method, "shadows": 4} for method in methods])
+    found = batch.priorities(grid)
+    by_method = {grid[run].method: priority for run, priority in found.items()}
+    # The first trains the plain model and the shadow models; one alone trains for itself.
+    assert by_method == {"rmia_online": 3, "active": 2} | dict.fromkeys(
+        ["yeom", "random", "plain", "passive", "lira_online"], 0
+    )
+    order = settled.order(cores=1)
+    assert [grid[run].method for run in order[:2]] == ["rmia_online", "active"]
+    assert set(order) == set(grid)
+    for run in grid:
+        shutil.rmtree(settled.runs / run)  # there is nothing in them
+
+
 def test_the_same_command_works_after_a_kill(copy, first):
     grid = copy.write_grid([{"setup": "entry", "seed": 7}])
     run = copy.runs / next(iter(grid))
@@ -159,6 +175,14 @@ def test_runs_share_cores_and_gpus(given, cores, threads, gpus):
     settings = RunConfig.create(**SMALL | given)
     assert batch.threads(settings, cores) == threads
     assert batch.gpus(settings) == gpus
+
+
+def test_a_run_that_waits_for_several_comes_late():
+    methods = ["active", "plain", "lira_online", "rmia_online"]
+    runs = [RunConfig.create(**SMALL, method=one) for one in methods]
+    found = batch.priorities({run.id: run for run in runs})
+    # The plain model, for LiRA, whose shadow models RMIA waits for.
+    assert list(found.values()) == [4, 5, 3, 0]
 
 
 def test_each_run_has_a_gpu_of_its_own(tmp_path, monkeypatch):

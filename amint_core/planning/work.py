@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,6 +171,15 @@ def work_of(settings: RunConfig) -> Work:
 def workers_of(settings: RunConfig) -> int:
     """Return how many processes of a run train at once: no more than it has shadow models."""
     return max(1, min(settings.workers, METHODS[settings.method].shadows_used(settings.shadows)))
+
+
+def payers(works: Iterable[tuple[str, Work]]) -> dict[str, str]:
+    """Return training → the first of the runs that needs it: it trains, the others wait."""
+    first: dict[str, str] = {}
+    for run, work in works:
+        for task in work.tasks:
+            first.setdefault(task.identity, run)
+    return first
 
 
 def _task(settings: RunConfig, kind: str) -> Task:
