@@ -79,7 +79,7 @@ test: lint ## Check style, run all tests and every notebook
 	  $(PY) -m pytest $(NBVAL) -n 2 --dist loadfile $(filter-out $(SUMMARY),$(NOTEBOOKS)) && \
 	  $(PY) -m pytest $(NBVAL) $(SUMMARY)
 
-bench: $(READY) ## Measure speed and memory on this machine (at most 10 minutes on 2 cores)
+bench: $(READY) ## Measure speed and memory on this machine (at most 10 minutes on 2 cores, 6 GB of temporary disk)
 	$(PY) -m pytest benchmarks/suite.py -p no:xdist -q
 
 # Runs of the notebooks as they are committed go elsewhere; the results notebook shows the profile's.

@@ -18,6 +18,7 @@ HERE = os.getcwd()
 PROFILE = config.get("profile", "quick")
 GRID_FILE = config.get("grid") or grid_file(PROFILE)
 GRID = load_grid(GRID_FILE, PROFILE)
+PRIORITIES = batch.priorities(GRID)
 RESULTS = batch.profile_folder(PROFILE)
 # Any change of the code counts as a change of every run.
 SOURCES = sorted(str(path) for path in Path("amint_core").rglob("*.py"))
@@ -81,6 +82,8 @@ rule run:
         # Runs that outlive a killed Snakemake are waited for.
         lock=lambda wildcards: f"{RESULTS}/runs/{wildcards.run}/.papermill.lock",
         settings=lambda wildcards: batch.papermill_settings(GRID[wildcards.run]),
+        gpu=lambda wildcards: "--own-gpu" if batch.gpus(GRID[wildcards.run]) else "",
+    priority: lambda wildcards: PRIORITIES[wildcards.run]
     threads: lambda wildcards: batch.threads(GRID[wildcards.run], cores())
     resources:
         gpu=lambda wildcards: batch.gpus(GRID[wildcards.run]),
@@ -92,8 +95,9 @@ rule run:
     message:
         "{wildcards.run}"
     shell:
-        "{PY:q} -m amint_core.locked {params.lock:q} papermill {input.notebook:q} {log.notebook:q}"
-        " -k python3 --no-progress-bar --cwd {HERE:q} -y {params.settings:q} > {log.text:q} 2>&1"
+        "{PY:q} -m amint_core.locked {params.gpu} {params.lock:q}"
+        " papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
+        " --cwd {HERE:q} -y {params.settings:q} > {log.text:q} 2>&1"
 
 
 rule report:

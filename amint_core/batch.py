@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
 
 from amint_core import reference
@@ -21,10 +22,11 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.grid import grid_file, load_grid, notebook_for
 from amint_core.locations import project_root, results_root, shown
+from amint_core.planning.work import payers, work_of, workers_of
 
 #: Options for Snakemake, one folder each: cores or jobs, GPUs, what to do on failures.
 WORKFLOW_PROFILES = "workflow/profiles"
-#: Cores for a run that leaves the number to PyTorch, e.g. to feed a GPU.
+#: Cores for each process of a run that leaves the number to PyTorch, e.g. to feed a GPU.
 DEFAULT_THREADS = 4
 
 
@@ -55,13 +57,32 @@ def papermill_settings(settings: RunConfig) -> str:
 
 def threads(settings: RunConfig, cores: int | None) -> int:
     """Return the cores that a run gets, of `cores` here; None where a cluster has them."""
-    wanted = settings.cpu_threads or DEFAULT_THREADS
+    wanted = workers_of(settings) * (settings.cpu_threads or DEFAULT_THREADS)
     return min(wanted, cores or wanted)
 
 
 def gpus(settings: RunConfig) -> int:
     """Return the GPUs that a run takes; one that states its CPU threads is meant for the CPU."""
     return 0 if settings.cpu_threads else 1
+
+
+def priorities(grid: dict[str, RunConfig]) -> dict[str, int]:
+    """Return Snakemake's priority of each run, so that few wait for another's training.
+
+    A run that needs a model which another trains at that moment waits for it with its cores in
+    hand. So those that need none go first, before them those that others need, and a run that needs
+    several such runs, one after the other, comes late.
+    """
+    works = {run: work_of(settings) for run, settings in grid.items()}
+    trained_by = payers(works.items())
+    depth: dict[str, int] = {}
+    needed: set[str] = set()
+    for run, work in works.items():  # those that it needs stand before it
+        others = {trained_by[task.identity] for task in work.tasks} - {run}
+        depth[run] = 1 + max((depth[other] for other in others), default=-1)
+        needed |= others
+    deepest = max(depth.values(), default=0)
+    return {run: 2 * (deepest - depth[run]) + (run in needed) for run in grid}
 
 
 def workflow_profile(cluster: str | None) -> str:
@@ -101,7 +122,10 @@ def reproduce(
     Raises:
         SettingsError: the grid is not valid, or there is no such cluster.
     """
-    extra = ["--workflow-profile", workflow_profile(cluster), *extra]
+    options = ["--workflow-profile", workflow_profile(cluster)]
+    if cluster is None:  # one at least: without any, a run that wants one takes the CPU
+        options = ["--resources", f"gpu={max(1, torch.cuda.device_count())}", *options]
+    extra = [*options, *extra]
     started = time.monotonic()
     path = (grid_path or grid_file(profile)).resolve()
     grid = load_grid(path, profile)

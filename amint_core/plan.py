@@ -10,11 +10,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from safetensors import safe_open
 
 from amint_core import batch
@@ -28,15 +30,17 @@ from amint_core.runs import run_folder
 
 if TYPE_CHECKING:
     from amint_core.planning.estimate import Cost
-    from amint_core.planning.work import Work
+    from amint_core.planning.work import Task, Work
 
 #: Of a plan's hours and memory, what a cluster is asked for: other work slows a node, and no run
 #: should die a minute before its end.
 _MARGIN_OF_TIME, _MARGIN_OF_MEMORY, _MINUTES, _MEBIBYTES = 2.0, 1.25, 15, 1_024
+_LONGEST = 86_400  # seconds of calibration
 _COLUMNS = {
     **{"run": "run", "status": "status", "steps": "steps", "seconds_per_step": "s/step"},
     **{"images": "images scored", "hours": "hours", "hours_alone": "alone"},
-    **{"memory_gib": "GiB", "gpu_gib": "GPU GiB", "estimate": "estimate", "paid_by": "paid by"},
+    **{"cores": "cores", "memory_gib": "GiB", "gpu_gib": "GPU GiB"},
+    **{"estimate": "estimate", "paid_by": "paid by"},
 }
 
 
@@ -46,7 +50,8 @@ class Plan:
 
     Attributes:
         table: one row per run, see `_row`.
-        jobs: how many runs go side by side.
+        hours: of all runs, side by side.
+        beside: in words, what then goes side by side.
         machine: where the calibration ran.
         date: when, in UTC.
         measured: how many of how many different cases were measured, in words, and whether other
@@ -54,7 +59,8 @@ class Plan:
     """
 
     table: pd.DataFrame
-    jobs: int
+    hours: float
+    beside: str
     machine: str
     date: str
     measured: str
@@ -73,16 +79,21 @@ class Plan:
 
     def totals(self) -> list[str]:
         """Return the sums, one sentence each."""
-        from amint_core.planning.estimate import side_by_side
+        from amint_core.planning.estimate import ROUGH
 
         hours = self.table["hours"]
         done = int((self.table["status"] == "done").sum())
-        together = side_by_side(hours.tolist(), self.jobs)
+        rough = int(((self.table["status"] != "done") & self.table["estimate"].isin(ROUGH)).sum())
+        warning = (
+            f"ROUGH: of {rough} of these runs no case of the same model was measured. Calibrate "
+            "for longer: make plan CALIBRATION=180, or amint plan --seconds 180."
+        )
         return [
             f"{len(hours) - done} runs to do, {done} done.",
             f"Total: {_rounded(hours.sum())} hours one after another, "
-            f"{_rounded(together)} hours with {self.jobs} side by side, at full speed each.",
+            f"{_rounded(self.hours)} hours {self.beside}, at full speed each.",
             f"Largest: {self.table['memory_gib'].max():.3g} GiB of memory.",
+            *([warning] if rough else []),
         ]
 
 
@@ -101,9 +112,10 @@ def show(
         SettingsError: there is no such profile, the grid is not valid, or an option is no number
             of seconds or runs.
     """
-    if not seconds >= 0 or (jobs is not None and jobs < 1):
+    if not 0 <= seconds <= _LONGEST or (jobs is not None and jobs < 1):
         raise SettingsError(
-            f"seconds = {seconds}, jobs = {jobs}: give 0 or more seconds and 1 or more jobs."
+            f"seconds = {seconds}, jobs = {jobs}: give 0 to {_LONGEST:,} seconds (0: no "
+            "calibration) and 1 or more jobs."
         )
     grid = load_grid(grid_path or grid_file(profile), profile)
     made = make(grid, seconds, jobs)
@@ -117,7 +129,7 @@ def show(
 
 def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) -> Plan:
     """Plan a grid of runs; see `show`."""
-    from amint_core.planning import calibrate, estimate
+    from amint_core.planning import calibrate, estimate, load
     from amint_core.planning.work import work_of
 
     works = {run: work_of(settings) for run, settings in grid.items()}
@@ -127,25 +139,43 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     for run, work in progress_bar(works.items(), desc="operations", unit="run"):
         for key, spent in estimate.operations(work).items():
             weights[key] += spent * (states[run] != "done")
+    beside = [load.others()] if seconds else []
     start = calibrate.seconds_to_start() if seconds else 0.0
     measured = estimate.calibrate(cases, weights, seconds)
+    beside += [load.others()] if seconds else []
     costs = {key: estimate.cost_of(case, cases, measured) for key, case in cases.items()}
     any_found = next(iter(measured.values()), None)
     machine = any_found.hardware if any_found else "no machine (no time for a measurement)"
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     payers = _payers(works, states)
-    rows = [_row(work, costs, payers, states[run], start) for run, work in works.items()]
+    cores = os.cpu_count() or 1
+    rows = [_row(work, costs, payers, states[run], start, cores) for run, work in works.items()]
     table = pd.DataFrame(rows).assign(machine=machine, date=date)
-    threads = max((settings.cpu_threads or 0 for settings in grid.values()), default=0) or None
     others = "from FLOPs" if measured else "from FLOPs at assumed rates"
-    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}{_busy()}"
-    return Plan(table, jobs or estimate.default_jobs(threads), machine, date, counted)
+    counted = f"{len(measured)} of {len(cases)} cases measured, the others {others}"
+    counted += load.warning(beside)
+    hours, beside = _side_by_side(table, grid, jobs, cores)
+    return Plan(table, hours, beside, machine, date, counted)
 
 
-def _busy() -> str:
-    """Warn where more was computing than there are cores: what was measured then is too slow."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    return f"; the machine was BUSY (load {load:.1f} on {cores} cores)" * (load > 1.5 * cores)
+def _side_by_side(
+    table: pd.DataFrame, grid: dict[str, RunConfig], jobs: int | None, cores: int
+) -> tuple[float, str]:
+    """Return the hours of all runs and what goes side by side, as Snakemake shares it out."""
+    from amint_core.planning.estimate import side_by_side
+
+    order = table["run"].map(batch.priorities(grid)).sort_values(ascending=False, kind="stable")
+    to_do = table.loc[order.index]
+    to_do = to_do[to_do["status"] != "done"]
+    hours = to_do["hours"].tolist()
+    if jobs:
+        return side_by_side(hours, jobs), f"with {jobs} side by side"
+    devices = torch.cuda.device_count()
+    if devices and any(map(batch.gpus, grid.values())):
+        # Each is fed by cores of its own.
+        devices = max(1, min(devices, cores // int(table["cores"].max())))
+        return side_by_side(hours, devices), f"on {devices} GPU{'s' * (devices > 1)}"
+    return side_by_side(hours, cores, to_do["cores"].tolist()), f"side by side on {cores} cores"
 
 
 def _rounded(value: float) -> str:
@@ -170,12 +200,11 @@ def status(settings: RunConfig) -> str:
 
 def _payers(works: dict[str, Work], states: dict[str, str]) -> dict[str, str]:
     """Return training → the run that pays for it: the first that needs it, a done one before."""
-    payers: dict[str, str] = {}
+    from amint_core.planning.work import payers
+
     kept = [run for run, work in works.items() if states[run] == "done" and _is_stored(work)]
-    for run in (*kept, *(run for run in works if states[run] != "done")):
-        for task in works[run].tasks:
-            payers.setdefault(task.identity, run)
-    return payers
+    to_do = [run for run in works if states[run] != "done"]
+    return payers((run, works[run]) for run in (*kept, *to_do))
 
 
 def _is_stored(work: Work) -> bool:
@@ -192,22 +221,30 @@ def _is_stored(work: Work) -> bool:
 
 
 def _row(
-    work: Work, costs: dict[str, Cost], payers: dict[str, str], state: str, start: float
+    work: Work,
+    costs: dict[str, Cost],
+    payers: dict[str, str],
+    state: str,
+    start: float,
+    cores: int | None,
 ) -> dict[str, Any]:
-    """Return a run's row.
+    """Return a run's row, on a machine of so many `cores` (None: as many as it asks for).
 
     `hours` counts what the run itself pays, 0 where it is done; `hours_alone` all trainings that it
-    needs, whoever pays; `memory_gib` the largest of its parts.
+    needs, whoever pays; `memory_gib` the largest of its parts, those at once taken together.
     """
     from amint_core.planning import estimate
+    from amint_core.planning.work import workers_of
+
+    def seconds(tasks: Sequence[Task]) -> float:
+        return estimate.trainings_seconds(tasks, work, costs, cores)
 
     run, own = work.settings.id, costs[work.case.key]
-    spent = [(task, estimate.training_seconds(task, costs[task.case.key])) for task in work.tasks]
     rest = start + estimate.scoring_seconds(work, own)
-    paid = rest + sum(cost for task, cost in spent if payers.get(task.identity) == run)
-    others = dict.fromkeys(payers.get(task.identity, run) for task, _ in spent)
-    used = [costs[case.key] for case in _cases(work)]
-    sources = [cost.source for cost in used]
+    paid = [task for task in work.tasks if payers.get(task.identity) == run]
+    others = dict.fromkeys(payers.get(task.identity, run) for task in work.tasks)
+    sources = [costs[case.key].source for case in _cases(work)]
+    held, on_gpu = estimate.memory(work, costs)
     return {
         "run": run,
         "status": state,
@@ -215,10 +252,12 @@ def _row(
         "steps": work.steps,
         "seconds_per_step": own.step,
         "images": work.classified + work.scored + work.differentiated,
-        "hours": 0.0 if state == "done" else paid / 3600,
-        "hours_alone": (rest + sum(cost for _, cost in spent)) / 3600,
-        "memory_gib": (max(cost.memory for cost in used) + work.kept / 2**20) / 1024,
-        "gpu_gib": max(cost.gpu for cost in used) / 1024,
+        "hours": 0.0 if state == "done" else (rest + seconds(paid)) / 3600,
+        "hours_alone": (rest + seconds(work.tasks)) / 3600,
+        "workers": workers_of(work.settings),
+        "cores": batch.threads(work.settings, cores),
+        "memory_gib": held / 1024,
+        "gpu_gib": on_gpu / 1024,
         "estimate": max(sources, key=estimate.SOURCES.index),
         "paid_by": "" if state == "done" else " ".join(one for one in others if one != run),
     }
@@ -244,14 +283,16 @@ def resources(settings: RunConfig) -> dict[str, int]:
 
 def _planned(settings: RunConfig) -> dict[str, Any]:
     from amint_core.planning.estimate import assumed
-    from amint_core.planning.work import work_of
+    from amint_core.planning.work import work_of, workers_of
 
     file = results_root() / settings.profile / "plan.csv"
     if file.is_file():
         table = pd.read_csv(file)
-        found = table[table["run"] == settings.id]
+        # `workers` is no part of a run's id.
+        alike = table.get("workers", 1) == workers_of(settings)
+        found = table[(table["run"] == settings.id) & alike]
         if len(found):
             return found.iloc[0].to_dict()
     work, gpu = work_of(settings), bool(batch.gpus(settings))
     costs = {case.key: assumed(case, gpu) for case in _cases(work)}
-    return _row(work, costs, {}, "to run", 0.0)
+    return _row(work, costs, {}, "to run", 0.0, cores=None)

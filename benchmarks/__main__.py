@@ -11,6 +11,8 @@ import torch
 
 from amint_core.locations import results_root
 from benchmarks.figures import add, figures, no_results
+from benchmarks.loading import announce
+from benchmarks.loops import BenchmarkError
 from benchmarks.pairs import by_hand
 from benchmarks.tables import markdown, write_all
 
@@ -31,6 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         names = ", ".join(figure.name for figure in figures(device))
         parser.error(f"--only {given.only!r} is in the name of no figure: {names}.")
+    if any(figure.section == "loading" for figure in chosen):
+        try:
+            announce()
+        except BenchmarkError as error:
+            parser.error(str(error))
     results = no_results(device)
     # Some figures alone stand beside the whole, never in its place.
     name = f"{device}.partial" if given.only else device

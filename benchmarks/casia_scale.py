@@ -35,6 +35,7 @@ from amint_core.datasets.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
 from amint_core.exceptions import AmintError
 from amint_core.files import write_json
 from amint_core.locations import results_root
+from amint_core.planning import load
 from amint_core.prepared import Data, prepare
 from amint_core.training.loop import Fit
 from amint_core.training.trained import batches_of, build, step_of
@@ -195,6 +196,7 @@ def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
         "steps": STEPS,
         "batch": 2 * settings_for(images).batch_size,
         "machine": machine("cpu"),
+        "others": [load.others()],
         "generate_seconds": round(time.perf_counter() - started, 1),
         "phases": {},
     }
@@ -206,6 +208,7 @@ def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
         )
         found["phases"][name] = json.loads(done.stdout.splitlines()[-1])
         print(name, found["phases"][name], flush=True)
+    found["others"].append(load.others())
     return found
 
 

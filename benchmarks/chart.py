@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from amint_core.planning import load
 from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, model_title, styled
 
 
@@ -37,7 +38,8 @@ def draw(results: dict[str, Any]) -> Figure:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.append(handle)
             labels.append(label)
-    foot(figure, handles, (), f"{results['machine']['device']}; medians of interleaved pairs")
+    note = f"{results['machine']['device']}; medians of interleaved pairs"
+    foot(figure, handles, (), note + load.warning(results["others"]))
     return figure
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from amint_core.planning import load
 from benchmarks.cases import Case, cases
 from benchmarks.growth import measure_growth
 from benchmarks.loading import measure_loading
@@ -67,9 +68,13 @@ def _measured(measure: Callable[..., Any], *args: Any) -> Any:
 
 
 def no_results(device: str) -> dict[str, Any]:
-    """Return results that name the machine and hold no figure yet."""
+    """Return results that name the machine and hold no figure yet.
+
+    `others`: the share of the machine (0 to 1) that other work took, before and after each figure.
+    """
     return {
         "machine": machine(device),
+        "others": [load.others()],
         "matrix": matrix_throughput(device),
         "steps": [],
         "loading": [],
@@ -79,5 +84,6 @@ def no_results(device: str) -> dict[str, Any]:
 
 
 def add(results: dict[str, Any], figure: Figure, found: Any) -> None:
-    """Put a figure's rows into the results."""
+    """Put a figure's rows into the results, and look whether other work loads the machine."""
+    results["others"].append(load.others())
     results[figure.section] += found if isinstance(found, list) else [found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -18,16 +19,19 @@ from amint_core.datasets.building import build
 from amint_core.datasets.sources import Content, Item, Source, seen
 from amint_core.training.batches import JointBatches
 from benchmarks.encoded import write_files
+from benchmarks.loops import BenchmarkError
 from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
 from benchmarks.published import Files
 
 SIDE = 64
 BATCHES = 20  # in a turn
 HALF = 64  # members in a batch
+LARGE = 450_000  # images in the large cache: about CASIA-WebFace's
+_BYTES = SIDE * SIDE * 3  # of an image
 
 
 def measure_loading(
-    device: str, files: int = 2_000, large: int = 450_000, harness: Harness = by_hand
+    device: str, files: int = 2_000, large: int = LARGE, harness: Harness = by_hand
 ) -> dict[str, Any]:
     """Measure images per second of cold decoding, of a DataLoader and of the warm cache.
 
@@ -45,7 +49,7 @@ def measure_loading(
         published = iter(DataLoader(Files(paths, SIDE, 10), batch_size=HALF, num_workers=2))
         sides = {
             "published": lambda: _seconds(published, 2 * BATCHES),
-            "large": _turn(_large_cache(folder, large), device),
+            "large": _turn(_large_cache(large), device),
             "warm": _turn(small, device),
         }
         times = interleaved(sides, 10.0, rounds=(3, 9), harness=harness)
@@ -76,17 +80,35 @@ def _decoded(folder: Path, paths: list[Path]) -> Images:
     )
 
 
-def _large_cache(folder: Path, count: int) -> Images:
-    """Write a memory-mapped file of `count` images, in constant memory."""
-    path, shape = folder / "large.npy", (count, SIDE, SIDE, 3)
+def announce(large: int = LARGE) -> None:
+    """Say how much `measure_loading` writes and where.
+
+    Raises:
+        BenchmarkError: there is too little space.
+    """
+    folder, wanted = tempfile.gettempdir(), large * _BYTES / 1e9
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < 1.1 * wanted:
+        raise BenchmarkError(
+            f"Loading is measured on a file of {wanted:.1f} GB in {folder}, which has {free:.1f} "
+            "GB left. Free some, or name another folder by TMPDIR."
+        )
+    print(f"Loading is measured on a file of {wanted:.1f} GB in {folder}, gone afterwards.")
+
+
+def _large_cache(count: int) -> Images:
+    """Write a memory-mapped file of `count` images, in constant memory.
+
+    It has no name, so that its space is free again however this process ends.
+    """
+    shape = count, SIDE, SIDE, 3
     block = np.random.default_rng(0).integers(0, 256, (4_096, *shape[1:]), dtype=np.uint8)
-    with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+    with tempfile.TemporaryFile() as file:
         for start in range(0, count, len(block)):
             file.write(block[: count - start].tobytes())
+        pixels = np.memmap(file, np.uint8, "r", shape=shape)
     numbers = np.arange(count)
-    return Images(np.load(path, mmap_mode="r"), numbers % 10, numbers, numbers)
+    return Images(pixels, numbers % 10, numbers, numbers)
 
 
 def _turn(images: Images, device: str):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Loop(AbstractContextManager):
     """
 
     def __init__(self, kind: str, case: Case, files: Sequence[Path] = ()) -> None:
-        self.kind = kind
+        self.kind, self.case = kind, case
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_serve, args=(theirs, kind, case, list(files)))
         self.process.start()
@@ -55,18 +56,33 @@ class Loop(AbstractContextManager):
         Raises:
             BenchmarkError: the loop has failed; the message holds its traceback.
         """
-        self.pipe.send((order, args))
+        self.send(order, *args)
         return self.answer()
+
+    def send(self, order: str, *args: Any) -> None:
+        """Ask for what `answer` will wait for, to let several loops work at once."""
+        with suppress(ConnectionError):  # it has ended; `answer` says why
+            self.pipe.send((order, args))
 
     def answer(self) -> Any:
         """Wait for the answer to what was asked of the loop."""
         try:
             done, result = self.pipe.recv()
-        except EOFError:
-            done, result = False, "its process ended; the machine may be short of memory."
+        except (EOFError, ConnectionError):
+            done, result = False, self._end()
         if not done:
-            raise BenchmarkError(f"The {self.kind} loop failed: {result}")
+            raise BenchmarkError(f"The {self.kind} loop of {self.case.name} failed: {result}")
         return result
+
+    def _end(self) -> str:
+        self.process.join(timeout=20)
+        code = self.process.exitcode
+        killed = code is not None and code < 0
+        how = f"killed by {signal.Signals(-code).name}" if killed else f"exit status {code}"
+        return (
+            f"its process has ended ({how}); what it said stands above. The machine may be short "
+            "of memory."
+        )
 
     def __exit__(self, *_: object) -> None:
         self.pipe.close()

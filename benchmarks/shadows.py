@@ -27,7 +27,7 @@ def measure_shadows(
 
         def together() -> float:
             for loop in side_by_side:
-                loop.pipe.send(("steps", (STEPS,)))
+                loop.send("steps", STEPS)
             return max(loop.answer() for loop in side_by_side)
 
         times = interleaved(

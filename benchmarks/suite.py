@@ -7,14 +7,22 @@ import torch
 
 from amint_core.locations import results_root
 from benchmarks.figures import add, figures, no_results
+from benchmarks.loading import announce
+from benchmarks.loops import BenchmarkError
 from benchmarks.tables import write_all
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture(scope="session")
-def results():
+def results(pytestconfig):
     """All figures so far."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled():
+            announce()
+    except BenchmarkError as error:
+        pytest.exit(str(error), returncode=2)
     return no_results(DEVICE)
 
 

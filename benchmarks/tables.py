@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from amint_core.files import atomic_path, write_json, write_text
+from amint_core.planning import load
 from amint_core.report.style import model_title, save
 from benchmarks.chart import draw
 
@@ -55,8 +56,9 @@ def _target(what: str, found: float, target: float, more_is_better: bool = False
 def markdown(results: dict[str, Any]) -> str:
     """Return all tables with what they were measured on."""
     parts = [
-        f"Measured on {_machine(results)}{_commit(results)}. Ratios are medians of interleaved "
-        "pairs in one run, with the least and the largest pair behind them. Images are made up.",
+        f"Measured on {_machine(results)}{_commit(results)}{load.warning(results['others'])}. "
+        "Ratios are medians of interleaved pairs in one run, with the least and the largest pair "
+        "behind them. Images are made up.",
         "## Steps",
         _steps(results["steps"]),
         "Batch: members, and as many external images. Price: active training against training the "

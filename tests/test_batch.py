@@ -1,16 +1,19 @@
 """A tiny grid through Snakemake and papermill, in a copy of the project."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import yaml
 from filelock import FileLock
 from project_copy import SMALL, Copy, kill, wait_for
 
-from amint_core import batch
+from amint_core import batch, locked
 from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.locations import project_root
@@ -95,6 +98,22 @@ def test_missing_scores_run_again(settled):
     assert planned == 1
 
 
+def test_what_others_wait_for_runs_first_and_what_waits_last(settled):
+    methods = ["rmia_online", "yeom", "random", "plain", "passive", "lira_online", "active"]
+    grid = settled.write_grid([{"method": method, "shadows": 4} for method in methods])
+    found = batch.priorities(grid)
+    by_method = {grid[run].method: priority for run, priority in found.items()}
+    # The first trains the plain model and the shadow models; one alone trains for itself.
+    assert by_method == {"rmia_online": 3, "active": 2} | dict.fromkeys(
+        ["yeom", "random", "plain", "passive", "lira_online"], 0
+    )
+    order = settled.order(cores=1)
+    assert [grid[run].method for run in order[:2]] == ["rmia_online", "active"]
+    assert set(order) == set(grid)
+    for run in grid:
+        shutil.rmtree(settled.runs / run)  # there is nothing in them
+
+
 def test_the_same_command_works_after_a_kill(copy, first):
     grid = copy.write_grid([{"setup": "entry", "seed": 7}])
     run = copy.runs / next(iter(grid))
@@ -137,13 +156,70 @@ def test_papermill_is_given_every_setting():
 
 
 @pytest.mark.parametrize(
-    ("cpu_threads", "cores", "threads", "gpus"),
-    [(1, 2, 1, 0), (8, 2, 2, 0), (8, None, 8, 0), (None, 16, 4, 1)],
+    ("given", "cores", "threads", "gpus"),
+    [
+        ({"cpu_threads": 1}, 2, 1, 0),
+        ({"cpu_threads": 8}, 2, 2, 0),
+        ({"cpu_threads": 8}, None, 8, 0),
+        ({"cpu_threads": None}, 16, 4, 1),
+        ({"cpu_threads": 2, "workers": 3, "method": "lira_online"}, None, 6, 0),
+        ({"cpu_threads": 2, "workers": 3, "method": "lira_online"}, 4, 4, 0),
+        ({"cpu_threads": None, "workers": 3, "method": "lira_online"}, 16, 12, 1),
+        # No more workers than shadow models: Salem reads one, LiRA as many as there are.
+        ({"workers": 3, "method": "salem"}, 16, 1, 0),
+        ({"workers": 9, "method": "lira_online", "shadows": 4}, 16, 4, 0),
+        ({"workers": 3, "method": "active"}, 16, 1, 0),
+    ],
 )
-def test_runs_share_cores_and_gpus(cpu_threads, cores, threads, gpus):
-    settings = RunConfig.create(**SMALL | {"cpu_threads": cpu_threads})
+def test_runs_share_cores_and_gpus(given, cores, threads, gpus):
+    settings = RunConfig.create(**SMALL | given)
     assert batch.threads(settings, cores) == threads
     assert batch.gpus(settings) == gpus
+
+
+def test_a_run_that_waits_for_several_comes_late():
+    methods = ["active", "plain", "lira_online", "rmia_online"]
+    runs = [RunConfig.create(**SMALL, method=one) for one in methods]
+    found = batch.priorities({run.id: run for run in runs})
+    # The plain model, for LiRA, whose shadow models RMIA waits for.
+    assert list(found.values()) == [4, 5, 3, 0]
+
+
+def test_each_run_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(locked.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(locked, "_TICK", 0.02)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7f")
+    seen = []
+
+    def run(gpus, then=lambda: None):
+        with locked._own_gpu(gpus):
+            seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+            then()
+
+    gpus = locked._visible_gpus()
+    assert gpus == ["3", "GPU-7f"]
+    waiting = threading.Thread(target=run, args=(gpus,))
+    run(gpus, lambda: run(gpus, lambda: (waiting.start(), time.sleep(0.2), seen.append("both"))))
+    waiting.join(10)
+    # The third waited until one of the two was free.
+    assert seen[:3] == ["3", "GPU-7f", "both"]
+    assert seen[3] in gpus
+    # Where there is no choice, nothing is chosen.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    run(locked._visible_gpus())
+    assert seen[4] == "5"
+
+
+def test_snakemake_is_told_how_many_gpus_there_are(monkeypatch):
+    calls = []
+    done = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(batch.subprocess, "run", lambda command, **_: calls.append(command) or done)
+    monkeypatch.setattr(batch.torch.cuda, "device_count", lambda: 4)
+    batch.reproduce("quick")
+    batch.reproduce("quick", cluster="slurm")
+    here, cluster = calls
+    assert here[here.index("--resources") + 1] == "gpu=4"
+    assert "--resources" not in cluster
 
 
 def test_a_cluster_is_a_folder_of_options(monkeypatch):

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from torch import nn
 
 from amint_core.arithmetic import chosen_precision
 from amint_core.models import AUDITED
-from benchmarks import figures, flops, growth, loading, shadows, tables
+from benchmarks import chart, figures, flops, growth, loading, shadows, tables
 from benchmarks.cases import Case, cases
 from benchmarks.encoded import write_files
 from benchmarks.loops import BenchmarkError, Loop
@@ -166,7 +166,8 @@ def test_a_case_has_all_its_ratios(row):
 def test_results_carry_machine_ratios_and_targets(row, tmp_path):
     results = {
         **{"machine": {"device": "Some CPU", "cores": 2, "memory_gib": 8.0}},
-        **{"matrix": {"fp32": 1e11, "bf16": 2e11}, "loading": [], "growth": [], "shadows": []},
+        **{"matrix": {"fp32": 1e11, "bf16": 2e11}, "others": [0.01, 0.4, 0.02]},
+        **{"loading": [], "growth": [], "shadows": []},
         "steps": [
             {
                 **row,
@@ -185,6 +186,11 @@ def test_results_carry_machine_ratios_and_targets(row, tmp_path):
     text = (tmp_path / "cpu.md").read_text()
     assert "Some CPU (2 cores" in text
     assert "1.50" in text
+    marked = "the machine was BUSY (other work took 40% of it)"
+    assert marked in text
+    assert marked in chart.draw(results).legends[0].get_title().get_text()
+    results["others"] = [0.01]
+    assert "BUSY" not in tables.markdown(results)
     assert json.loads((tmp_path / "cpu.json").read_text())["steps"][0]["speedup"] == 1.5
     assert pd.read_csv(tmp_path / "cpu.csv")["speedup"].tolist() == [1.5]
     outcomes = [one[""] for one in tables.targets(results)]
@@ -211,6 +217,16 @@ def test_a_loop_that_fails_says_why():
         loop.ask("steps", 1)
 
 
+def test_a_loop_that_was_killed_says_so():
+    with Loop("plain", TINY) as loop:
+        assert loop.ask("steps", 1) > 0
+        loop.process.kill()
+        loop.process.join()
+        for _ in range(2):  # the pipe may break at the first order or at the second
+            with pytest.raises(BenchmarkError, match=r"plain loop of tiny 16×16 .* SIGKILL"):
+                loop.ask("steps", 1)
+
+
 def test_every_figure_has_a_section():
     results = figures.no_results("cpu")
     for figure in figures.figures("cpu", only=[TINY]):
@@ -218,11 +234,21 @@ def test_every_figure_has_a_section():
     assert all(results[section] for section in ("steps", "loading", "growth", "shadows"))
 
 
-def test_the_large_cache_holds_random_images(tmp_path):
-    images = loading._large_cache(Path(tmp_path), 5_000)
+def test_the_large_cache_holds_random_images_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading.tempfile, "tempdir", str(tmp_path))
+    images = loading._large_cache(5_000)
+    assert not list(tmp_path.iterdir())
     assert images.pixels.shape == (5_000, 64, 64, 3)
     assert np.array_equal(images.pixels[0], images.pixels[4_096])
     assert images.pixels[1].std() > 50
+
+
+def test_what_is_written_is_said_and_refused_without_space(monkeypatch, capsys):
+    loading.announce(large=1_000)
+    assert "a file of 0.0 GB" in capsys.readouterr().out
+    monkeypatch.setattr(loading.shutil, "disk_usage", lambda _: SimpleNamespace(free=6e9))
+    with pytest.raises(BenchmarkError, match=r"of 5\.5 GB in .*, which has 6\.0 GB left\. Free"):
+        loading.announce()
 
 
 def test_counting_leaves_no_hook_behind():

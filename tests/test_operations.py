@@ -1,9 +1,13 @@
 """Quick operations compute what PyTorch's own compute, and change no score beyond seed noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from small_run import SMALL
+from timm import layers as timm_layers
+from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -11,7 +15,7 @@ from amint_core import arithmetic, experiment, models
 from amint_core.arithmetic import chosen_precision, open_accelerator
 from amint_core.config import RunConfig
 from amint_core.mint import enhance
-from amint_core.operations import FastOperations
+from amint_core.operations import _DETOURS, FastOperations
 from amint_core.training.losses import audited_loss, mint_loss
 
 #: (channels, outputs, side, kernel, stride, groups): one per detour, and ones that pass through.
@@ -143,24 +147,91 @@ def test_a_step_of_each_model_is_close_to_fp32(name):
     assert (fast - plain).norm() <= 1.5 * (usual - plain).norm() + 1e-3 * plain.norm()
 
 
-def run(**changes):
-    settings = RunConfig.create(
-        **{**SMALL, "members": 200, "external": 300, "epochs": 8, **changes}
+class AllDetours(nn.Module):
+    """A small net that reaches every detour, on images of 16 pixels a side."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+
+        def layer(inputs, outputs, kernel, stride=1, groups=1):
+            convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
+            return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+        self.stem = layer(channels, 32, 3)  # PyTorch's own
+        self.pointwise = layer(32, 64, 1, stride=2)
+        self.depthwise = layer(64, 64, 3, stride=2, groups=64)
+        self.attention = timm_layers.Attention(64, num_heads=4)
+        self.strided_windows = layer(64, 64, 3, stride=2)
+        self.shortcut = layer(64, 64, 1, stride=2)
+        self.windows = layer(64, 64, 3)
+        self.on_one_pixel = layer(64, 64, 3)
+        self.classifier = nn.Linear(64, classes)
+
+    def forward(self, images):
+        maps = self.depthwise(self.pointwise(self.stem(images)))
+        tokens = maps.flatten(2).mT
+        maps = (tokens + self.attention(tokens)).mT.unflatten(2, maps.shape[2:])
+        maps = self.windows(self.strided_windows(maps) + self.shortcut(maps))
+        pooled = maps.mean((2, 3), keepdim=True)
+        return self.classifier((pooled + self.on_one_pixel(pooled)).flatten(1))
+
+
+#: (kernel, stride, groups, side of the images) of every convolution that takes a detour.
+DETOURS = {
+    *((1, 1, 1, 4), (1, 1, 1, 2)),  # the head's, on the two taps
+    (1, 2, 1, 16),
+    (1, 2, 1, 4),
+    (3, 2, 64, 8),
+    (3, 2, 1, 4),
+    (3, 1, 1, 2),
+    (3, 1, 1, 1),
+    "attention",
+}
+
+
+def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
+    """Training and scoring in bf16 against plain fp32, beside what another seed changes."""
+    made = replace(
+        models.AUDITED["tiny"],
+        build=lambda channels, _, classes: AllDetours(channels, classes),
+        taps={"middle": ("depthwise", "windows")},
     )
-    return experiment.run_all(settings)
+    monkeypatch.setitem(models.AUDITED, "tiny", made)
+    taken = {True: set(), False: set()}  # with gradients, and without
 
+    def watched(detour, name):
+        def call(*given, **named):
+            result = detour(*given, **named)
+            if result is not None:
+                taken[result.requires_grad].add(name(*given, **named))
+            return result
 
-def test_scores_and_accuracies_stay_within_seed_noise():
-    """Metrics of the fast path against plain fp32, beside what another seed changes."""
+        return call
 
-    def measured(**changes):
-        found = run(**changes)
-        return np.array([found["mint"]["auc"]["value"], found["audited"]["accuracy"]["value"]])
+    def convolution(images, weight, bias, stride, padding, dilation, groups):
+        return weight.shape[2], stride[0], groups, images.shape[2]
 
-    plain = [measured(seed=seed) for seed in range(3)]
-    fast = [measured(seed=seed, precision="bf16") for seed in range(3)]
+    names = {
+        torch.conv2d: convolution,
+        functional.scaled_dot_product_attention: lambda *_, **__: "attention",
+    }
+    for function, name in names.items():
+        monkeypatch.setitem(_DETOURS, function, watched(_DETOURS[function], name))
+
+    def measured(seed, precision):
+        given = {"image_size": 16, "members": 200, "external": 300, "test": 300, "epochs": 6}
+        given |= {"seed": seed, "precision": precision}
+        found = experiment.run_all(RunConfig.create(**SMALL | given))
+        return [found["mint"]["auc"]["value"], found["audited"]["accuracy"]["value"]]
+
+    plain = np.array([measured(seed, "fp32") for seed in range(3)])
+    assert taken == {True: set(), False: set()}
+    fast = np.array([measured(seed, "bf16") for seed in range(3)])
+    # In training and in scoring alike.
+    assert taken == {True: DETOURS, False: DETOURS}
     noise = np.ptp(plain, axis=0)
-    assert (np.abs(np.mean(fast, 0) - np.mean(plain, 0)) <= np.maximum(noise, 0.02)).all()
+    assert (np.abs((fast - plain).mean(0)) <= noise).all(), (plain, fast)
+    assert plain.mean(0)[0] > 0.7  # something was learnt
 
 
 def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):

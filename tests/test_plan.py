@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -16,7 +19,7 @@ from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.planning import calibrate, estimate
+from amint_core.planning import calibrate, estimate, load
 from amint_core.planning.calibrate import Measured
 from amint_core.planning.flops import counts_of, step_flops
 from amint_core.planning.work import case_of, role_sizes, work_of
@@ -100,6 +103,38 @@ def test_shared_trainings_are_paid_once(no_data):
     assert table.loc[lira, "hours"] > table.loc[yeom, "hours"] + 4 * one > 0
 
 
+def test_workers_train_shadow_models_side_by_side(no_data, monkeypatch):
+    def row(cores, **given):
+        monkeypatch.setattr(plan.os, "cpu_count", lambda: cores)
+        run = settings(**{"method": "lira_online", "shadows": 8} | given)
+        return plan.make({run.id: run}, seconds=0).table.iloc[0]
+
+    alone, four = row(8), row(8, workers=4)
+    assert (alone["cores"], four["cores"]) == (1, 4)
+    own = row(8, method="yeom")["hours_alone"]
+    # The target first, then eight shadow models, four at a time.
+    shadows = alone["hours"] - own
+    assert four["hours"] - own == pytest.approx(shadows / 4, rel=1e-6)
+    # Three times three of eight on enough cores; no quicker than two where there are two.
+    assert row(8, workers=3)["hours"] - own == pytest.approx(shadows * 3 / 8, rel=1e-6)
+    assert row(2, workers=4)["hours"] - own == pytest.approx(shadows / 2, rel=1e-6)
+    assert row(2, workers=4)["cores"] == 2
+    assert row(1, workers=4)["hours"] == pytest.approx(alone["hours"])
+    # The run itself and four workers, each with a model and the pixels of its own.
+    assert four["memory_gib"] > 4 * alone["memory_gib"]
+
+
+def test_workers_share_one_gpu():
+    work = work_of(settings(method="lira_online", shadows=4, workers=2))
+    (key,) = {task.case.key for task in work.tasks}
+    costs = {key: estimate.Cost(1.0, 0.0, 0.0, 500.0, 300.0, "measured")}
+    seconds = estimate.trainings_seconds(work.tasks, work, costs, cores=64)
+    assert seconds == 5 * work.tasks[0].steps
+    held, gpu = estimate.memory(work, costs)
+    assert gpu == 3 * 300
+    assert held > 3 * 500
+
+
 def test_other_images_are_another_training():
     ids = {
         work_of(settings(method="plain", **other)).tasks[0].identity
@@ -143,6 +178,9 @@ def test_command_writes_the_table(tmp_path, no_data, capsys):
     assert {"machine", "date", "hours", "memory_gib"} <= set(table)
     assert set(table["estimate"]) == {"assumed rate"}
     assert "4 runs to do, 0 done." in printed
+    rough = "ROUGH: of 4 of these runs no case of the same model was measured"
+    assert rough in printed
+    assert rough in (folder / "plan.md").read_text()
     assert "2 side by side" in printed
     assert all(run in (folder / "plan.md").read_text() for run in table["run"])
 
@@ -153,8 +191,9 @@ def test_bad_options_are_clear_errors(wrong, capsys):
     assert {"papr": "'paper'", "0": "jobs = 0", "-1": "seconds = -1"}[wrong[1]] in (
         capsys.readouterr().err
     )
-    with pytest.raises(SettingsError):
-        plan.show("quick", seconds=math.nan)
+    for seconds in (math.nan, math.inf, 1e300):
+        with pytest.raises(SettingsError, match=r"give 0 to 86,400 seconds"):
+            plan.show("quick", seconds=seconds)
 
 
 def test_counted_operations_are_those_of_the_built_model():
@@ -202,6 +241,34 @@ def test_unmeasured_cases_follow_from_the_nearest():
     assert estimate.cost_of(far, cases, {near.key: found}).source == "from FLOPs, other model"
 
 
+def test_runs_of_unmeasured_models_are_counted(no_data, monkeypatch):
+    measured = case_of(settings(), "active")
+    found = Measured(2.0, 0.1, 0.1, 100.0, 300.0, 0.0, 3, "cpu", "a machine")
+    monkeypatch.setattr(estimate, "calibrate", lambda *_: {measured.key: found})
+    monkeypatch.setattr(calibrate, "seconds_to_start", lambda: 0.0)
+    shares = iter([0.02, 0.6])
+    monkeypatch.setattr(load, "others", lambda: next(shares))
+    runs = [settings(), settings(image_size=64), settings(model="mobilenet")]
+    made = plan.make({run.id: run for run in runs}, seconds=1)
+    assert made.table["estimate"].tolist() == ["measured", "from FLOPs", "from FLOPs, other model"]
+    assert "ROUGH: of 1 of these runs" in made.totals()[-1]
+    assert "the machine was BUSY (other work took 60% of it)" in made.text()
+    finish(runs[-1])
+    shares = iter([0.02, 0.03])
+    quiet = plan.make({run.id: run for run in runs}, seconds=1)
+    assert "ROUGH" not in quiet.text(markdown=True)
+    assert "BUSY" not in quiet.text()
+
+
+def test_other_work_is_seen():
+    burning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        assert load.others(0.3) >= 0.5 / os.cpu_count()
+    finally:
+        burning.kill()
+        burning.wait()
+
+
 def test_calibration_begins_with_one_case_of_each_model():
     given = [
         settings(model=model, image_size=size) for size in (64, 32) for model in ("vit", "tiny")
@@ -209,12 +276,16 @@ def test_calibration_begins_with_one_case_of_each_model():
     cases = {case.key: case for case in (case_of(run, "active") for run in given)}
     order = estimate._in_order(cases, {key: step_flops(case) for key, case in cases.items()})
     first = [(cases[key].settings.model, cases[key].image_size) for key in order]
-    assert first == [("tiny", 32), ("vit", 32), ("vit", 64), ("tiny", 64)]
+    # The tiny model, from which little can be told, comes after the real one.
+    assert first == [("vit", 32), ("tiny", 32), ("vit", 64), ("tiny", 64)]
 
 
 def test_runs_side_by_side():
     assert estimate.side_by_side([3, 1, 1, 1], 2) == 3
     assert estimate.side_by_side([3, 1, 1, 1], 1) == 6
+    # Each of the first two takes two of three lanes; none is too wide.
+    assert estimate.side_by_side([3, 2, 2], 3, [2, 2, 1]) == 5
+    assert estimate.side_by_side([3, 2], 2, [9, 1]) == 5
 
 
 def test_resources_without_a_plan_grow_with_the_work():
@@ -229,7 +300,22 @@ def test_resources_follow_the_plan():
     run = settings()
     file = results_root() / "trial" / "plan.csv"
     file.parent.mkdir(parents=True)
-    row = {"run": run.id, "hours_alone": 2.0, "memory_gib": 4.0}
+    row = {"run": run.id, "workers": 1, "hours_alone": 2.0, "memory_gib": 4.0}
     pd.DataFrame([row]).to_csv(file, index=False)
     assert plan.resources(run) == {"mem_mb": 4 * 1_280 + 1_024, "runtime": 2 * 120 + 15}
     assert plan.resources(settings(seed=9)) != plan.resources(run)
+
+
+def test_resources_do_not_follow_a_plan_for_other_workers():
+    alone, four = (settings(method="lira_online", workers=count) for count in (1, 4))
+    assert alone.id == four.id
+    file = results_root() / "trial" / "plan.csv"
+    file.parent.mkdir(parents=True)
+    row = {"run": alone.id, "workers": 1, "hours_alone": 2.0, "memory_gib": 4.0}
+    pd.DataFrame([row]).to_csv(file, index=False)
+    assert plan.resources(alone)["runtime"] == 2 * 120 + 15
+    found = plan.resources(four)
+    file.unlink()
+    assert found == plan.resources(four)
+    assert found["mem_mb"] > 4 * plan.resources(alone)["mem_mb"] / 2
+    assert found["runtime"] <= plan.resources(alone)["runtime"]

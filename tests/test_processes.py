@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ports import free_port
 from small_run import SMALL
 from torch import nn
 
@@ -21,7 +22,7 @@ from amint_core.runs import run_folder
 from amint_core.training import together, trained
 
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
-LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no"]
+LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # 0: a free one
 #: Enough to tell members far above chance in some seconds.
 LEARNT = SMALL | {"members": 200, "external": 300, "image_size": 12, "epochs": 15}
 
@@ -42,11 +43,11 @@ def start(*command: str) -> subprocess.CompletedProcess:
     )
 
 
-def launch(port: int, settings: RunConfig) -> subprocess.CompletedProcess:
+def launch(settings: RunConfig) -> subprocess.CompletedProcess:
     """Do a run in two processes, the way the README says."""
     given = settings.model_dump(mode="json", exclude_defaults=True)
     pairs = [f"{name}={json.dumps(value)}" for name, value in given.items()]
-    return start("-m", *LAUNCH, f"--main_process_port={port}", "-m", "amint_core", "run", *pairs)
+    return start("-m", *LAUNCH, "-m", "amint_core", "run", *pairs)
 
 
 def results(settings: RunConfig) -> dict[str, float]:
@@ -63,7 +64,7 @@ def test_without_batch_normalisation_two_processes_take_the_steps_of_one(monkeyp
     chosen = settings_of(SMALL, model="vit", image_size=16, head="published", epochs=2)
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "two"))
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "two"))
-    done = launch(29671, chosen)
+    done = launch(chosen)
     assert done.returncode == 0, done.stderr[-2000:]
     manifest = read_json(run_folder(chosen) / "manifest.json")
     assert manifest["processes"] == 2
@@ -78,7 +79,7 @@ def test_without_batch_normalisation_two_processes_take_the_steps_of_one(monkeyp
 def test_two_processes_give_the_metrics_of_one_within_seed_noise(monkeypatch, tmp_path):
     chosen = settings_of(LEARNT)
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "two"))
-    done = launch(29672, chosen)
+    done = launch(chosen)
     assert done.returncode == 0, done.stderr[-2000:]
     two = results(chosen)
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "one"))
@@ -112,7 +113,7 @@ def test_every_kind_of_training_works_in_two_processes(tmp_path):
         "    pairs = [f'{key}={json.dumps(value)}' for key, value in given.items()]\n"
         "    assert main(['run', *pairs]) == 0\n"
     )
-    done = start("-m", *LAUNCH, "--main_process_port=29673", str(script))
+    done = start("-m", *LAUNCH, str(script))
     assert done.returncode == 0, done.stderr[-2000:]
     for kind, settings in chosen.items():
         metrics = read_json(run_folder(settings) / "metrics.json")
@@ -130,12 +131,20 @@ def test_a_notebook_starts_two_processes_even_after_a_run_of_its_own(tmp_path):
         "from amint_core.runs import Run\n"
         f"settings = RunConfig.create(**json.loads('{json.dumps(SMALL)}'))\n"
         "Run(settings.model_copy(update={'seed': 1}))\n"
-        "notebook_launcher(run_all, (settings,), num_processes=2)\n"
+        f"notebook_launcher(run_all, (settings,), num_processes=2, use_port='{free_port()}')\n"
     )
     done = start("-c", cell)
     assert done.returncode == 0, done.stderr[-2000:]
     manifest = read_json(run_folder(settings_of(SMALL)) / "manifest.json")
     assert manifest["processes"] == 2
+
+
+@pytest.mark.parametrize("options", [["--cpu", "--num_processes=2"], ["--num_processes=2"]])
+def test_one_process_where_several_were_asked_for_is_refused(options):
+    run = ["amint_core", "run", "dataset=mnist", "model=tiny", "data=standin"]
+    done = start("-m", "accelerate.commands.launch", *options, "-m", *run)
+    assert done.returncode != 0
+    assert "amint: accelerate launch was asked for several processes and started one" in done.stderr
 
 
 class Two:

@@ -5,11 +5,11 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 
 import pytest
+from ports import free_port
 from project_copy import Copy, kill, wait_for
 
 from amint_core.locations import project_root
@@ -30,15 +30,6 @@ pytestmark = [
     # Snakemake's plugin hands the interpreter's path to the cluster without quotes.
     pytest.mark.skipif(" " in sys.executable, reason="Slurm jobs need a path without spaces"),
 ]
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on, nor on the next."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        port = first.getsockname()[1]
-        second.bind(("127.0.0.1", port + 1))
-    return port
 
 
 def local_slurm(action: str, folder) -> subprocess.CompletedProcess:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from amint_core.models.tiny import TINY
 from amint_core.planning.calibrate import Measured, measure_apart
 from amint_core.planning.flops import Counts, counts_of, step_flops, step_memory
-from amint_core.planning.work import Case, Task, Work
+from amint_core.planning.work import Case, Task, Work, workers_of
 from amint_core.progress import progress_bar
 
 _MEBI = 2**20
@@ -25,6 +25,8 @@ _STEPS_OF_A_MEASUREMENT = 5
 _PER_THREAD, _PER_GPU, _LEAST_STEP, _IDLE = 5e9, 1e12, 0.05, 2_048.0
 #: Where a case's cost comes from, the surest first.
 SOURCES = ("measured", "from FLOPs", "from FLOPs, other model", "assumed rate")
+#: Of these, what no measurement of the same model stands behind.
+ROUGH = SOURCES[2:]
 #: Gradients of an image (gMINT) take about as long as so many classifications of it.
 _CLASSIFICATIONS_PER_GRADIENT = 4
 
@@ -81,10 +83,15 @@ def _in_order(cases: Mapping[str, Case], weights: Mapping[str, float]) -> list[s
     quick = sorted(cases, key=lambda key: step_flops(cases[key]))
     heavy = sorted(cases, key=lambda key: -weights[key])
     models = _first_of_each(quick, lambda case: (case.settings.model, case.kind), cases)
-    # Models before kinds: another kind is nearer than another model.
-    models.sort(key=lambda key: cases[key].kind != cases[heavy[0]].kind)
+    # Models before kinds: another kind is nearer than another model. The tiny model comes last: its
+    # steps are mostly overhead and tell little of another's operations.
+    models.sort(key=lambda key: (cases[key].kind != cases[heavy[0]].kind, _is_tiny(cases[key])))
     sizes = _first_of_each(heavy, lambda case: (case.settings.model, case.image_size), cases)
     return list(dict.fromkeys((*models, *sizes, *heavy)))
+
+
+def _is_tiny(case: Case) -> bool:
+    return case.settings.model == TINY.name
 
 
 def _first_of_each(keys: Iterable[str], group, cases: Mapping[str, Case]) -> list[str]:
@@ -159,6 +166,44 @@ def training_seconds(task: Task, cost: Cost) -> float:
     return task.steps * cost.step + score + task.classified * cost.classify
 
 
+def trainings_seconds(
+    tasks: Sequence[Task], work: Work, costs: Mapping[str, Cost], cores: int | None
+) -> float:
+    """Return the seconds of some of a run's trainings, as many at once as it has workers.
+
+    Args:
+        tasks: those of `work.tasks` that count.
+        work: the run's.
+        costs: key of a case → `Cost`.
+        cores: of the machine; None: as many as the run asks for.
+    """
+    alone = sum(training_seconds(one, costs[one.case.key]) for one in tasks if not one.shadow)
+    shadows = [one for one in tasks if one.shadow]
+    if not shadows:
+        return alone
+    each = [training_seconds(one, costs[one.case.key]) for one in shadows]
+    # Workers share a GPU, and the cores where there are too few: together they compute no faster
+    # than so many at full speed.
+    threads = work.settings.cpu_threads or torch.get_num_threads()
+    on_gpu = any(costs[one.case.key].gpu for one in shadows)
+    at_full_speed = 1.0 if on_gpu else max(1.0, (cores or math.inf) / threads)
+    shortest = side_by_side(each, workers_of(work.settings))
+    return alone + max(shortest, sum(each) / at_full_speed)
+
+
+def memory(work: Work, costs: Mapping[str, Cost]) -> tuple[float, float]:
+    """Return the MiB of memory and of a GPU's memory that a run holds at most."""
+    workers = workers_of(work.settings)
+    # Several workers are processes of their own, beside the run's, which keeps what it held.
+    own = [task.case for task in work.tasks if workers == 1 or not task.shadow]
+    used = [costs[case.key] for case in (work.case, *own)]
+    held, gpu = max(cost.memory for cost in used), max(cost.gpu for cost in used)
+    if workers > 1:
+        shadow = costs[work.tasks[-1].case.key]  # they come last, and all are alike
+        held, gpu = held + workers * shadow.memory, gpu + workers * shadow.gpu
+    return held + (work.kept + workers * work.gathered) / _MEBI, gpu
+
+
 def scoring_seconds(work: Work, cost: Cost) -> float:
     """Return the seconds of a run's scoring."""
     classified = work.classified + _CLASSIFICATIONS_PER_GRADIENT * work.differentiated
@@ -175,16 +220,17 @@ def operations(work: Work) -> dict[str, float]:
     return spent
 
 
-def side_by_side(hours: Sequence[float], jobs: int) -> float:
-    """Return the hours of runs started in their order, the next where one has ended."""
-    ends = [0.0] * max(1, jobs)
-    for one in hours:
-        ends[ends.index(min(ends))] += one
+def side_by_side(hours: Sequence[float], lanes: int, widths: Sequence[int] = ()) -> float:
+    """Return the hours of runs started in their order, the next where enough lanes are free.
+
+    Args:
+        hours: of each run.
+        lanes: what the runs share, such as cores.
+        widths: lanes that each run takes at once; none given: one each.
+    """
+    ends = [0.0] * lanes
+    for one, wanted in zip(hours, widths or [1] * len(hours), strict=True):
+        ends.sort()
+        width = min(wanted, lanes)
+        ends[:width] = [ends[width - 1] + one] * width
     return max(ends)
-
-
-def default_jobs(threads: int | None) -> int:
-    """Return how many runs fit beside each other on this machine: by GPUs, else by cores."""
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
-    return max(1, (os.cpu_count() or 1) // (threads or torch.get_num_threads()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,7 @@ class Task:
         steps: of the optimiser.
         watched: images scored for membership on the way, after each epoch.
         classified: images that the model classifies once trained.
+        shadow: whether it is a shadow model, which may be trained beside others of its run.
     """
 
     identity: str
@@ -73,6 +75,7 @@ class Task:
     steps: int
     watched: int = 0
     classified: int = 0
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,13 @@ class Work:
 
     Attributes:
         settings: the run's settings.
-        tasks: its trainings, one after the other: its own, then the shadow models.
+        tasks: its trainings: its own one after the other, then the shadow models.
         case: what scoring an image costs.
         classified: images that the audited model classifies.
         scored: passes through the shared layers and the head for membership scores.
         differentiated: images whose gradients are taken (gMINT).
-        kept: bytes of class logits and of pixels that scoring holds in memory.
+        kept: bytes of class logits that scoring holds in memory.
+        gathered: bytes of pixels that each process that trains shadow models holds in memory.
     """
 
     settings: RunConfig
@@ -96,6 +100,7 @@ class Work:
     scored: int
     differentiated: int
     kept: int
+    gathered: int
 
     @property
     def steps(self) -> int:
@@ -151,7 +156,8 @@ def work_of(settings: RunConfig) -> Work:
     views = len(VIEWS[settings.views]) if method.asks_head else 0
     # A head is asked for membership; attacks read classes again after each transformation.
     classified = asked if method.asks_head else all_asked
-    pixels = asked * case.image_size**2 * case.channels
+    # Plain shadow models do without the external images.
+    gathered = asked - (0 if settings.target == "active" else sizes["external"])
     logits = asked * case.classes * 4
     return Work(
         settings,
@@ -161,9 +167,23 @@ def work_of(settings: RunConfig) -> Work:
         scored=views * all_asked,
         differentiated=all_asked if settings.method == "gmint" else 0,
         # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
-        kept=(logits * (2 + 2 * shadows) if method.group == "attack" else 0)
-        + pixels * bool(shadows),
+        kept=logits * (2 + 2 * shadows) if method.group == "attack" else 0,
+        gathered=gathered * case.image_size**2 * case.channels * bool(shadows),
     )
+
+
+def workers_of(settings: RunConfig) -> int:
+    """Return how many processes of a run train at once: no more than it has shadow models."""
+    return max(1, min(settings.workers, METHODS[settings.method].shadows_used(settings.shadows)))
+
+
+def payers(works: Iterable[tuple[str, Work]]) -> dict[str, str]:
+    """Return training → the first of the runs that needs it: it trains, the others wait."""
+    first: dict[str, str] = {}
+    for run, work in works:
+        for task in work.tasks:
+            first.setdefault(task.identity, run)
+    return first
 
 
 def _task(settings: RunConfig, kind: str) -> Task:
@@ -180,7 +200,8 @@ def _task(settings: RunConfig, kind: str) -> Task:
 
 def _shadow(settings: RunConfig, number: int, asked: int) -> Task:
     twin = _task(settings, settings.target)
-    return Task(f"{twin.identity} shadow {number}", twin.case, twin.steps, classified=asked)
+    identity = f"{twin.identity} shadow {number}"
+    return Task(identity, twin.case, twin.steps, classified=asked, shadow=True)
 
 
 def _identity(settings: RunConfig, kind: str) -> str:
