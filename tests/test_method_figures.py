@@ -7,7 +7,7 @@ from read_back import table, texts
 
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
-from amint_core.report import by_method, difficulty_figures, method_figures, paired_tables, style
+from amint_core.report import difficulty_figures, method_figures, paired_tables, style
 from amint_core.report.collect import read_runs, scores_of
 from amint_core.report.method_names import GROUPS, method_group, method_order
 
@@ -40,21 +40,6 @@ def test_dots_stand_at_the_tables_values(results):
     figure = method_figures.methods_beside_each_other(rows, "quick")
     dots = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
     np.testing.assert_array_equal(dots, rows["auc"])
-
-
-def test_roc_curves_never_accuse_more_than_the_axis_says(results):
-    put_methods(results, n=120)
-    rows, scores = table(), scores_of(read_runs("quick"))
-    _, (own,) = method_figures.scored(next(iter(by_method.compared(rows).values())), scores)[
-        "aMINT (active)"
-    ]
-    rates, mean, low, high = method_figures._mean_curve([own])
-    inside, outside = own.loc[own["member"], "score"], own.loc[~own["member"], "score"]
-    for rate, value in zip(rates, mean, strict=True):
-        cut = np.sort(outside)[::-1][min(int(rate * 120 + 1e-9), 119)]
-        expected = (inside > cut).mean() if rate < 1 else 1.0
-        assert value == pytest.approx(expected)
-    assert ((low <= mean) & (mean <= high)).all()
 
 
 def test_kappas_are_those_of_the_verdicts(results):

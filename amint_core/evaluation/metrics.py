@@ -58,11 +58,8 @@ def tpr_at_fpr(
             f"{len(others)} non-members cannot resolve a false-positive rate of {fpr:g}; it takes "
             f"{math.ceil(1 / fpr)} or more"
         )
-    truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
-    scores = np.concatenate([members, others])
-    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
-    value = true[false <= fpr + 1e-12].max()
-    return metric(float(value), intervals.tpr_at_fpr(members, others, allowed, groups))
+    value = int((members > np.sort(others)[::-1][allowed]).sum()) / len(members)
+    return metric(value, intervals.tpr_at_fpr(members, others, allowed, groups))
 
 
 def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
