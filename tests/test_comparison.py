@@ -14,7 +14,7 @@ from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
 from amint_core.report import by_method, compact, paired_tables
-from amint_core.report.collect import read_runs, scores_of, thresholds
+from amint_core.report.collect import MEASURES, read_runs, scores_of, thresholds
 from amint_core.report.method_names import GROUPS
 
 
@@ -163,6 +163,30 @@ def test_the_papers_values_stand_where_it_has_them(results):
     assert np.isnan(rows["yeom", "active"])
     assert np.isnan(rows["lira_online", "plain"])
     assert table().set_index("method").loc["plain", "paper_audited_accuracy"] == 0.55
+
+
+def test_every_measure_stands_with_its_interval(results):
+    put_methods(results, n=1000)
+    row = table().query("method == 'yeom' and target == 'plain'").iloc[0]
+    (line,) = (
+        line
+        for line in text_of(by_method, table()).splitlines()
+        if line.startswith("| Yeom (loss threshold) ") and "on the active" not in line
+    )
+    for name in MEASURES:
+        shown = compact.measured(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        assert "[" in shown
+        assert f" {shown} |" in line
+
+
+def test_a_threshold_that_means_nothing_leaves_a_dash_and_no_difference(results):
+    for method in ("active", "lira_offline", "passive_unseen"):
+        put_judged(results, n=120, method=method)
+    text = by_method.document(table(), "quick").parts[0].text.set_index("Method")
+    assert text.loc["LiRA (offline)", "Accuracy at .5"] == "–"
+    assert text.loc["LiRA (offline)", "Calibrated"] != "–"
+    assert text.loc["Passive MINT, unseen members", "Calibrated"] == "–"
+    assert text.loc["Passive MINT, unseen members", "Accuracy at .5"] != "–"
 
 
 def test_the_plain_model_has_a_row_without_a_test(results):

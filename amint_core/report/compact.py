@@ -73,7 +73,7 @@ _TEX_NAMES = {
     "Precision at 10 %": None,
     "Precision at 1 %": "prec., 1 %",
     "Group": None,
-    "Shadow models": "shadows",
+    "Shadow models": None,
     "Members / external": None,
     "Judged in / out": None,
     "Epochs": None,
