@@ -125,33 +125,39 @@ def tpr_difference(
 
 
 def agreement(
-    member: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    thresholds: tuple[float, float],
+    member: np.ndarray, first: np.ndarray, second: np.ndarray, fpr: float
 ) -> dict[str, float]:
-    """Tell whether two tests find the same members, each at its own threshold.
+    """Tell whether two tests find the same members where both accuse as many non-members.
+
+    Each test has its own threshold, that of the false-positive rate `fpr` on these images
+    (`metrics.threshold_at_fpr`), so that a bold test does not seem to agree with every other.
 
     Returns:
         Shares of the judged members found by `both`, only the `first`, only the `second` and
-        `neither`; `kappa`, Cohen's, of the two verdicts on members (NaN where both tests give
-        all of them one verdict); `spearman`, the rank correlation of the scores within members
-        (NaN where a test scores all alike).
+        `neither`, and `kappa` of the verdicts on them, all NaN where the non-members cannot resolve
+        `fpr`; `spearman`, the rank correlation of the scores within members (NaN where a test
+        scores all alike).
     """
-    one, two = first[member] > thresholds[0], second[member] > thresholds[1]
-    return {
-        "both": float((one & two).mean()),
-        "first": float((one & ~two).mean()),
-        "second": float((~one & two).mean()),
-        "neither": float((~one & ~two).mean()),
-        "kappa": kappa(one, two),
-        "spearman": _spearman(first[member], second[member]),
-    }
+    cuts = [metrics.threshold_at_fpr(scores[~member], fpr) for scores in (first, second)]
+    found = dict.fromkeys(("both", "first", "second", "neither", "kappa"), math.nan)
+    if None not in cuts:
+        one, two = first[member] > cuts[0], second[member] > cuts[1]
+        found = {
+            "both": float((one & two).mean()),
+            "first": float((one & ~two).mean()),
+            "second": float((~one & two).mean()),
+            "neither": float((~one & ~two).mean()),
+            "kappa": kappa(one, two),
+        }
+    return found | {"spearman": _spearman(first[member], second[member])}
 
 
 def kappa(one: np.ndarray, two: np.ndarray) -> float:
-    """Return Cohen's kappa of two (N,) bool verdicts; NaN where both give all the same one."""
-    if (one.all() and two.all()) or not (one.any() or two.any()):
+    """Return Cohen's kappa of two (N,) bool verdicts.
+
+    NaN where either says the same of all: whatever the other says, it would be 0 or undefined.
+    """
+    if one.all() or two.all() or not (one.any() and two.any()):
         return math.nan
     return float(cohen_kappa_score(one, two))
 

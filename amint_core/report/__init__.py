@@ -33,6 +33,7 @@ from amint_core.report.collect import (
     read_runs,
     scores_of,
     unfinished,
+    with_verdicts,
 )
 from amint_core.report.diagram import tap_diagram
 from amint_core.report.image_figures import images_by_role, most_and_least_recognised
@@ -153,10 +154,16 @@ def _figures(
         figures["methods"] = method_figures.methods_beside_each_other(compared, profile)
     if method_figures.scored_cells(compared, scores):
         figures["roc_by_method"] = method_figures.roc_by_method(compared, scores, profile)
-        figures["agreement"] = method_figures.agreement(compared, scores, profile)
-        figures["class_difficulty"] = difficulty_figures.class_difficulty(compared, scores, profile)
-    if difficulty_figures.comparable(compared, scores):
-        figures["image_difficulty"] = difficulty_figures.image_difficulty(compared, scores, profile)
+    verdicts = with_verdicts(scores)
+    if method_figures.scored_cells(compared, verdicts):
+        figures["agreement"] = method_figures.agreement(compared, verdicts, profile)
+        figures["class_difficulty"] = difficulty_figures.class_difficulty(
+            compared, verdicts, profile
+        )
+    if difficulty_figures.comparable(compared, verdicts):
+        figures["image_difficulty"] = difficulty_figures.image_difficulty(
+            compared, verdicts, profile
+        )
     if len(tables["transformations"]):
         figures["transformations"] = by_transformation.transformations_figure(
             tables["transformations"], profile

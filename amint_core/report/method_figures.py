@@ -123,12 +123,12 @@ def roc_by_method(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
 def agreement(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
     """Draw Cohen's kappa of every two methods' verdicts on judged members, a panel per cell.
 
-    Each method's verdict is at its own threshold; several seeds: the mean. Empty where two methods
-    give all members one verdict, or share no seed.
+    Each method's verdict is at its own threshold of `VERDICT_FPR`; several seeds: the mean. Empty
+    where either method gives all members one verdict, or two share no seed.
 
     Args:
         table: as from `comparison`.
-        scores: as from `scores_of`, of two or more methods of a cell.
+        scores: as from `with_verdicts`, of two or more methods of a cell.
     """
     cells = scored_cells(table, scores)
     sizes = [len(scored(rows, scores)) + 3 for rows in cells.values()]
@@ -143,7 +143,8 @@ def agreement(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
         names = zip(grid.index, numbers, strict=True)
         axes.set_yticks(range(len(grid)), [f"{name}  {number}" for name, number in names])
         axes.set_title(title)
-    note = "1: the same members are found; 0: no more in common than by chance. "
+    note = "Where each method accuses 1 % of the non-members. 1: the same members are found; 0: no "
+    note += "more in common than by chance; empty: one says the same of all. "
     foot(figure, [], cells, note)
     return figure
 
