@@ -92,7 +92,7 @@ def test_newcombes_paired_proportions():
     # Newcombe (1998), method 10 without continuity correction: 56 pairs, 36 both, 12 and 2 single.
     one = np.r_[np.ones(48), np.zeros(8)].astype(bool)
     two = np.r_[np.ones(36), np.zeros(12), np.ones(2), np.zeros(6)].astype(bool)
-    found = paired._paired_shares(one, two, None)
+    found = paired.share_difference(one, two)
     low, high = intervals.proportion(48, 56), intervals.proportion(38, 56)
     phi = np.corrcoef(one, two)[0, 1]
     p1, p2 = 48 / 56, 38 / 56
@@ -117,6 +117,20 @@ def test_two_perfect_tests_do_not_differ_for_certain():
     found = paired.auc_difference(member, scores, scores + np.arange(40) / 100)
     assert found["value"] == 0
     assert found["low"] < 0 < found["high"]
+
+
+def test_a_test_does_not_differ_from_itself():
+    member, scores, other = pairs(0, 100, 150, (1.5, 1.5), alike=0.999)
+    certain = {"value": 0, "low": 0, "high": 0}
+    assert paired.auc_difference(member, scores, scores) == certain
+    assert paired.tpr_difference(member, scores, scores, 0.05) == certain
+    assert paired.accuracy_difference(member, scores, scores, (0.5, 0.5)) == certain
+    # Another threshold, or other scores however much alike, may differ elsewhere.
+    for found in (
+        paired.accuracy_difference(member, scores, scores, (0.5, 0.6)),
+        paired.auc_difference(member, scores, other),
+    ):
+        assert found["low"] < found["high"]
 
 
 def test_agreement_counts_members_where_both_tests_accuse_as_many_others():

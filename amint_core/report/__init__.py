@@ -91,7 +91,7 @@ def write(profile: str) -> dict[str, Path]:
     folder = profile_folder(profile)
     runs = read_runs(profile)
     scores = scores_of(runs)
-    tables, documents = _tables(runs, scores, profile)
+    tables, documents = _tables(runs, scores, folder)
     written = []
     for name, table in tables.items():
         with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
@@ -108,13 +108,14 @@ def write(profile: str) -> dict[str, Path]:
 
 
 def _tables(
-    runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile: str
+    runs: pd.DataFrame, scores: dict[str, pd.DataFrame], folder: Path
 ) -> tuple[dict[str, pd.DataFrame], list[compact.Document]]:
-    """Return the exact tables by name, and those for readers."""
+    """Return the exact tables by name, and those for readers, of the profile in a folder."""
+    profile = folder.name
     tables = {
         "table1": table1(runs),
         "comparison": comparison(runs),
-        "ablation": ablations.ablation(runs),
+        "ablation": _ablation(runs, scores, folder / "tables" / "ablation.csv"),
         "transformations": by_transformation.transformations(runs),
         "runs": runs_table(runs),
     }
@@ -133,6 +134,13 @@ def _tables(
         tables["differences"] = found
         documents.append(paired_tables.document(found, tables["comparison"], profile))
     return tables, documents
+
+
+def _ablation(runs: pd.DataFrame, scores: dict[str, pd.DataFrame], earlier: Path) -> pd.DataFrame:
+    table = ablations.ablation(runs, scores)
+    if not earlier.is_file():
+        return table
+    return ablations.with_earlier(table, pd.read_csv(earlier))
 
 
 def _figures(

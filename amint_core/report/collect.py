@@ -74,6 +74,7 @@ FACTS = {
 }
 #: False-positive rate on judged non-members at which methods say which images are members.
 VERDICT_FPR = 0.01
+_JUDGING = ["image", "member", "judged", "label", "method", "score"]
 #: Facts without which a run cannot stand in a table.
 NEEDED = ("run", "dataset", "title", "setup", "model", "method", "protocol", "seed", "source")
 
@@ -257,11 +258,32 @@ def scores_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     found = {}
     for name, folder in zip(runs["run"], runs["path"], strict=True):
         path = Path(folder) / "scores.parquet"
-        rows = judged(_read_scores(path)) if path.is_file() else None
+        rows = judged(_read_scores(path, _JUDGING)) if path.is_file() else None
         if rows is not None and rows["score"].notna().any():
             others = rows.loc[~rows["member"], "score"].to_numpy()
             cut = threshold_at_fpr(others, VERDICT_FPR)
             found[name] = rows if cut is None else rows.assign(flagged=rows["score"] > cut)
+    return found
+
+
+def answers_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Read what the audited models of those runs answer whose scores.parquet is there.
+
+    Returns:
+        Run id → a row per image of the role that its audited accuracy is measured on, indexed by
+        the image's place in the dataset, with `right`, and `group` where images come in tracks.
+
+    Raises:
+        ResultsError: a file is damaged (named).
+    """
+    found = {}
+    for name, folder, role in zip(runs["run"], runs["path"], runs["audited_role"], strict=True):
+        path = Path(folder) / "scores.parquet"
+        if path.is_file():
+            rows = _read_scores(path, ["part", "index", "role", "label", "predicted"])
+            rows = rows[(rows["role"] == role) & (rows["label"] >= 0)]
+            rows = rows.assign(right=rows["label"] == rows["predicted"])
+            found[name] = rows.set_index(["part", "index"]).sort_index()
     return found
 
 
@@ -270,8 +292,7 @@ def with_verdicts(scores: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return {name: rows for name, rows in scores.items() if "flagged" in rows}
 
 
-def _read_scores(path: Path) -> pd.DataFrame:
-    wanted = ["image", "member", "judged", "label", "method", "score"]
+def _read_scores(path: Path, wanted: list[str]) -> pd.DataFrame:
     try:
         # Only images that come in tracks have a group.
         there = "group" in pq.read_schema(path).names

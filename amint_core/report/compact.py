@@ -123,9 +123,16 @@ def measured(value: float, low: float, high: float) -> str:
     return short(value) + interval
 
 
-def changed(value: float, difference: float) -> str:
-    """Write a fraction and how it differs from another, e.g. `.913 (+.012)`."""
-    return short(value) + ("" if pd.isna(difference) else f" ({signed(difference)})")
+def changed(value: float, difference: float, low: float, high: float) -> str:
+    """Write a fraction and how it differs from another, e.g. `.913 (+.012 [-.002, +.021])`."""
+    change = signed_interval(difference, low, high)
+    return short(value) + (f" ({change})" if change else "")
+
+
+def signed_interval(value: float, low: float, high: float) -> str:
+    """Write a difference with its interval, e.g. `+.012 [-.002, +.021]`; empty for NaN."""
+    interval = "" if pd.isna(low) or pd.isna(high) else f" [{signed(low)}, {signed(high)}]"
+    return signed(value) and signed(value) + interval
 
 
 def short(value: float, digits: int = 3) -> str:

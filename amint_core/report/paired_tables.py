@@ -12,7 +12,7 @@ from amint_core.report import compact
 from amint_core.report.averages import DATA
 from amint_core.report.by_method import compared, row_title
 from amint_core.report.collect import VERDICT_FPR
-from amint_core.report.compact import Document, Part, short, signed
+from amint_core.report.compact import Document, Part, short
 
 #: What a test is set against: the active one, or the same test of the plain model.
 ACTIVE, ON_PLAIN = "active", "target=plain"
@@ -182,5 +182,4 @@ def _text(rows: pd.DataFrame, other: str) -> pd.DataFrame:
 
 
 def _interval(mean: pd.Series, name: str) -> str:
-    value, low, high = (mean[f"{name}{suffix}"] for suffix in ("", "_low", "_high"))
-    return signed(value) and f"{signed(value)} [{signed(low)}, {signed(high)}]"
+    return compact.signed_interval(*(mean[f"{name}{suffix}"] for suffix in ("", "_low", "_high")))
