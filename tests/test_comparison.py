@@ -103,6 +103,8 @@ def test_seeds_are_averaged_and_their_spread_stated(results):
     for name in ("auc", "auc_low", "precision_at_1pct_prior_high"):
         assert row[name] == pytest.approx(own[name].mean())
     assert row["auc_sd"] == pytest.approx(own["auc"].std(ddof=1))
+    assert compact.SEEDS in text_of(by_method, table())
+    assert compact.SEEDS not in text_of(by_method, table().assign(seeds=1))
 
 
 def test_other_training_or_sizes_are_another_cell(results):

@@ -160,6 +160,8 @@ def _intro(table: pd.DataFrame, profile: str, alone: int) -> str:
             " On the active model RMIA and gMINT take known non-members from calibration, as its "
             "head has learned from the external images that they take elsewhere."
         )
+    if (table["seeds"] > 1).any():
+        text += f" {compact.SEEDS}"
     if alone:
         text += f" Cells in which one method alone was run are in comparison.csv only: {alone}."
     if (table["data"] == "STAND-IN").any():

@@ -21,6 +21,10 @@ STANDIN = (
     "[STAND-IN] marks rows on substitute data: they show that the kit runs, and must not be "
     "compared with the paper's values."
 )
+SEEDS = (
+    "A row of several seeds shows means: of its runs' values and of the ends of its runs' "
+    "intervals. Its interval is that of a single run, as in rows of one seed, not of the mean."
+)
 _CSS: list[dict[str, Any]] = [
     {"selector": "", "props": "border-collapse: collapse; margin: 0 0 2.5em; font-size: 0.88em;"},
     {
