@@ -56,12 +56,19 @@ def test_intervals_of_tpr_differences_are_on_the_safe_side(monkeypatch):
     assert np.mean([one["low"] > 0 for one in found]) > 0.4
 
 
-def test_a_common_difficulty_makes_the_interval_narrow():
-    widths = []
-    for alike in (0.0, 0.9):
-        found = paired.auc_difference(*pairs(0, 300, 300, (1.5, 1.0), alike))
-        widths.append(found["high"] - found["low"])
-    assert widths[1] < 0.5 * widths[0]
+def tpr_difference(*sample):
+    return paired.tpr_difference(*sample, 0.1)
+
+
+def accuracy_difference(*sample):
+    return paired.accuracy_difference(*sample, (0.6, 0.6))
+
+
+@pytest.mark.parametrize("difference", [paired.auc_difference, tpr_difference, accuracy_difference])
+def test_a_common_difficulty_makes_the_interval_narrow(difference):
+    found = [difference(*pairs(0, 300, 300, (1.5, 1.4), alike)) for alike in (0.0, 0.98)]
+    apart, alike = (one["high"] - one["low"] for one in found)
+    assert alike < 0.5 * apart
 
 
 def test_auc_difference_has_delongs_covariance():
