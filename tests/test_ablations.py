@@ -211,6 +211,21 @@ def test_other_images_have_no_paired_interval(results):
     )
 
 
+def test_audited_accuracies_on_other_images_have_no_paired_interval(results):
+    scores = made_scores(n=100)
+    unjudged = scores.head(200).assign(judged=False, index=np.arange(200) + 1000)
+    roles = np.repeat(["test", "external"], 100)
+    scores = pd.concat([scores, unjudged.assign(role=roles)])
+    put(results, made_metrics(), scores)
+    published = made_metrics(defects=("audited_on_external",))
+    published["audited"]["role"] = "external"
+    put(results, published, scores)
+    runs = read_runs("quick")
+    row = ablations.ablation(runs, scores_of(runs)).iloc[1]
+    assert np.isnan(row["audited_accuracy_difference_low"])
+    assert row["auc_difference_low"] == row["auc_difference_high"] == 0  # the same model
+
+
 def test_without_scores_earlier_intervals_stay_where_the_runs_are_the_same(results):
     put_pairs(results)
     before = report.write("quick")["ablation.md"].read_bytes()
