@@ -47,6 +47,7 @@ def made_scores(
     return pd.DataFrame(
         {
             "image": [f"{index:032x}" for index in range(4 * n)],
+            "part": "pool",
             "index": np.arange(4 * n),
             "role": np.repeat(["members", "members", "calibration", "holdout"], n),
             "member": member,
@@ -192,7 +193,7 @@ def put_judged(
         scores["group"] = np.arange(len(scores)) // frames
     if method == "plain":
         scores["score"] = np.nan
-    judged = judge(scores, config)
+    judged = judge(scores, config, METHODS[method].thresholds)
     metrics["mint"] = judged["mint"]
     metrics["audited"] = judged["audited"] if judged["audited"]["images"] else metrics["audited"]
     if method in ("plain", "yeom", "salem", "lira_online"):

@@ -8,7 +8,7 @@ from read_back import text_of, texts
 from amint_core.exceptions import ResultsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.report import by_transformation
+from amint_core.report import by_transformation, compact
 from amint_core.report.collect import read_runs
 
 
@@ -32,6 +32,7 @@ def test_transformations_by_recipe_and_views_over_seeds(results):
     assert (own["seeds"] == 2).all()
     text = text_of(by_transformation, rows)
     assert text.count("[STAND-IN]") == 4
+    assert compact.SEEDS in text
     first = text.split("AUC: ")[1].split("Calibrated")[0]
     (line,) = (line for line in first.splitlines() if "published" in line)
     assert ".800" in line

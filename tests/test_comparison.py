@@ -14,7 +14,7 @@ from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
 from amint_core.report import by_method, compact, paired_tables
-from amint_core.report.collect import read_runs, scores_of, thresholds
+from amint_core.report.collect import MEASURES, read_runs, scores_of
 from amint_core.report.method_names import GROUPS
 
 
@@ -103,6 +103,8 @@ def test_seeds_are_averaged_and_their_spread_stated(results):
     for name in ("auc", "auc_low", "precision_at_1pct_prior_high"):
         assert row[name] == pytest.approx(own[name].mean())
     assert row["auc_sd"] == pytest.approx(own["auc"].std(ddof=1))
+    assert compact.SEEDS in text_of(by_method, table())
+    assert compact.SEEDS not in text_of(by_method, table().assign(seeds=1))
 
 
 def test_other_training_or_sizes_are_another_cell(results):
@@ -165,6 +167,47 @@ def test_the_papers_values_stand_where_it_has_them(results):
     assert table().set_index("method").loc["plain", "paper_audited_accuracy"] == 0.55
 
 
+def test_every_measure_stands_with_its_interval(results):
+    put_methods(results, n=1000)
+    row = table().query("method == 'yeom' and target == 'plain'").iloc[0]
+    (line,) = (
+        line
+        for line in text_of(by_method, table()).splitlines()
+        if line.startswith("| Yeom (loss threshold) ") and "on the active" not in line
+    )
+    for name in MEASURES:
+        shown = compact.measured(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        assert "[" in shown
+        assert f" {shown} |" in line
+
+
+def test_a_threshold_that_means_nothing_leaves_a_dash_and_no_difference(results):
+    for method in ("active", "lira_offline", "passive_unseen"):
+        put_judged(results, n=120, method=method)
+    text = by_method.document(table(), "quick").parts[0].text.set_index("Method")
+    assert text.loc["LiRA (offline)", "Accuracy at .5"] == "–"
+    assert text.loc["LiRA (offline)", "Calibrated"] != "–"
+    assert text.loc["Passive MINT, unseen members", "Calibrated"] == "–"
+    assert text.loc["Passive MINT, unseen members", "Accuracy at .5"] != "–"
+    found = paired_tables.differences(table(), read_runs("quick"), scores_of(read_runs("quick")))
+    known = found.set_index("method")["accuracy_difference"].notna()
+    assert known.to_dict() == {"lira_offline": True, "passive_unseen": False}
+    (part,) = (part.text for part in paired_tables.document(found, table(), "quick").shown)
+    assert list(part.set_index("Method")["Accuracy"] == "–") == [True, False]
+    assert (part[["AUC", "TPR at 1 % FPR"]] != "–").all(axis=None)
+    assert {"agreement.png", "class_difficulty.png"} <= set(report.write("quick"))
+
+
+def test_too_few_non_members_for_a_verdict_have_no_figures_of_it(results):
+    put_methods(results, n=90)
+    files = report.write("quick")
+    assert not {"agreement.png", "class_difficulty.png", "image_difficulty.png"} & set(files)
+    assert "roc_by_method.png" in files
+    found = pd.read_csv(files["differences.csv"])
+    assert found[["kappa", "both", "tpr_at_1pct_fpr_difference"]].isna().all(axis=None)
+    assert found[["auc_difference", "accuracy_difference"]].notna().all(axis=None)
+
+
 def test_the_plain_model_has_a_row_without_a_test(results):
     put_methods(results, n=50)
     row = table().set_index("method").loc["plain"]
@@ -187,11 +230,12 @@ def test_differences_are_those_of_both_runs_scores(results):
     runs = read_runs("quick")
     scores = scores_of(runs)
     found = paired_tables.differences(table(), runs, scores)
-    # Seven other tests (the plain model is none), two seeds.
-    assert len(found) == 14
+    # Seven other tests (the plain model is none) and Yeom's on both models, two seeds.
+    assert len(found) == 14 + 2
     assert set(found["seed"]) == {0, 1}
+    found = found[found["reference"] == "active"]
     row = found.query("method == 'passive' and seed == 1").iloc[0]
-    cuts = runs.assign(cut=thresholds(runs)).set_index("run")["cut"]
+    cuts = runs.set_index("run")["threshold_calibrated"]
     both = paired.align(scores[row["run"]], scores[row["reference_run"]])
     for name, expected in (
         ("auc_difference", paired.auc_difference(*both)),
@@ -212,6 +256,32 @@ def test_differences_are_those_of_both_runs_scores(results):
         if line.startswith("| Passive MINT ")
     )
     assert compact.signed(found.query("method == 'passive'")["auc_difference"].mean()) in line
+
+
+def test_attacks_on_the_active_model_stand_against_the_same_on_the_plain_one(results):
+    for seed in (0, 1):
+        for target in ("plain", "active"):
+            put_judged(results, n=120, seed=seed, method="yeom", target=target)
+            put_judged(results, n=120, seed=seed, method="lira_online", target=target, shadows=4)
+    put_judged(results, n=120, method="lira_online", target="active")  # on the active model alone
+    put_judged(results, n=120, seed=2, method="salem")  # on the plain model alone
+    runs = read_runs("quick")
+    found = paired_tables.differences(table(), runs, scores_of(runs))
+    assert set(found["reference"]) == {"target=plain"}
+    assert sorted(zip(found["method"], found["seed"], strict=True)) == [
+        *(("lira_online", 0), ("lira_online", 1), ("yeom", 0), ("yeom", 1))
+    ]
+    by_id = runs.set_index("run")
+    for _, row in found.iterrows():
+        ours, theirs = by_id.loc[row["run"]], by_id.loc[row["reference_run"]]
+        assert (ours["target"], theirs["target"]) == ("active", "plain")
+        assert (ours["method"], ours["seed"]) == (theirs["method"], theirs["seed"])
+        assert ours["settings.shadows"] == theirs["settings.shadows"]
+        assert row["auc_difference"] == pytest.approx(ours["auc"] - theirs["auc"])
+        assert row["auc_difference_low"] < row["auc_difference"] < row["auc_difference_high"]
+    text = text_of(paired_tables, found, table())
+    assert "Does auditability open the model?" in text
+    assert "How far is active MINT ahead?" not in text
 
 
 def test_without_scores_earlier_differences_and_figures_stay(results):

@@ -51,7 +51,7 @@ def test_dots_stand_at_the_points(points):
     ]
     np.testing.assert_allclose(sorted(dots), [(0.92, 0.56), (0.97, 0.90)])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["fixed", "robust", "aim of robust"]
+    assert legend == ["fixed", "robust"]
     assert "STAND-IN" in figure.axes[0].get_title("left")
 
 

@@ -74,6 +74,13 @@ def test_the_best_threshold_of_extreme_scores(members, others, expected):
     assert metrics.accuracy(members, others, threshold)["value"] == expected
 
 
+def test_of_equally_good_thresholds_the_middle_one_is_taken():
+    members, others = np.array([1.0, 3, 5]), np.array([0.0, 2, 4])
+    equal = {metrics.accuracy(members, others, cut)["value"] for cut in (0.5, 2.5, 4.5)}
+    assert len(equal) == 1
+    assert metrics.best_threshold(members, others) == 2.5
+
+
 @pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
 def test_auc_intervals_cover_the_truth(shift):
     from scipy.stats import norm
@@ -115,6 +122,13 @@ def test_perfect_tpr_is_not_certain():
     low, high = intervals.tpr_at_fpr(np.full(100, 2.0), np.linspace(0, 1, 100), 1)
     assert low < 0.2
     assert high == 1.0
+
+
+def test_a_tpr_is_uncertain_by_its_members_even_where_the_threshold_is_known():
+    # Wherever between the non-members the threshold belongs, the same half of the members is found.
+    members, others = np.r_[np.full(40, 2.0), np.full(40, -2.0)], np.linspace(-1, 1, 1000)
+    found = intervals.tpr_at_fpr(members, others, 100)
+    assert found == pytest.approx(intervals.proportion(40, 80))
 
 
 def test_random_scores_are_at_chance():

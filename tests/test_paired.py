@@ -56,12 +56,19 @@ def test_intervals_of_tpr_differences_are_on_the_safe_side(monkeypatch):
     assert np.mean([one["low"] > 0 for one in found]) > 0.4
 
 
-def test_a_common_difficulty_makes_the_interval_narrow():
-    widths = []
-    for alike in (0.0, 0.9):
-        found = paired.auc_difference(*pairs(0, 300, 300, (1.5, 1.0), alike))
-        widths.append(found["high"] - found["low"])
-    assert widths[1] < 0.5 * widths[0]
+def tpr_difference(*sample):
+    return paired.tpr_difference(*sample, 0.1)
+
+
+def accuracy_difference(*sample):
+    return paired.accuracy_difference(*sample, (0.6, 0.6))
+
+
+@pytest.mark.parametrize("difference", [paired.auc_difference, tpr_difference, accuracy_difference])
+def test_a_common_difficulty_makes_the_interval_narrow(difference):
+    found = [difference(*pairs(0, 300, 300, (1.5, 1.4), alike)) for alike in (0.0, 0.98)]
+    apart, alike = (one["high"] - one["low"] for one in found)
+    assert alike < 0.5 * apart
 
 
 def test_auc_difference_has_delongs_covariance():
@@ -92,7 +99,7 @@ def test_newcombes_paired_proportions():
     # Newcombe (1998), method 10 without continuity correction: 56 pairs, 36 both, 12 and 2 single.
     one = np.r_[np.ones(48), np.zeros(8)].astype(bool)
     two = np.r_[np.ones(36), np.zeros(12), np.ones(2), np.zeros(6)].astype(bool)
-    found = paired._paired_shares(one, two, None)
+    found = paired.share_difference(one, two)
     low, high = intervals.proportion(48, 56), intervals.proportion(38, 56)
     phi = np.corrcoef(one, two)[0, 1]
     p1, p2 = 48 / 56, 38 / 56
@@ -119,28 +126,62 @@ def test_two_perfect_tests_do_not_differ_for_certain():
     assert found["low"] < 0 < found["high"]
 
 
-def test_agreement_counts_members_alone():
+def test_a_test_does_not_differ_from_itself():
+    member, scores, other = pairs(0, 100, 150, (1.5, 1.5), alike=0.999)
+    certain = {"value": 0, "low": 0, "high": 0}
+    assert paired.auc_difference(member, scores, scores) == certain
+    assert paired.tpr_difference(member, scores, scores, 0.05) == certain
+    assert paired.accuracy_difference(member, scores, scores, (0.5, 0.5)) == certain
+    # Another threshold, or other scores however much alike, may differ elsewhere.
+    for found in (
+        paired.accuracy_difference(member, scores, scores, (0.5, 0.6)),
+        paired.auc_difference(member, scores, other),
+    ):
+        assert found["low"] < found["high"]
+
+
+def test_agreement_counts_members_where_both_tests_accuse_as_many_others():
     member = np.r_[np.ones(8, bool), np.zeros(4, bool)]
-    first = np.r_[[1, 1, 1, 1, -1, -1, -1, -1], np.full(4, 9.0)]
-    second = np.r_[[1, 1, 1, -1, 1, -1, -1, -1], np.full(4, -9.0)].astype(float)
-    found = paired.agreement(member, first, second, (0.0, 0.0))
+    # One of four others may pass: the first test's threshold is 2, the second's is 5.
+    first = np.r_[[3.0, 3, 3, 3, 1, 1, 1, 1], [9.0, 2, 0, 0]]
+    second = np.r_[[6.0, 6, 6, 4, 6, 4, 4, 4], [7.0, 5, 5, 0]]
+    found = paired.agreement(member, first, second, 0.25)
     shares = found["both"], found["first"], found["second"], found["neither"]
     assert shares == (3 / 8, 1 / 8, 1 / 8, 3 / 8)
     # Observed agreement 6/8, by chance 1/2.
     assert found["kappa"] == pytest.approx((0.75 - 0.5) / 0.5)
+    # Where a test's zero lies does not matter.
+    assert paired.agreement(member, first - 100, second * 2, 0.25) == found
+
+
+def test_agreement_is_refused_where_the_rate_is_too_fine():
+    found = paired.agreement(*pairs(0, 100, 99, (2.0, 1.0)), 0.01)
+    assert np.isnan([found[name] for name in ("both", "first", "second", "neither", "kappa")]).all()
+    assert 0 < found["spearman"] < 1
+    resolved = paired.agreement(*pairs(0, 100, 100, (2.0, 1.0)), 0.01)
+    assert not np.isnan(list(resolved.values())).any()
 
 
 def test_spearman_is_the_correlation_of_ranks_within_members():
     member, first, second = pairs(0, 50, 50, (3.0, 3.0))
-    found = paired.agreement(member, first, second, (0.0, 0.0))["spearman"]
+    found = paired.agreement(member, first, second, 0.1)["spearman"]
     ranks = rankdata(first[member]), rankdata(second[member])
     assert found == pytest.approx(np.corrcoef(ranks)[0, 1])
 
 
-def test_verdicts_that_are_all_the_same_have_no_kappa():
-    member = np.ones(5, bool)
-    found = paired.agreement(member, np.ones(5), np.arange(1.0, 6), (0.0, 0.0))
-    assert found["both"] == 1
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_verdict_that_is_the_same_for_all_has_no_kappa(constant):
+    same, mixed = np.full(4, constant), np.array([True, True, False, False])
+    for pair in ((same, mixed), (mixed, same), (same, same), (same, ~same)):
+        assert np.isnan(paired.kappa(*pair))
+    assert paired.kappa(mixed, mixed) == 1
+    assert paired.kappa(mixed, ~mixed) == -1
+
+
+def test_scores_that_are_all_alike_have_no_rank_correlation():
+    member = np.arange(40) < 20
+    found = paired.agreement(member, member + 0.0, np.arange(40.0), 0.1)
+    assert found["first"] == 1
     assert np.isnan(found["kappa"])
     assert np.isnan(found["spearman"])
 

@@ -45,24 +45,32 @@ def auc(members: np.ndarray, others: np.ndarray, groups: Groups | None = None) -
     return metric(float(value), intervals.auc(members, others, groups))
 
 
+def threshold_at_fpr(others: np.ndarray, fpr: float) -> float | None:
+    """Return the lowest threshold at which at most `fpr` of the non-members (N,) are accused.
+
+    None where there are fewer than 1 / `fpr` of them: their ROC curve has no such point.
+    """
+    allowed = _allowed(others, fpr)
+    return float(np.sort(others)[::-1][allowed]) if allowed else None
+
+
 def tpr_at_fpr(
     members: np.ndarray, others: np.ndarray, fpr: float, groups: Groups | None = None
 ) -> Metric:
-    """Return the share of members found where at most `fpr` of the non-members are accused.
-
-    Empty where there are fewer than 1 / `fpr` non-members: their ROC curve has no such point.
-    """
-    allowed = math.floor(fpr * len(others) + 1e-9)
-    if allowed < 1:
+    """Return the share of members found at `threshold_at_fpr`; empty where there is none."""
+    threshold = threshold_at_fpr(others, fpr)
+    if threshold is None:
         return no_metric(
             f"{len(others)} non-members cannot resolve a false-positive rate of {fpr:g}; it takes "
             f"{math.ceil(1 / fpr)} or more"
         )
-    truth = np.r_[np.ones(len(members)), np.zeros(len(others))]
-    scores = np.concatenate([members, others])
-    false, true, _ = roc_curve(truth, scores, drop_intermediate=False)
-    value = true[false <= fpr + 1e-12].max()
-    return metric(float(value), intervals.tpr_at_fpr(members, others, allowed, groups))
+    value = int((members > threshold).sum()) / len(members)
+    bounds = intervals.tpr_at_fpr(members, others, _allowed(others, fpr), groups)
+    return metric(value, bounds)
+
+
+def _allowed(others: np.ndarray, fpr: float) -> int:
+    return math.floor(fpr * len(others) + 1e-9)
 
 
 def best_threshold(members: np.ndarray, others: np.ndarray) -> float:

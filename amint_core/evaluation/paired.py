@@ -23,6 +23,8 @@ from amint_core.exceptions import ProtocolError
 
 #: Resamples from which the correlation of two true-positive rates is estimated, and their seed.
 RESAMPLES, SEED = 500, 0
+#: The difference of a test from itself, which other images would not change.
+_SAME = metrics.metric(0.0, (0.0, 0.0))
 
 
 def align(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,6 +63,8 @@ def auc_difference(
     The correlation is DeLong's (Biometrics 1988), from the placements of each image under both
     tests, with groups Obuchowski's (Biometrics 1997); the interval is `intervals.difference`.
     """
+    if np.array_equal(first, second):
+        return _SAME
     tests, sides = (first, second), _by_side(member, groups)
     values = [metrics.auc(scores[member], scores[~member], sides) for scores in tests]
     seen = [intervals.placements(scores[member], scores[~member]) for scores in tests]
@@ -82,19 +86,34 @@ def accuracy_difference(
 ) -> Metric:
     """Return the difference of the accuracies, each test at its own threshold.
 
-    On members and on non-members, the difference of the paired proportions has Newcombe's interval
-    (method 10, Statistics in Medicine 1998); the two sides are independent, and the distances are
-    combined as squares.
+    On members and on non-members it is `share_difference`; the two sides are independent, and the
+    distances are combined as squares.
     """
+    if np.array_equal(first, second) and thresholds[0] == thresholds[1]:
+        return _SAME
     right = [
         (scores > cut) == member for scores, cut in zip((first, second), thresholds, strict=True)
     ]
     by_side = zip((member, ~member), _by_side(member, groups) or (None, None), strict=True)
-    sides = [_paired_shares(*(hits[side] for hits in right), own) for side, own in by_side]
+    sides = [share_difference(*(hits[side] for hits in right), own) for side, own in by_side]
     value = sum(side["value"] for side in sides) / 2
     below = math.hypot(*(side["value"] - side["low"] for side in sides)) / 2
     above = math.hypot(*(side["high"] - side["value"] for side in sides)) / 2
     return metrics.metric(value, (value - below, value + above))
+
+
+def share_difference(one: np.ndarray, two: np.ndarray, groups: np.ndarray | None = None) -> Metric:
+    """Return the difference of the shares of two (N,) bool verdicts on the same images.
+
+    The interval is Newcombe's for paired proportions (method 10, Statistics in Medicine 1998).
+    """
+    values = [
+        metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
+        for hits in (one, two)
+    ]
+    by_group = clusters.are_clustered(groups) and len(np.unique(groups)) > 1
+    covariance = clusters.covariance([one, two], groups) if by_group else np.cov(one, two)
+    return _difference(values, _correlation(covariance))
 
 
 def tpr_difference(
@@ -118,6 +137,8 @@ def tpr_difference(
     values = [metrics.tpr_at_fpr(scores[member], scores[~member], fpr, own) for scores in tests]
     if values[0]["value"] is None:
         return values[0]
+    if np.array_equal(first, second):
+        return _SAME
     random = np.random.default_rng(SEED)
     draws = [_drawing(side, groups) for side in (member, ~member)]
     rates = np.array([_resampled_rates(draws, tests, fpr, random) for _ in range(RESAMPLES)])
@@ -125,33 +146,39 @@ def tpr_difference(
 
 
 def agreement(
-    member: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    thresholds: tuple[float, float],
+    member: np.ndarray, first: np.ndarray, second: np.ndarray, fpr: float
 ) -> dict[str, float]:
-    """Tell whether two tests find the same members, each at its own threshold.
+    """Tell whether two tests find the same members where both accuse as many non-members.
+
+    Each test has its own threshold, that of the false-positive rate `fpr` on these images
+    (`metrics.threshold_at_fpr`), so that a bold test does not seem to agree with every other.
 
     Returns:
         Shares of the judged members found by `both`, only the `first`, only the `second` and
-        `neither`; `kappa`, Cohen's, of the two verdicts on members (NaN where both tests give
-        all of them one verdict); `spearman`, the rank correlation of the scores within members
-        (NaN where a test scores all alike).
+        `neither`, and `kappa` of the verdicts on them, all NaN where the non-members cannot resolve
+        `fpr`; `spearman`, the rank correlation of the scores within members (NaN where a test
+        scores all alike).
     """
-    one, two = first[member] > thresholds[0], second[member] > thresholds[1]
-    return {
-        "both": float((one & two).mean()),
-        "first": float((one & ~two).mean()),
-        "second": float((~one & two).mean()),
-        "neither": float((~one & ~two).mean()),
-        "kappa": kappa(one, two),
-        "spearman": _spearman(first[member], second[member]),
-    }
+    cuts = [metrics.threshold_at_fpr(scores[~member], fpr) for scores in (first, second)]
+    found = dict.fromkeys(("both", "first", "second", "neither", "kappa"), math.nan)
+    if None not in cuts:
+        one, two = first[member] > cuts[0], second[member] > cuts[1]
+        found = {
+            "both": float((one & two).mean()),
+            "first": float((one & ~two).mean()),
+            "second": float((~one & two).mean()),
+            "neither": float((~one & ~two).mean()),
+            "kappa": kappa(one, two),
+        }
+    return found | {"spearman": _spearman(first[member], second[member])}
 
 
 def kappa(one: np.ndarray, two: np.ndarray) -> float:
-    """Return Cohen's kappa of two (N,) bool verdicts; NaN where both give all the same one."""
-    if (one.all() and two.all()) or not (one.any() or two.any()):
+    """Return Cohen's kappa of two (N,) bool verdicts.
+
+    NaN where either says the same of all: whatever the other says, it would be 0 or undefined.
+    """
+    if one.all() or two.all() or not (one.any() and two.any()):
         return math.nan
     return float(cohen_kappa_score(one, two))
 
@@ -167,17 +194,6 @@ def _difference(values: list[Metric], correlation: float) -> Metric:
     bounds = (one["low"], one["high"]), (two["low"], two["high"])
     pair = one["value"], two["value"]
     return metrics.metric(pair[0] - pair[1], intervals.difference(pair, bounds, correlation))
-
-
-def _paired_shares(one: np.ndarray, two: np.ndarray, groups: np.ndarray | None) -> Metric:
-    """Return the difference of two (N,) bool verdicts' shares."""
-    values = [
-        metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
-        for hits in (one, two)
-    ]
-    by_group = clusters.are_clustered(groups) and len(np.unique(groups)) > 1
-    covariance = clusters.covariance([one, two], groups) if by_group else np.cov(one, two)
-    return _difference(values, _correlation(covariance))
 
 
 def _by_side(member: np.ndarray, groups: np.ndarray | None) -> Groups | None:

@@ -33,6 +33,7 @@ from amint_core.report.collect import (
     read_runs,
     scores_of,
     unfinished,
+    with_verdicts,
 )
 from amint_core.report.diagram import tap_diagram
 from amint_core.report.image_figures import images_by_role, most_and_least_recognised
@@ -90,7 +91,7 @@ def write(profile: str) -> dict[str, Path]:
     folder = profile_folder(profile)
     runs = read_runs(profile)
     scores = scores_of(runs)
-    tables, documents = _tables(runs, scores, profile)
+    tables, documents = _tables(runs, scores, folder)
     written = []
     for name, table in tables.items():
         with atomic_path(folder / "tables" / f"{name}.csv") as temporary:
@@ -107,13 +108,14 @@ def write(profile: str) -> dict[str, Path]:
 
 
 def _tables(
-    runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile: str
+    runs: pd.DataFrame, scores: dict[str, pd.DataFrame], folder: Path
 ) -> tuple[dict[str, pd.DataFrame], list[compact.Document]]:
-    """Return the exact tables by name, and those for readers."""
+    """Return the exact tables by name, and those for readers, of the profile in a folder."""
+    profile = folder.name
     tables = {
         "table1": table1(runs),
         "comparison": comparison(runs),
-        "ablation": ablations.ablation(runs),
+        "ablation": _ablation(runs, scores, folder / "tables" / "ablation.csv"),
         "transformations": by_transformation.transformations(runs),
         "runs": runs_table(runs),
     }
@@ -132,6 +134,13 @@ def _tables(
         tables["differences"] = found
         documents.append(paired_tables.document(found, tables["comparison"], profile))
     return tables, documents
+
+
+def _ablation(runs: pd.DataFrame, scores: dict[str, pd.DataFrame], earlier: Path) -> pd.DataFrame:
+    table = ablations.ablation(runs, scores)
+    if not earlier.is_file():
+        return table
+    return ablations.with_earlier(table, pd.read_csv(earlier))
 
 
 def _figures(
@@ -153,10 +162,16 @@ def _figures(
         figures["methods"] = method_figures.methods_beside_each_other(compared, profile)
     if method_figures.scored_cells(compared, scores):
         figures["roc_by_method"] = method_figures.roc_by_method(compared, scores, profile)
-        figures["agreement"] = method_figures.agreement(compared, scores, profile)
-        figures["class_difficulty"] = difficulty_figures.class_difficulty(compared, scores, profile)
-    if difficulty_figures.comparable(compared, scores):
-        figures["image_difficulty"] = difficulty_figures.image_difficulty(compared, scores, profile)
+    verdicts = with_verdicts(scores)
+    if method_figures.scored_cells(compared, verdicts):
+        figures["agreement"] = method_figures.agreement(compared, verdicts, profile)
+        figures["class_difficulty"] = difficulty_figures.class_difficulty(
+            compared, verdicts, profile
+        )
+    if difficulty_figures.comparable(compared, verdicts):
+        figures["image_difficulty"] = difficulty_figures.image_difficulty(
+            compared, verdicts, profile
+        )
     if len(tables["transformations"]):
         figures["transformations"] = by_transformation.transformations_figure(
             tables["transformations"], profile

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from amint_core.config import RunConfig
+from amint_core.evaluation import paired
+from amint_core.evaluation.metrics import Metric
+from amint_core.exceptions import ProtocolError
 from amint_core.recipes import recipe_settings
 from amint_core.report import compact
 from amint_core.report.averages import (
@@ -20,6 +23,7 @@ from amint_core.report.averages import (
     groups,
     one_per_seed,
 )
+from amint_core.report.collect import VERDICT_FPR, answers_of
 from amint_core.report.compact import Document, Part
 from amint_core.report.method_names import method_title
 from amint_core.report.style import model_title
@@ -32,6 +36,9 @@ MEASURED = {
     "tpr_at_1pct_fpr": "TPR at 1 % FPR",
     "audited_accuracy": "Audited accuracy",
 }
+#: Measures whose difference has a paired interval.
+PAIRED = ("accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy")
+_ENDS = ("low", "high")
 #: Columns of ablation.csv, in order.
 COLUMNS = (
     *("dataset", "title", "model", "setup", "protocol", "recipe", "setting", "base", "switched"),
@@ -40,6 +47,7 @@ COLUMNS = (
         for name in MEASURED
         for suffix in ("", "_low", "_high", "_sd", "_difference", "_difference_sd")
     ),
+    *(f"{name}_difference_{end}" for name in PAIRED for end in _ENDS),
     *("members", "external", "judged_members", "judged_non_members", "judged_role"),
     *("epochs", "seeds", "matched_seeds", "data", "device", "seconds", "runs", "base_runs"),
     "base_recipe",
@@ -49,6 +57,7 @@ _CELL = tuple(
     f"settings.{name}"
     for name in ("protocol", "members", "calibration", "holdout", "test", "image_size")
 )
+Tables = dict[str, pd.DataFrame]
 _IGNORED = (*AVERAGED, *UNRELATED)
 _COPIES = {
     "augment_members": "member_transformations",
@@ -73,7 +82,7 @@ class Switch:
         return f"{self.setting}: {_shown(self.base)} → {_shown(self.switched)}"
 
 
-def ablation(runs: pd.DataFrame) -> pd.DataFrame:
+def ablation(runs: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Set every active run that differs from a base run in exactly one thing beside that base.
 
     Runs are of one cell where dataset, model, setup, protocol and sizes agree (but for the number
@@ -84,19 +93,41 @@ def ablation(runs: pd.DataFrame) -> pd.DataFrame:
 
     One thing is one setting, one defect more or less, or augmented copies with the transformations
     that make them. `_difference` is the mean over the seeds that both have (`matched_seeds`; where
-    there are none, the difference of the means), `_difference_sd` its spread over them.
+    there are none, the difference of the means), `_difference_sd` its spread over them,
+    `_difference_low` and `_difference_high` the means of their paired 95 % intervals: empty where a
+    run's scores are not there, or where the switch changes which images are judged.
 
     Args:
         runs: as from `read_runs`.
+        scores: as from `scores_of`.
 
     Returns:
         The columns `COLUMNS`: per cell with such runs the base (empty `setting`), then a row per
         switched thing. No rows where no run differs from a base in one thing.
     """
-    rows = [row for cell in _cells(runs) for row in _rows(cell)]
+    answers = answers_of(runs[runs["method"] == "active"])
+    rows = [row for cell in _cells(runs) for row in _rows(cell, scores, answers)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     counts = ("members", "external", "judged_members", "judged_non_members", "epochs", "seeds")
     return table.astype(dict.fromkeys((*counts, "matched_seeds"), "Int64"))
+
+
+def with_earlier(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+    """Return an ablation whose missing paired intervals are those of an earlier one.
+
+    Scores are not kept as long as tables. An interval counts where the runs and their difference
+    are still the same.
+    """
+    keys = ["runs", "base_runs"]
+    before = table[keys].merge(earlier.reindex(columns=COLUMNS), on=keys, how="left")
+    for name in PAIRED:
+        difference = f"{name}_difference"
+        pair = (one[difference].astype(float) for one in (before, table))
+        same = np.isclose(*pair, rtol=0, atol=1e-12)  # a CSV may round the last digit
+        for column in (f"{difference}_{end}" for end in _ENDS):
+            known = before[column].astype(float).where(same)
+            table[column] = table[column].astype(float).fillna(known)
+    return table
 
 
 def switched(runs: pd.DataFrame) -> set[str]:
@@ -115,9 +146,11 @@ def document(table: pd.DataFrame, profile: str) -> Document:
     ]
     intro = (
         f"Profile {profile}: one thing switched at a time. In parentheses the difference to the "
-        "base, over the seeds that both have; ± is the standard deviation of the AUC over seeds. "
-        "MINT accuracy is taken at probability .5, calibrated at the threshold chosen on "
-        "calibration images."
+        "base, over the seeds that both have, with its paired 95 % interval: how far other images "
+        "would change it, not another training. The interval is left out of the accuracy at .5, "
+        "where the judged images are not the same, and where the scores are not at hand. ± is the "
+        "standard deviation of the AUC over seeds. MINT accuracy is taken at probability .5, "
+        "calibrated at the threshold chosen on calibration images."
     )
     if not parts:
         intro = f"Profile {profile}: no active run differs from a base run in exactly one thing."
@@ -217,30 +250,26 @@ def _overrides(group: pd.DataFrame, of_recipe: bool) -> int:
     return sum(settings[name] != value for name, value in own.items() if name in settings)
 
 
-def _rows(cell: list[pd.DataFrame]) -> list[dict[str, Any]]:
+def _rows(cell: list[pd.DataFrame], scores: Tables, answers: Tables) -> list[dict[str, Any]]:
     """Return the rows of a cell: per recipe its base and what is switched of it."""
     recipes = _by_recipe(cell)
     bases = [_base(own) for own in recipes]
     rows = []
     for base, own in zip(bases, recipes, strict=True):
-        others = [other for other in bases if other is not base]
-        rows += _part(base, _switches(base, [*own, *others]))
+        switches = _switches(base, [*own, *(other for other in bases if other is not base)])
+        if switches:
+            part = {"base_recipe": base["recipe"].iloc[0], "base_runs": "; ".join(base["run"])}
+            rows.append(averaged(base, COLUMNS) | part)
+        for group, switch in switches:
+            row = averaged(group, COLUMNS) | _differences(group, base, scores, answers) | part
+            values = {"base": _shown(switch.base), "switched": _shown(switch.switched)}
+            rows.append(row | {"setting": switch.setting, **values})
     return rows
 
 
-def _part(base: pd.DataFrame, others: list[tuple[pd.DataFrame, Switch]]) -> list[dict[str, Any]]:
-    if not others:
-        return []
-    part = {"base_recipe": base["recipe"].iloc[0], "base_runs": "; ".join(base["run"])}
-    rows = [averaged(base, COLUMNS) | part]
-    for group, switch in others:
-        row = averaged(group, COLUMNS) | _differences(group, base) | part
-        values = {"base": _shown(switch.base), "switched": _shown(switch.switched)}
-        rows.append(row | {"setting": switch.setting, **values})
-    return rows
-
-
-def _differences(group: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
+def _differences(
+    group: pd.DataFrame, base: pd.DataFrame, scores: Tables, answers: Tables
+) -> dict[str, Any]:
     both = group.merge(base, on="seed", suffixes=("", "_base"))
     row: dict[str, Any] = {"matched_seeds": len(both)}
     for name in MEASURED:
@@ -248,7 +277,46 @@ def _differences(group: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
         of_means = group[name].mean(skipna=False) - base[name].mean(skipna=False)
         row[f"{name}_difference"] = each.mean(skipna=False) if len(both) else of_means
         row[f"{name}_difference_sd"] = each.std(skipna=False) if len(both) > 1 else np.nan
+    found = [_paired(pair, scores) | _paired_answers(pair, answers) for _, pair in both.iterrows()]
+    for name in PAIRED:
+        for end in _ENDS:
+            bounds = pd.Series(
+                [one[name][end] if name in one else None for one in found], dtype=float
+            )
+            row[f"{name}_difference_{end}"] = bounds.mean(skipna=False)
     return row
+
+
+def _paired(pair: pd.Series, scores: Tables) -> dict[str, Metric]:
+    """Return the differences of two runs on the same judged images; none where they are others."""
+    if not {pair["run"], pair["run_base"]} <= set(scores):
+        return {}
+    own = scores[pair["run"]]
+    try:
+        both = paired.align(own, scores[pair["run_base"]])
+    except ProtocolError:  # what is switched is the split itself
+        return {}
+    tracks = paired.groups_of(own)
+    found = {
+        "auc": paired.auc_difference(*both, tracks),
+        "tpr_at_1pct_fpr": paired.tpr_difference(*both, VERDICT_FPR, tracks),
+    }
+    cuts = pair["threshold_calibrated"], pair["threshold_calibrated_base"]
+    if not any(pd.isna(cut) for cut in cuts):
+        found["accuracy_calibrated"] = paired.accuracy_difference(*both, cuts, tracks)
+    return found
+
+
+def _paired_answers(pair: pd.Series, answers: Tables) -> dict[str, Metric]:
+    """Return the difference of two audited models on the same labelled images."""
+    if not {pair["run"], pair["run_base"]} <= set(answers):
+        return {}
+    one, two = answers[pair["run"]], answers[pair["run_base"]]
+    if one.empty or not one.index.equals(two.index):
+        return {}
+    tracks = one["group"].to_numpy() if "group" in one else None
+    rights = (rows["right"].to_numpy() for rows in (one, two))
+    return {"audited_accuracy": paired.share_difference(*rights, tracks)}
 
 
 def _shown(value: Any) -> str:
@@ -279,7 +347,8 @@ def _text(rows: pd.DataFrame) -> pd.DataFrame:
         ]
     }
     for name, heading in MEASURED.items():
-        pairs = zip(rows[name], rows[f"{name}_difference"], strict=True)
-        columns[heading] = [compact.changed(*pair) for pair in pairs]
+        parts = [name, f"{name}_difference", *(f"{name}_difference_{end}" for end in _ENDS)]
+        values = rows.reindex(columns=parts).itertuples(index=False)
+        columns[heading] = [compact.changed(*row) for row in values]
     columns["Seeds"] = [compact.seeds(row, "auc") for _, row in rows.iterrows()]
     return pd.DataFrame(columns)

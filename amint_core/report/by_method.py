@@ -151,15 +151,17 @@ def _intro(table: pd.DataFrame, profile: str, alone: int) -> str:
         "calibrated: at the threshold chosen on calibration images; in brackets 95 % intervals. "
         "TPR: true-positive rate, FPR: false-positive rate. Precision at 1 %: the share of members "
         "among the accused where 1 % of all images are members. A dash: the images at hand cannot "
-        "resolve it, or the method is no test. The paper's accuracies are at its own sizes and on "
-        "other images; it states no model for its attacks and no setup for passive MINT. ± is the "
-        "standard deviation of the AUC over seeds."
+        "resolve it, the method has no such threshold, or it is no test. The paper's accuracies "
+        "are at its own sizes and on other images; it states no model for its attacks and no setup "
+        "for passive MINT. ± is the standard deviation of the AUC over seeds."
     )
     if (table["method"].isin(LEARN_FROM_OUTSIDERS) & (table["target"] == "active")).any():
         text += (
             " On the active model RMIA and gMINT take known non-members from calibration, as its "
             "head has learned from the external images that they take elsewhere."
         )
+    if (table["seeds"] > 1).any():
+        text += f" {compact.SEEDS}"
     if alone:
         text += f" Cells in which one method alone was run are in comparison.csv only: {alone}."
     if (table["data"] == "STAND-IN").any():
@@ -193,18 +195,21 @@ def _shadows(row: pd.Series) -> str:
 
 
 def _text(rows: pd.DataFrame) -> pd.DataFrame:
+    def measured(name: str) -> list[str]:
+        return [text or "–" for text in compact.with_intervals(rows, name)]
+
     columns = {
         "Method": [row_title(row) for _, row in rows.iterrows()],
         "Group": rows["group"],
-        "Accuracy at .5": rows["mint_accuracy"].map(_known),
+        "Accuracy at .5": measured("mint_accuracy"),
         "Paper": rows["paper_mint_accuracy"].map(lambda value: short(value, digits=2)),
-        "Calibrated": _dashed(compact.with_intervals(rows, "accuracy_calibrated")),
-        "AUC": _dashed(compact.with_intervals(rows, "auc")),
-        "TPR at 1 % FPR": _dashed(compact.with_intervals(rows, "tpr_at_1pct_fpr")),
-        "TPR at 0.1 % FPR": rows["tpr_at_01pct_fpr"].map(_known),
-        "Precision at 1 %": _dashed(compact.with_intervals(rows, "precision_at_1pct_prior")),
-        "Precision at 10 %": rows["precision_at_10pct_prior"].map(_known),
-        "Audited accuracy": _dashed(compact.with_intervals(rows, "audited_accuracy")),
+        "Calibrated": measured("accuracy_calibrated"),
+        "AUC": measured("auc"),
+        "TPR at 1 % FPR": measured("tpr_at_1pct_fpr"),
+        "TPR at 0.1 % FPR": measured("tpr_at_01pct_fpr"),
+        "Precision at 1 %": measured("precision_at_1pct_prior"),
+        "Precision at 10 %": measured("precision_at_10pct_prior"),
+        "Audited accuracy": measured("audited_accuracy"),
         "Audited, paper": rows["paper_audited_accuracy"].map(lambda value: short(value, digits=2)),
         "Shadow models": [_shadows(row) for _, row in rows.iterrows()],
         "Seeds": [compact.seeds(row, "auc") for _, row in rows.iterrows()],
@@ -212,11 +217,3 @@ def _text(rows: pd.DataFrame) -> pd.DataFrame:
     text = pd.DataFrame(columns).reset_index(drop=True)
     rarely = ("Paper", "Audited, paper", "Shadow models")
     return text.drop(columns=[name for name in rarely if not text[name].any()])
-
-
-def _known(value: float) -> str:
-    return short(value) or "–"
-
-
-def _dashed(texts: list[str]) -> list[str]:
-    return [text or "–" for text in texts]

@@ -80,8 +80,10 @@ def document(table: pd.DataFrame, profile: str) -> Document:
     intro = (
         f"Profile {profile}: judged members and non-members are both transformed, then told apart. "
         "AUC .5 is chance. The threshold of the calibrated accuracy is the one of exact images. "
-        "Views: how a query is scored. Means over seeds; intervals are in transformations.csv."
+        "Views: how a query is scored. Intervals are in transformations.csv."
     )
+    if (table["seeds"] > 1).any():
+        intro += f" {compact.SEEDS}"
     if not parts:
         intro = f"Profile {profile}: no run measured transformed images."
     if (table["data"] == "STAND-IN").any():

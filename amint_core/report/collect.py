@@ -12,6 +12,7 @@ import pandas as pd
 from pyarrow import parquet as pq
 
 from amint_core.config import RunConfig
+from amint_core.evaluation.metrics import threshold_at_fpr
 from amint_core.exceptions import ResultsError
 from amint_core.files import read_json
 from amint_core.locations import results_root, shown
@@ -71,6 +72,9 @@ FACTS = {
     "audited_parameters": "training.parameters.audited",
     "head_parameters": "training.parameters.head",
 }
+#: False-positive rate on judged non-members at which methods say which images are members.
+VERDICT_FPR = 0.01
+_JUDGING = ["image", "member", "judged", "label", "method", "score"]
 #: Facts without which a run cannot stand in a table.
 NEEDED = ("run", "dataset", "title", "setup", "model", "method", "protocol", "seed", "source")
 
@@ -245,28 +249,50 @@ def scores_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Read the judged scores of those runs whose scores.parquet is there: run id → rows.
 
     Runs that test nothing (all scores NaN) are left out. The column `flagged` says whether a score
-    lies above the run's calibrated threshold, or above 0 where it has none.
+    lies above the run's threshold of `VERDICT_FPR`, which makes methods comparable; it is missing
+    where the judged non-members cannot resolve that rate.
 
     Raises:
         ResultsError: a file is damaged (named), or judges members or non-members alone.
     """
     found = {}
-    columns = runs["run"], runs["path"], thresholds(runs)
-    for name, folder, threshold in zip(*columns, strict=True):
+    for name, folder in zip(runs["run"], runs["path"], strict=True):
         path = Path(folder) / "scores.parquet"
-        rows = judged(_read_scores(path)) if path.is_file() else None
+        rows = judged(_read_scores(path, _JUDGING)) if path.is_file() else None
         if rows is not None and rows["score"].notna().any():
-            found[name] = rows.assign(flagged=rows["score"] > threshold)
+            others = rows.loc[~rows["member"], "score"].to_numpy()
+            cut = threshold_at_fpr(others, VERDICT_FPR)
+            found[name] = rows if cut is None else rows.assign(flagged=rows["score"] > cut)
     return found
 
 
-def thresholds(runs: pd.DataFrame) -> pd.Series:
-    """Return each run's own threshold: the calibrated one, or 0 (the paper's) where it has none."""
-    return runs["threshold_calibrated"].astype(float).fillna(0.0)
+def answers_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Read what the audited models of those runs answer whose scores.parquet is there.
+
+    Returns:
+        Run id → a row per image of the role that its audited accuracy is measured on, indexed by
+        the image's place in the dataset, with `right`, and `group` where images come in tracks.
+
+    Raises:
+        ResultsError: a file is damaged (named).
+    """
+    found = {}
+    for name, folder, role in zip(runs["run"], runs["path"], runs["audited_role"], strict=True):
+        path = Path(folder) / "scores.parquet"
+        if path.is_file():
+            rows = _read_scores(path, ["part", "index", "role", "label", "predicted"])
+            rows = rows[(rows["role"] == role) & (rows["label"] >= 0)]
+            rows = rows.assign(right=rows["label"] == rows["predicted"])
+            found[name] = rows.set_index(["part", "index"]).sort_index()
+    return found
 
 
-def _read_scores(path: Path) -> pd.DataFrame:
-    wanted = ["image", "member", "judged", "label", "method", "score"]
+def with_verdicts(scores: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return those of `scores_of` that have the column `flagged`."""
+    return {name: rows for name, rows in scores.items() if "flagged" in rows}
+
+
+def _read_scores(path: Path, wanted: list[str]) -> pd.DataFrame:
     try:
         # Only images that come in tracks have a group.
         there = "group" in pq.read_schema(path).names

@@ -21,6 +21,10 @@ STANDIN = (
     "[STAND-IN] marks rows on substitute data: they show that the kit runs, and must not be "
     "compared with the paper's values."
 )
+SEEDS = (
+    "A row of several seeds shows means: of its runs' values and of the ends of its runs' "
+    "intervals. Its interval is that of a single run, as in rows of one seed, not of the mean."
+)
 _CSS: list[dict[str, Any]] = [
     {"selector": "", "props": "border-collapse: collapse; margin: 0 0 2.5em; font-size: 0.88em;"},
     {
@@ -73,7 +77,7 @@ _TEX_NAMES = {
     "Precision at 10 %": None,
     "Precision at 1 %": "prec., 1 %",
     "Group": None,
-    "Shadow models": "shadows",
+    "Shadow models": None,
     "Members / external": None,
     "Judged in / out": None,
     "Epochs": None,
@@ -123,9 +127,16 @@ def measured(value: float, low: float, high: float) -> str:
     return short(value) + interval
 
 
-def changed(value: float, difference: float) -> str:
-    """Write a fraction and how it differs from another, e.g. `.913 (+.012)`."""
-    return short(value) + ("" if pd.isna(difference) else f" ({signed(difference)})")
+def changed(value: float, difference: float, low: float, high: float) -> str:
+    """Write a fraction and how it differs from another, e.g. `.913 (+.012 [-.002, +.021])`."""
+    change = signed_interval(difference, low, high)
+    return short(value) + (f" ({change})" if change else "")
+
+
+def signed_interval(value: float, low: float, high: float) -> str:
+    """Write a difference with its interval, e.g. `+.012 [-.002, +.021]`; empty for NaN."""
+    interval = "" if pd.isna(low) or pd.isna(high) else f" [{signed(low)}, {signed(high)}]"
+    return signed(value) and signed(value) + interval
 
 
 def short(value: float, digits: int = 3) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from amint_core.report.method_figures import Scores, scored, scored_cells
 from amint_core.report.style import ROLES, foot, headed, styled
 
+NOTE = "Each method where it accuses 1 % of the non-members. "
 _MOST_NAMED = 43  # classes whose numbers fit under a panel
 
 
@@ -18,11 +19,11 @@ _MOST_NAMED = 43  # classes whose numbers fit under a panel
 def class_difficulty(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
     """Draw the share of judged members that each method finds, by class, a panel per cell.
 
-    Classes are sorted by the first method's share; each method is taken at its own threshold.
+    Classes are sorted by the first method's share; each method accuses 1 % of the non-members.
 
     Args:
         table: as from `comparison`.
-        scores: as from `scores_of`, of two or more methods of a cell.
+        scores: as from `with_verdicts`, of two or more methods of a cell.
     """
     cells = scored_cells(table, scores)
     heights = [len(scored(rows, scores)) + 3 for rows in cells.values()]
@@ -38,7 +39,7 @@ def class_difficulty(table: pd.DataFrame, scores: Scores, profile: str) -> Figur
         axes.set(title=title, xlabel=f"class ({grid.shape[1]}), sorted by the first row")
         axes.grid(visible=False)
         figure.colorbar(drawn, ax=axes, pad=0.01)
-    foot(figure, [], cells, "Each method at its own threshold; several seeds: all their members. ")
+    foot(figure, [], cells, NOTE + "Several seeds: all their members. ")
     return figure
 
 
@@ -61,7 +62,7 @@ def image_difficulty(table: pd.DataFrame, scores: Scores, profile: str) -> Figur
 
     Args:
         table: as from `comparison`.
-        scores: as from `scores_of`, of two or more methods of a cell.
+        scores: as from `with_verdicts`, of two or more methods of a cell.
     """
     cells = comparable(table, scores)
     columns = min(len(cells), 2)
@@ -75,7 +76,7 @@ def image_difficulty(table: pd.DataFrame, scores: Scores, profile: str) -> Figur
     for (title, rows), axes in zip(cells.items(), grid.flat, strict=False):
         handles = _bars(axes, votes(rows, scores))
         axes.set(title=title, xlabel="methods that call it a member", ylabel="share of images")
-    foot(figure, handles, cells, "Controls left out; first seed that all methods share. ")
+    foot(figure, handles, cells, NOTE + "Controls left out; first seed that all methods share. ")
     return figure
 
 

@@ -12,7 +12,6 @@ from amint_core.report.by_transformation import EXACT, PLACE, place_title, recip
 from amint_core.report.style import (
     BLUE,
     GREEN,
-    GREY,
     ORANGE,
     PURPLE,
     RED,
@@ -22,10 +21,8 @@ from amint_core.report.style import (
     styled,
 )
 
-#: Transformations of the figure, and the AUC after each that `robust` aims at.
-AIMS = {"flip": 0.95, "shift": 0.95, "jpeg": 0.90}
-#: The calibrated accuracy on exact images that it must keep.
-EXACT_AIM = 0.95
+#: Transformations of the figure.
+SHOWN = ("flip", "shift", "jpeg")
 _COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
@@ -37,7 +34,7 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
         table: as from `by_transformation.transformations`.
 
     Returns:
-        Rows of `table` for the transformations of `AIMS`, with `entry` (the recipe, and what else
+        Rows of `table` for the transformations of `SHOWN`, with `entry` (the recipe, and what else
         tells it apart) and `exact`, `exact_low`, `exact_high`; without those where either value is
         missing.
     """
@@ -45,7 +42,7 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
     named = table.assign(entry=[recipe_title(row) for _, row in table.iterrows()])
     parts = {f"accuracy_calibrated{part}": f"exact{part}" for part in ("", "_low", "_high")}
     exact = named[named["transformation"] == EXACT].rename(columns=parts)
-    those = named[named["transformation"].isin(AIMS)]
+    those = named[named["transformation"].isin(SHOWN)]
     found = those.merge(exact[[*keys, *parts.values()]], on=keys)
     return found.dropna(subset=["exact", "auc"]).reset_index(drop=True)
 
@@ -58,7 +55,7 @@ def frontier_figure(points: pd.DataFrame, profile: str) -> Figure:
         points: as from `frontier`; it must not be empty.
     """
     places = list(points.groupby(PLACE, sort=False))
-    names = [name for name in AIMS if (points["transformation"] == name).any()]
+    names = [name for name in SHOWN if (points["transformation"] == name).any()]
     size = (1.0 + 3.1 * len(names), 3.0 * len(places) + 1.6)
     figure, grid = plt.subplots(
         *(len(places), len(names)), figsize=size, squeeze=False, sharex="row", sharey="row"
@@ -68,7 +65,6 @@ def frontier_figure(points: pd.DataFrame, profile: str) -> Figure:
     for (_, rows), line in zip(places, grid, strict=True):
         for name, axes in zip(names, line, strict=True):
             _dots(axes, rows[rows["transformation"] == name], looks)
-            _aims(axes, name)
             axes.set_ylabel(f"AUC after {name}")
             axes.set_xlabel("calibrated accuracy, exact images")
         line[0].set_title(place_title(rows))
@@ -76,12 +72,8 @@ def frontier_figure(points: pd.DataFrame, profile: str) -> Figure:
         Line2D([], [], color=color, marker=marker, linestyle="none", label=name)
         for name, (color, marker) in looks.items()
     ]
-    handles.append(Line2D([], [], label="aim of robust", **_AIM))
     foot(figure, handles, points["title"], "95 % intervals; means over seeds. AUC .5 is chance. ")
     return figure
-
-
-_AIM = {"color": GREY, "linewidth": 1, "linestyle": "--"}
 
 
 def _looks(points: pd.DataFrame) -> dict[str, tuple[str, str]]:
@@ -99,8 +91,3 @@ def _dots(axes: Axes, rows: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> 
         axes.hlines(row["auc"], row["exact_low"], row["exact_high"], color=color, linewidth=1.2)
         axes.vlines(row["exact"], row["auc_low"], row["auc_high"], color=color, linewidth=1.2)
         axes.plot(row["exact"], row["auc"], marker, color=color, markersize=7)
-
-
-def _aims(axes: Axes, name: str) -> None:
-    axes.axhline(AIMS[name], **_AIM)
-    axes.axvline(EXACT_AIM, **_AIM)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.metrics import roc_curve
 
-from amint_core.evaluation import intervals, paired
+from amint_core.evaluation import paired
 from amint_core.report.by_method import compared, row_title
 from amint_core.report.method_names import GROUP_TITLES, GROUPS
-from amint_core.report.run_figures import to_log_log
+from amint_core.report.roc_curves import band, non_members, to_log_log
 from amint_core.report.style import GREY, foot, headed, heat_map, method_looks, styled
 
-_POINTS = 80  # places on the false-positive axis at which a curve is drawn
 Scores = dict[str, pd.DataFrame]
 
 
@@ -90,9 +86,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, places: list[float], name: str, looks:
 def roc_by_method(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
     """Draw log-log ROC curves of the methods of each cell, with bands.
 
-    Several seeds: the mean of their curves. A band is the mean of Wilson's 95 % intervals of the
-    true-positive rate at each false-positive rate, pointwise; where the threshold lies is a second
-    uncertainty that it leaves out.
+    Bands are pointwise, see `roc_curves.band`; several seeds: means.
 
     Args:
         table: as from `comparison`.
@@ -108,71 +102,33 @@ def roc_by_method(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
     for axes in grid.flat[len(cells) :]:
         axes.axis("off")
     for (title, rows), axes in zip(cells.items(), grid.flat, strict=False):
-        for name, (row, tables) in scored(rows, scores).items():
+        drawn = scored(rows, scores)
+        faint = min(0.15, 1 / len(drawn))  # many bands on top of each other stay light
+        for name, (row, tables) in drawn.items():
             look = {"color": looks[_key(row)], "linestyle": _line(row), "linewidth": 1.5}
-            rates, mean, low, high = _mean_curve(tables)
+            rates, mean, low, high = band(tables)
             axes.step(rates, mean, where="post", **look)
-            axes.fill_between(rates, low, high, step="post", color=look["color"], alpha=0.12, lw=0)
+            axes.fill_between(rates, low, high, step="post", color=look["color"], alpha=faint, lw=0)
             handles[name] = Line2D([], [], label=name, **look)
         chance = np.geomspace(1e-6, 1, 50)
         axes.plot(chance, chance, color=GREY, linewidth=1, alpha=0.7)
-        to_log_log(
-            axes,
-            max(_non_members(one) for _, (_, all_) in scored(rows, scores).items() for one in all_),
-        )
+        to_log_log(axes, max(non_members(one) for _, tables in drawn.values() for one in tables))
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate", title=title)
-    note = "Bands: pointwise 95 % (Wilson) of the TPR; several seeds: means. "
+    note = "Bands: pointwise 95 % intervals of the TPR; several seeds: means. "
     foot(figure, list(handles.values()), cells, note)
     return figure
-
-
-def _mean_curve(
-    tables: list[pd.DataFrame],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return false-positive rates, and mean true-positive rates with bounds, over seeds.
-
-    Frames of one track count together.
-    """
-    lowest = 1 / max(_non_members(table) for table in tables)
-    rates = np.geomspace(lowest, 1, _POINTS)
-    curves = []
-    for table in tables:
-        fpr, tpr, _ = roc_curve(table["member"], table["score"], drop_intermediate=False)
-        at = tpr[np.searchsorted(fpr, rates + 1e-12, side="right") - 1]
-        bounds = np.array([_bounds(table[table["member"]], rate) for rate in at])
-        curves.append((at, bounds[:, 0], bounds[:, 1]))
-    return rates, *np.mean(curves, axis=0)
-
-
-def _bounds(members: pd.DataFrame, rate: float) -> intervals.Bounds:
-    """Return the interval of the share `rate` of the members that score highest."""
-    found = round(rate * len(members))
-    if "group" not in members:
-        return _wilson(found, len(members))
-    # The curve cuts between scores: those found are the highest.
-    ranks = members["score"].rank(method="first", ascending=False).to_numpy()
-    return intervals.share(ranks <= found, members["group"].to_numpy())
-
-
-@cache
-def _wilson(hits: int, count: int) -> tuple[float, float]:
-    return intervals.proportion(hits, count)
-
-
-def _non_members(table: pd.DataFrame) -> int:
-    return int((~table["member"]).sum())
 
 
 @styled
 def agreement(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
     """Draw Cohen's kappa of every two methods' verdicts on judged members, a panel per cell.
 
-    Each method's verdict is at its own threshold; several seeds: the mean. Empty where two methods
-    give all members one verdict, or share no seed.
+    Each method's verdict is at its own threshold of `VERDICT_FPR`; several seeds: the mean. Empty
+    where either method gives all members one verdict, or two share no seed.
 
     Args:
         table: as from `comparison`.
-        scores: as from `scores_of`, of two or more methods of a cell.
+        scores: as from `with_verdicts`, of two or more methods of a cell.
     """
     cells = scored_cells(table, scores)
     sizes = [len(scored(rows, scores)) + 3 for rows in cells.values()]
@@ -187,7 +143,8 @@ def agreement(table: pd.DataFrame, scores: Scores, profile: str) -> Figure:
         names = zip(grid.index, numbers, strict=True)
         axes.set_yticks(range(len(grid)), [f"{name}  {number}" for name, number in names])
         axes.set_title(title)
-    note = "1: the same members are found; 0: no more in common than by chance. "
+    note = "Where each method accuses 1 % of the non-members. 1: the same members are found; 0: no "
+    note += "more in common than by chance; empty: one says the same of all. "
     foot(figure, [], cells, note)
     return figure
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from amint_core.report import paper
-from amint_core.report.run_figures import curve, to_log_log
+from amint_core.report.roc_curves import curve, non_members, to_log_log
 from amint_core.report.style import (
     GREY,
     SETUP_LINES,
@@ -216,7 +216,7 @@ def roc_by_dataset(runs: pd.DataFrame, scores: dict[str, pd.DataFrame], profile:
 
 def _roc_panel(axes: Axes, rows: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> None:
     here = rows[rows["run"].isin(scores)]
-    counts = [int((~scores[name]["member"]).sum()) for name in here["run"]]
+    counts = [non_members(scores[name]) for name in here["run"]]
     for _, run in here.iterrows():
         own = scores[run["run"]]
         fpr, tpr = curve(own[own["method"] == run["method"]])

@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.special import logit
-from sklearn.metrics import auc, roc_curve
+from sklearn.metrics import auc
 
 from amint_core.report.collect import judged
 from amint_core.report.compact import short
 from amint_core.report.method_names import has_target, method_title
+from amint_core.report.roc_curves import band, curve, non_members, to_log_log, tpr_at
 from amint_core.report.style import (
     BLACK,
     GREY,
@@ -28,8 +29,6 @@ from amint_core.report.style import (
     styled,
 )
 
-#: With fewer non-members than this, no error rate of 1 % can be seen.
-FEWEST_FOR_ONE_PERCENT = 100
 NO_TEST = "The audited model alone has no membership test, so there are no scores."
 
 
@@ -161,7 +160,8 @@ def _probability_axis(axes: Axes) -> None:
 def roc(scores: pd.DataFrame, title: str) -> Figure:
     """Draw the ROC curve with linear axes and with logarithmic axes, a curve per method.
 
-    The plain model has no test and no scores; the figure says so.
+    On logarithmic axes with its pointwise 95 % band, see `roc_curves.band`. The plain model has no
+    test and no scores; the figure says so.
 
     Args:
         scores: as in scores.parquet.
@@ -172,18 +172,20 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
     rows = judged(scores)
     if rows["score"].isna().all():
         return nothing_to_draw(f"{title}: ROC", NO_TEST)
-    non_members = int((~rows["member"]).sum())
+    methods = dict(list(rows.groupby("method", sort=False)))
     figure, (linear, logarithmic) = plt.subplots(1, 2, figsize=(9, 4.4))
     headed(figure, f"{title}: ROC")
     colors = (ROLES["members"], ROLES["external"], ROLES["test"], ROLES["calibration"], BLACK, RED)
-    for number, (method, of_method) in enumerate(rows.groupby("method", sort=False)):
+    for number, (method, of_method) in enumerate(methods.items()):
         fpr, tpr = curve(of_method)
         color = colors[number % len(colors)]
         label = f"{method_title(method)}: AUC {short(auc(fpr, tpr))}"
         linear.plot(fpr, tpr, color=color, label=label)
-        logarithmic.plot(fpr, tpr, color=color)
-        if non_members >= FEWEST_FOR_ONE_PERCENT:
-            at_one = tpr[fpr <= 0.01].max()
+        rates, found, low, high = band([of_method])
+        logarithmic.step(rates, found, where="post", color=color)
+        logarithmic.fill_between(rates, low, high, step="post", color=color, alpha=0.15, lw=0)
+        at_one = tpr_at(of_method, 0.01)["value"]
+        if at_one is not None:
             label = f"{method_title(method)}: TPR {short(at_one)} at 1 % FPR"
             dot = {"color": color, "label": label, "zorder": 3, "clip_on": False}
             logarithmic.plot(0.01, at_one, "o", **dot)
@@ -193,19 +195,7 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
     linear.set(title="linear", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     linear.legend(loc="lower right")
-    to_log_log(logarithmic, non_members)
-    logarithmic.set_title("log-log")
+    to_log_log(logarithmic, max(map(non_members, methods.values())))
+    logarithmic.set_title("log-log, with 95 % intervals")
     logarithmic.legend(loc="lower right")
     return figure
-
-
-def curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return false- and true-positive rates of one method's judged scores."""
-    fpr, tpr, _ = roc_curve(rows["member"], rows["score"])
-    return fpr, tpr
-
-
-def to_log_log(axes: Axes, non_members: int) -> None:
-    """Set log-log axes that start at the smallest rate that so many non-members can show."""
-    lowest = 1 / max(non_members, 10)
-    axes.set(xscale="log", yscale="log", xlim=(lowest, 1.15), ylim=(lowest, 1.15))

@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from amint_core.files import atomic_path
 from amint_core.models import AUDITED
 from amint_core.report import paper
+from amint_core.report.compact import short
 from amint_core.report.method_names import method_group, method_order
 
 Given = ParamSpec("Given")
@@ -159,7 +160,7 @@ def heat_map(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> None:
         axes.text(
             column,
             row,
-            "" if np.isnan(value) else f"{value:.2f}".removeprefix("0"),
+            short(value, digits=2),
             color="white" if dark else "#222222",
             **look,
         )
