@@ -27,6 +27,12 @@ def test_an_attacks_scores_are_no_probabilities():
     assert "probability" not in text
 
 
+def test_a_threshold_that_the_method_does_not_have_is_not_drawn():
+    text = texts(report.score_distributions(made_scores(method="lira_offline"), TITLE, 0.31))
+    assert "own (0)" not in text
+    assert "calibrated (0.31)" in text
+
+
 def test_training_curves_show_both_tasks_and_the_best_epoch():
     history = made_history(20)
     figure = report.training_curves(history, TITLE)
