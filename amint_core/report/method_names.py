@@ -37,6 +37,11 @@ def has_target(name: str) -> bool:
     return name not in METHODS or METHODS[name].training is None
 
 
+def has_own_threshold(name: str) -> bool:
+    """Tell whether a method was published with a threshold of its own (score 0)."""
+    return name not in METHODS or "own" in METHODS[name].thresholds
+
+
 def entry_title(name: str, target: str | None, variant: str | None = None) -> str:
     """Return the name of one test: its method, the model it is turned on, and how it varies."""
     title = method_title(name)

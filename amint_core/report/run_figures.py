@@ -16,7 +16,7 @@ from sklearn.metrics import auc
 
 from amint_core.report.collect import judged
 from amint_core.report.compact import short
-from amint_core.report.method_names import has_target, method_title
+from amint_core.report.method_names import has_own_threshold, has_target, method_title
 from amint_core.report.roc_curves import band, curve, non_members, to_log_log, tpr_at
 from amint_core.report.style import (
     BLACK,
@@ -115,7 +115,8 @@ def score_distributions(
         _histograms(axes, rows)
         is_logit = not has_target(method)
         name = "probability .5" if is_logit else "the method's own (0)"
-        axes.axvline(0, color=BLACK, linewidth=1.2, label=name)
+        if has_own_threshold(method):
+            axes.axvline(0, color=BLACK, linewidth=1.2, label=name)
         if threshold_calibrated is not None:
             label = f"calibrated ({threshold_calibrated:.3g})"
             axes.axvline(threshold_calibrated, color=BLACK, linewidth=1.2, ls="--", label=label)

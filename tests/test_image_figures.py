@@ -1,0 +1,101 @@
+"""Figures of images: roles, and members most and least recognised."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import made_scores
+from read_back import texts
+
+from amint_core import report
+from amint_core.report import style
+
+TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
+
+
+@pytest.fixture
+def small_dataset():
+    rng = np.random.default_rng(0)
+
+    def part(n):
+        pixels = rng.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
+        return SimpleNamespace(pixels=pixels, labels=np.arange(n) % 3)
+
+    return SimpleNamespace(
+        title="MNIST [STAND-IN]",
+        source="standin",
+        spec=SimpleNamespace(name="mnist"),
+        pool=part(40),
+        test=part(9),
+        class_names=("zero", "one", "a very long class name"),
+    )
+
+
+@pytest.fixture
+def small_split():
+    roles = {
+        "members": ("pool", np.arange(0, 20)),
+        "external": ("pool", np.arange(20, 40)),
+        "calibration": ("pool", np.arange(0)),
+        "test": ("test", np.arange(3)),
+    }
+    return SimpleNamespace(
+        roles={name: SimpleNamespace(part=p, indices=i) for name, (p, i) in roles.items()}
+    )
+
+
+def test_images_by_role_show_each_role_that_has_images(small_dataset, small_split):
+    figure = report.images_by_role(small_dataset, small_split, columns=5)
+    text = texts(figure)
+    for name in ("members\n20", "external\n20", "test\n3", "MNIST [STAND-IN]", "a very long c…"):
+        assert name in text
+    assert "calibration" not in text
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    assert len(drawn) == 5 + 5 + 3
+    np.testing.assert_array_equal(drawn[5], small_dataset.pool.pixels[20, :, :, 0])
+    np.testing.assert_array_equal(drawn[-1], small_dataset.test.pixels[2, :, :, 0])
+
+
+def most_recognised_scores():
+    scores = made_scores(n=10).iloc[:20].assign(judged=True, index=np.arange(20))
+    others = made_scores(n=10).iloc[30:]
+    return pd.concat([scores.assign(score=np.arange(20.0), label=1), others])
+
+
+def test_most_and_least_recognised_are_the_highest_and_lowest_members(small_dataset, small_split):
+    scores = most_recognised_scores()
+    figure = report.most_and_least_recognised(scores, small_dataset, small_split, columns=3)
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    wanted = [19, 18, 17, 0, 1, 2]
+    for image, index in zip(drawn, wanted, strict=True):
+        np.testing.assert_array_equal(image, small_dataset.pool.pixels[index, :, :, 0])
+    assert "one\n19.0" in texts(figure)
+
+
+def test_faces_are_never_shown(small_dataset, small_split):
+    small_dataset.source, small_dataset.spec.name = "real", "casia_webface"
+    for figure in (
+        report.images_by_role(small_dataset, small_split, columns=3),
+        report.most_and_least_recognised(most_recognised_scores(), small_dataset, small_split),
+    ):
+        drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+        assert drawn
+        assert all((image == 224).all() for image in drawn)
+        assert "faces are not shown" in texts(figure)
+
+
+def test_standin_of_a_face_dataset_is_shown(small_dataset, small_split):
+    small_dataset.spec.name = "casia_webface"
+    figure = report.images_by_role(small_dataset, small_split, columns=3)
+    np.testing.assert_array_equal(
+        figure.axes[0].images[0].get_array(), small_dataset.pool.pixels[0, :, :, 0]
+    )
+
+
+def test_the_plain_models_figures_say_that_it_tests_nothing(small_dataset, small_split):
+    scores = made_scores(method="plain").assign(score=np.nan)
+    for draw in (report.roc, report.score_distributions):
+        assert "no membership test" in texts(draw(scores, TITLE))
+    figure = report.most_and_least_recognised(scores, small_dataset, small_split)
+    assert "tests nothing" in texts(figure)
