@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from amint_core.methods.case import EXACT
 from amint_core.recipes import RECIPES
 from amint_core.report import compact
 from amint_core.report.averages import AVERAGED, COUNTS, averaged, groups, name_variants
@@ -19,8 +20,6 @@ from amint_core.report.method_names import entry_title, has_target, method_order
 from amint_core.report.style import headed, heat_map, styled
 from amint_core.transformations import TRANSFORMATIONS
 
-#: How the image as it was trained on is called.
-EXACT = "exact"
 HEADINGS = {
     "auc": "AUC",
     "accuracy_calibrated": "Calibrated accuracy",
