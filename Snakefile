@@ -82,7 +82,7 @@ rule run:
         # Runs that outlive a killed Snakemake are waited for.
         lock=lambda wildcards: f"{RESULTS}/runs/{wildcards.run}/.papermill.lock",
         settings=lambda wildcards: batch.papermill_settings(GRID[wildcards.run]),
-        gpu=lambda wildcards: "--own-gpu" if batch.gpus(GRID[wildcards.run]) else "",
+        gpu=lambda wildcards: "--own-gpu" if batch.gpus(GRID[wildcards.run]) else "--no-gpu",
     priority: lambda wildcards: PRIORITIES[wildcards.run]
     threads: lambda wildcards: batch.threads(GRID[wildcards.run], cores())
     resources:

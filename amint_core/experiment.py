@@ -37,10 +37,13 @@ def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
     cut off goes on from its last epoch.
 
     Raises:
+        SettingsError: its shadow models will not do.
         TrainingError: training diverged; the last good checkpoint is kept.
     """
     _check_same(run, data)
     method = METHODS[run.settings.method]
+    if method.shadows:
+        shadows.check(data)
     kind = _trains(run.settings)
     history = train_model(kind, data, model)
     training = training_of(kind, data)

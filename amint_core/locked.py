@@ -1,5 +1,7 @@
 """Run a Python module under a lock: `python -m amint_core.locked [--own-gpu] LOCK MODULE …`.
 
+With --no-gpu in the place of --own-gpu it sees none.
+
 A batch that was killed leaves what it started alive. The next batch waits here until that has
 ended; the lock ends with the process that holds it, however that dies. So does that of a GPU:
 Snakemake counts GPUs and deals none out.
@@ -24,8 +26,8 @@ _TICK = 1.0  # seconds between looks for a free GPU
 
 def main(arguments: list[str]) -> None:
     """Wait for the lock, then run the module with its arguments in this process."""
-    own_gpu = arguments[0] == "--own-gpu"
-    lock, module, *rest = arguments[own_gpu:]
+    gpu = arguments[0] if arguments[0] in ("--own-gpu", "--no-gpu") else None
+    lock, module, *rest = arguments[gpu is not None :]
     Path(lock).parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock)
     try:
@@ -33,7 +35,9 @@ def main(arguments: list[str]) -> None:
     except Timeout:
         print(f"Another process works here; waiting until it lets go of {lock}.", file=sys.stderr)
         held.acquire()
-    with held, _own_gpu(_visible_gpus()) if own_gpu else nullcontext():
+    if gpu == "--no-gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    with held, _own_gpu(_visible_gpus()) if gpu == "--own-gpu" else nullcontext():
         sys.argv = [module, *rest]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

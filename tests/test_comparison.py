@@ -217,6 +217,26 @@ def test_the_plain_model_has_a_row_without_a_test(results):
     assert line.count("–") == 7
 
 
+def test_what_else_was_measured_does_not_make_a_second_row(results):
+    put_methods(results, n=150)
+    put_judged(results, n=150, method="yeom", transformations=("flip",))
+    rows = table()
+    assert ((rows["method"] == "yeom") & (rows["target"] == "plain")).sum() == 1
+    found = paired_tables.differences(rows, read_runs("quick"), scores_of(read_runs("quick")))
+    assert ((found["method"] == "yeom") & (found["target"] == "plain")).sum() == 1
+
+
+def test_runs_that_judge_different_images_are_not_paired(results):
+    put_methods(results, n=150)
+    path = next((results / "quick" / "runs").glob("*yeom*/scores.parquet"))
+    rows = pd.read_parquet(path)
+    rows.assign(image=rows["image"].str.replace("0", "f")).to_parquet(path)
+    report.write("quick")
+    found = paired_tables.differences(table(), read_runs("quick"), scores_of(read_runs("quick")))
+    assert not found["run"].str.contains(path.parent.name).any()
+    assert len(found) > 1
+
+
 @pytest.mark.parametrize("form", compact.FORMS)
 def test_standin_is_marked_in_every_form(results, form):
     put_methods(results, n=120)

@@ -9,6 +9,7 @@ from amint_core.config import RunConfig
 from amint_core.evaluation.scores import images_of
 from amint_core.exceptions import DataError, ResultsError, SettingsError, TrainingError
 from amint_core.methods import shadows
+from amint_core.runs import Run
 from amint_core.training import trained
 
 
@@ -55,6 +56,8 @@ def test_frames_of_one_track_are_inside_together():
     signs = {"dataset": "gtsrb", "members": 120, "external": 120, "calibration": 60, "holdout": 120}
     planned = shadows.plan(data(**signs, shadows=6))
     assert all(len(set(chosen)) == 120 for chosen in planned.members)
+    ignored = shadows.plan(data(**signs, shadows=6, defects=("tracks_ignored",)))
+    assert ignored.images.iloc[ignored.candidates[ignored.members[0]]]["group"].nunique() > 60
     candidates = planned.images.iloc[planned.candidates]
     for chosen in planned.members:
         frames = candidates.iloc[chosen].groupby("group").size()
@@ -80,7 +83,12 @@ def test_shadow_models_of_an_active_target_are_active():
 def test_shadow_models_that_will_not_do_are_refused_before_they_are_trained(monkeypatch):
     monkeypatch.setattr(shadows, "train_twin", lambda *given: pytest.fail("trained"))
     with pytest.raises(SettingsError, match=r"needs each image .* of two shadow models or more"):
-        shadows.train_shadows(data(variance="per_image", seed=3))
+        shadows.check(data(variance="per_image", seed=3))
+    with pytest.raises(SettingsError, match=r"Set patience = 0 to attack an active model"):
+        shadows.check(data(target="active", patience=3))
+    prepared = data(variance="per_image", seed=3)
+    with pytest.raises(SettingsError, match="of two shadow models"):
+        experiment.train(Run(prepared.settings), prepared, experiment.build(prepared))
 
 
 def test_one_that_fails_keeps_the_rest_from_starting(monkeypatch):

@@ -50,7 +50,7 @@ class Split:
         judged_role: the non-members that are judged, "holdout" (strict) or "test" (paper).
         members_judged: (members,) bool in the order of their indices: True where judged, False
             where used with `calibration` to choose thresholds; all True without calibration.
-            Tracks are whole on both sides.
+            Tracks are whole on both sides, unless they are ignored.
         duplicates_removed: images left out because an equal one (by hash) stands before them.
         digest: SHA-256 over roles, parts, indices and `members_judged`.
     """

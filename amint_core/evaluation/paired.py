@@ -71,9 +71,9 @@ def auc_difference(
     if sides and all(len(np.unique(side)) > 1 for side in sides):
         covariance = clusters.auc_covariance(seen, sides)
     else:
-        covariance = sum(
-            np.cov(one, two) / len(one) for one, two in zip(*seen, strict=True) if len(one) > 1
-        )
+        pairs = zip(*seen, strict=True)
+        spreads = [np.cov(one, two) / len(one) for one, two in pairs if len(one) > 1]
+        covariance = sum(spreads, np.zeros((2, 2)))
     return _difference(values, _correlation(covariance))
 
 

@@ -10,7 +10,7 @@
 | `group` | the track it is a frame of; only where images come in tracks |
 | `label`, `predicted` | its class, and the class the audited model gives it |
 | `method` | which test gave the score |
-| `score` | above 0 says "member"; NaN for test images that nobody judges, and for no test at all |
+| `score` | higher for members; NaN for test images that nobody judges, and for no test at all |
 """
 
 from __future__ import annotations

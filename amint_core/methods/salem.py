@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from amint_core.exceptions import SettingsError
-from amint_core.methods.case import Case, Method
+from amint_core.methods.case import EXACT, Case, Method
 from amint_core.methods.posteriors import check_finite, top_posteriors
 
 #: Posteriors that the attack classifier reads, the highest first (as published).
@@ -41,12 +41,15 @@ def salem(top: np.ndarray, shadow_top: np.ndarray, inside: np.ndarray) -> np.nda
 
 
 def score(case: Case) -> np.ndarray:
-    """Return (N,) logits of the attack classifier trained on shadow model 0."""
-    shadow = case.shadows.logits[0]
+    """Return (N,) logits of the attack classifier trained on shadow model 0.
+
+    It learns from images as they are, whatever the query went through.
+    """
+    exact = case.after(EXACT, judged_only=False).shadows
     check_finite(case.logits, "audited model")
-    check_finite(shadow, "shadow model 0")
-    tops = top_posteriors(case.logits, TOP), top_posteriors(shadow, TOP)
-    return salem(*tops, case.shadows.inside[0])
+    check_finite(exact.logits[0], "shadow model 0")
+    tops = top_posteriors(case.logits, TOP), top_posteriors(exact.logits[0], TOP)
+    return salem(*tops, exact.inside[0])
 
 
 METHOD = Method(

@@ -2,8 +2,9 @@
 
 Each is of the target's kind (plain, or active with the target's external images), trained for as
 many steps on as many members, drawn from the target's members, the calibration and the judged
-images; external images are never among them. Tracks stay whole (the last of a set may be cut to
-reach the size), and each is inside of about as many shadow models as any other.
+images; external images are never among them. Tracks stay whole as in the target's split
+(the last of a set may be cut to reach the size), and each is inside of about as many shadow models
+as any other.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pandas as pd
 from amint_core.arithmetic import agreed, processes
 from amint_core.config import RunConfig
 from amint_core.datasets.base import Images
+from amint_core.datasets.identity import image_hashes
 from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
 from amint_core.exceptions import DataError, ResultsError, SettingsError
 from amint_core.files import atomic_path
@@ -98,7 +100,9 @@ def _plan(data: Data) -> Plan:
     size = len(split.roles["members"].indices)
     random = np.random.default_rng([settings.seed, _DRAW])
     count = METHODS[settings.method].shadows_used(settings.shadows)
-    tracks = tracks_of(data.dataset, images.iloc[candidates])
+    tracks = np.arange(len(candidates))
+    if not settings.has("tracks_ignored"):
+        tracks = tracks_of(data.dataset, images.iloc[candidates])
     members = _draw(random, tracks, size, count)
     hashes = images["image"].to_numpy()
     external = hashes[images["role"] == "external"]
@@ -154,23 +158,32 @@ def _digest(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def train_shadows(data: Data) -> None:
-    """Train the shadow models of a run that are not trained yet, several at once if it says so.
-
-    Models that another process trains at this moment are left to it and waited for at the end.
+def check(data: Data) -> None:
+    """Refuse a run whose shadow models cannot be trained, or will not do for its method.
 
     Raises:
-        SettingsError: several models at once, each by several processes; or the shadow models that
-            are about to be trained will not do for the method.
+        SettingsError: it says why, and what to change.
     """
     settings = data.settings
+    if settings.patience and settings.target == "active":
+        raise SettingsError(
+            f"patience = {settings.patience} may stop the target early, and its shadow models "
+            "would train on. Set patience = 0 to attack an active model."
+        )
     if min(settings.workers, processes().num_processes) > 1:
         raise SettingsError(
             f"workers = {settings.workers}: processes that train one model together train one "
             "shadow model after the other. Set workers = 1, or start one process."
         )
-    planned = plan(data)
-    METHODS[settings.method].check_shadows(planned.inside(), settings)
+    METHODS[settings.method].check_shadows(plan(data).inside(), settings)
+
+
+def train_shadows(data: Data) -> None:
+    """Train the shadow models of a run that are not trained yet, several at once if it says so.
+
+    Models that another process trains at this moment are left to it and waited for at the end.
+    """
+    settings, planned = data.settings, plan(data)
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
     trainings = planned.trainings
@@ -248,7 +261,8 @@ def answers(data: Data, case: Case) -> Shadows:
         ResultsError: a shadow model is not trained.
     """
     planned = plan(data)
-    logits = [_logits(training, data, case) for training in planned.trainings]
+    asked = _asked(case)
+    logits = [_logits(training, data, case, asked) for training in planned.trainings]
     inside = planned.inside()[:, _rows_of(case.images, planned.images)]
     return Shadows(inside, np.stack(logits))
 
@@ -282,10 +296,16 @@ def describe(data: Data) -> dict[str, Any]:
     }
 
 
-def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
-    # Of exact images, the hashes alone: answers that were kept before stay valid.
-    changed = [] if case.transformation == EXACT else [case.transformation, str(data.settings.seed)]
-    asked = _digest([*case.images["image"], *changed])[:24]
+def _asked(case: Case) -> str:
+    """Return a key of the pixels that shadow models are asked about."""
+    images = case.images["image"].to_numpy().astype("S32")
+    if case.transformation != EXACT:
+        judged = np.flatnonzero(case.images["judged"])
+        images[judged] = image_hashes(case.pixels(judged))
+    return _digest(images.astype(str).tolist())[:24]
+
+
+def _logits(training: Training, data: Data, case: Case, asked: str) -> np.ndarray:
     file = training.folder / f"logits-{asked}.npy"
     if file.is_file():
         return np.load(file)
@@ -300,7 +320,8 @@ def _logits(training: Training, data: Data, case: Case) -> np.ndarray:
         logits = case.logits_of(model.audited, "ask a shadow model")
     else:  # of judged images alone: the others stay as they are
         judged = case.after(case.transformation, judged_only=True)
-        logits = _logits(training, data, case.after(EXACT, judged_only=False))
+        exact = case.after(EXACT, judged_only=False)
+        logits = _logits(training, data, exact, _asked(exact))
         logits[case.images["judged"]] = judged.logits_of(model.audited, "ask a shadow model")
     with atomic_path(file) as temporary:
         np.save(temporary, logits)

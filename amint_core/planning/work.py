@@ -151,7 +151,9 @@ def work_of(settings: RunConfig) -> Work:
     tasks = [_task(settings, one) for one in own]
     once = judged_images if method.transformed == "alone" else asked
     all_asked = asked + len(settings.transformations) * once
-    tasks += [_shadow(settings, number, all_asked) for number in range(shadows)]
+    # Shadow models answer for judged images alone after a transformation.
+    answers = asked + len(settings.transformations) * judged_images
+    tasks += [_shadow(settings, number, answers) for number in range(shadows)]
     case = case_of(settings, kind)
     views = len(VIEWS[settings.views]) if method.asks_head else 0
     # A head is asked for membership; attacks read classes again after each transformation.

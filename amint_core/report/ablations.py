@@ -119,7 +119,8 @@ def with_earlier(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     are still the same.
     """
     keys = ["runs", "base_runs"]
-    before = table[keys].merge(earlier.reindex(columns=COLUMNS), on=keys, how="left")
+    before = earlier.reindex(columns=COLUMNS).astype(dict.fromkeys(keys, str))
+    before = table[keys].astype(str).merge(before, on=keys, how="left")
     for name in PAIRED:
         difference = f"{name}_difference"
         pair = (one[difference].astype(float) for one in (before, table))

@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amint_core.methods import METHODS
 from amint_core.report import compact, paper
-from amint_core.report.averages import AVERAGED, COUNTS, TESTING, averaged, groups, name_variants
+from amint_core.report.averages import (
+    AVERAGED,
+    COUNTS,
+    TESTING,
+    averaged,
+    groups,
+    name_variants,
+    one_per_seed,
+)
 from amint_core.report.collect import MEASURES
 from amint_core.report.compact import Document, Part, short
 from amint_core.report.method_names import (
@@ -35,7 +44,7 @@ COLUMNS = (
 )
 
 #: Methods that compare with known non-members; see `Case.outsiders`.
-LEARN_FROM_OUTSIDERS = ("gmint", "rmia_online", "rmia_offline")
+LEARN_FROM_OUTSIDERS = tuple(name for name, method in METHODS.items() if method.outsiders)
 
 
 def comparison(runs: pd.DataFrame) -> pd.DataFrame:
@@ -106,9 +115,11 @@ def _cells(runs: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _cell(number: int, cell: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = [_row(number, group) for group in groups(cell)]
-    shown_anyway = ("settings.method", "settings.target", "settings.transformations")
-    name_variants(rows, ("method", "target"), ignored=shown_anyway)
+    # What else a run measured, and on how many threads, does not make another test of it.
+    apart = (*AVERAGED, "settings.transformations", "settings.cpu_threads")
+    rows = [_row(number, one_per_seed(group)) for group in groups(cell, apart)]
+    shown_anyway = ("settings.method", "settings.target")
+    name_variants(rows, ("method", "target"), ignored=(*shown_anyway, *apart))
     return sorted(rows, key=_order)
 
 

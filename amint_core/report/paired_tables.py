@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from amint_core.evaluation import paired
+from amint_core.exceptions import ProtocolError
+from amint_core.methods import METHODS
 from amint_core.report import compact
 from amint_core.report.averages import DATA
 from amint_core.report.by_method import compared, row_title
@@ -58,7 +60,7 @@ def differences(
             for name in row["runs"].split("; ")
             if name in scores
         ]
-        rows += [_pair(*those, scores) for those in _pairs(entries)]
+        rows += filter(None, (_pair(*those, scores) for those in _pairs(entries)))
     found = pd.DataFrame(rows, columns=list(COLUMNS))
     counts = ("seed", "judged_members", "judged_non_members")
     return found.astype(dict.fromkeys(counts, "Int64"))
@@ -120,7 +122,9 @@ def _pairs(
 
 
 def _test(run: pd.Series) -> tuple[Any, ...]:
-    return run["seed"], *run[[*_TEST]]
+    """Return what tells a run's test from others; how many shadow models, only if it reads any."""
+    read = METHODS[run["method"]].shadows > 0
+    return run["seed"], *run[[*_TEST[:1], *(_TEST[1:] if read else ())]]
 
 
 def _pair(
@@ -129,8 +133,11 @@ def _pair(
     kind: str,
     reference: pd.Series,
     scores: dict[str, pd.DataFrame],
-) -> dict[str, Any]:
-    both = paired.align(scores[run.name], scores[reference.name])
+) -> dict[str, Any] | None:
+    try:
+        both = paired.align(scores[run.name], scores[reference.name])
+    except ProtocolError:
+        return None  # by another version of the split: they judge different images
     cuts = run["threshold_calibrated"], reference["threshold_calibrated"]
     tracks = paired.groups_of(scores[run.name])
     measured = {
@@ -175,7 +182,7 @@ def _text(rows: pd.DataFrame, other: str) -> pd.DataFrame:
                 f"Only {other}": short(mean["only_reference"]),
                 "Kappa": short(mean["kappa"]),
                 "Spearman": short(mean["spearman"]),
-                "Seeds": str(len(of_row)),
+                "Seeds": str(of_row["seed"].nunique()),
             }
         )
     return pd.DataFrame(texts).replace("", "–")
