@@ -80,9 +80,14 @@ TARGET_ROWS = "| attack | AUC on the plain model |"
 RECIPE_ROWS = "| recipe | exact |"
 
 
-def of_best():
+LARGE_ROWS = "| of 5,000 members | calibrated |"
+TESTS_ROWS = "| other test | exact |"
+
+
+def of_best(members=2_000):
     table = pd.read_csv(COMPARISON)
-    return table[(table["recipe"] == "best") & (table["dataset"] == "cifar10")]
+    cifar = (table["recipe"] == "best") & (table["dataset"] == "cifar10")
+    return table[cifar & (table["members"] == members)]
 
 
 @pytest.mark.parametrize("row", rows(METHOD_ROWS), ids=lambda row: row[0])
@@ -96,6 +101,16 @@ def test_the_table_of_methods_is_the_committed_one(row):
 
 def test_the_table_of_methods_shows_every_method():
     assert len(rows(METHOD_ROWS)) == int((of_best()["target"] != "active").sum())
+
+
+def test_the_table_of_five_thousand_members_is_the_committed_one():
+    found = of_best(5_000)
+    told = [
+        [one["method_title"], *(printed(one[name]) for name in MEASURES[1:])]
+        for one in found.to_dict("records")
+    ]
+    assert rows(LARGE_ROWS) == told
+    assert len(told) > 1
 
 
 @pytest.mark.parametrize("row", rows(TARGET_ROWS), ids=lambda row: row[0])
@@ -117,7 +132,7 @@ def test_the_table_of_recipes_is_the_committed_one(row):
     header = README[README.index(RECIPE_ROWS) :].splitlines()[0]
     names = [cell.strip() for cell in header.strip("|").split("|")][1:-1]
     table = pd.read_csv(TRANSFORMATIONS)
-    of_recipe = table[table["recipe"] == row[0].strip("`")]
+    of_recipe = table[(table["recipe"] == row[0].strip("`")) & (table["method"] == "active")]
     told = [
         [*(printed(group["auc"].get(name)) for name in names), str(group["seeds"].iloc[0])]
         for _, group in of_recipe.set_index("transformation").groupby("variant", dropna=False)
@@ -129,6 +144,20 @@ def test_the_table_of_recipes_shows_every_recipe_measured():
     assert {row[0].strip("`") for row in rows(RECIPE_ROWS)} == set(
         pd.read_csv(TRANSFORMATIONS)["recipe"]
     )
+
+
+def test_the_table_of_tests_on_transformed_images_is_the_committed_one():
+    names = [cell.strip() for cell in README[README.index(TESTS_ROWS) :].split("|")[2:]]
+    names = names[: names.index("")]
+    table = pd.read_csv(TRANSFORMATIONS)
+    table = table[table["method"] != "active"]
+    titles = of_best().set_index("method")["method_title"]
+    told = [
+        [titles[titles.index == method].iloc[0], *(printed(group["auc"].get(n)) for n in names)]
+        for method, group in table.set_index("transformation").groupby("method", sort=False)
+    ]
+    assert rows(TESTS_ROWS) == told
+    assert len(told) > 1
 
 
 @pytest.mark.parametrize("row", rows("| `best` on |"), ids=lambda row: row[0])
@@ -147,6 +176,8 @@ def test_what_is_said_to_hold_is_what_was_found():
     audited = found.groupby("method").first()
     says = re.search(r"audited accuracy (\S+) against (\S+) alone", README).groups()
     assert says == (printed(audited["active"]), printed(audited["plain"]))
+    tpr = of_best(5_000).set_index("method")["tpr_at_1pct_fpr"]
+    assert f"1 % FPR {printed(tpr['active'])} against {printed(tpr['yeom'])}." in README
     (active,) = of_best()[of_best()["method"] == "active"].to_dict("records")
     says = re.search(r"`best` is right about (\d+) %", README).group(1)
     assert says == f"{100 * active['precision_at_1pct_prior']:.0f}"
