@@ -215,6 +215,7 @@ def test_snakemake_is_told_how_many_gpus_there_are(monkeypatch):
     done = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(batch.subprocess, "run", lambda command, **_: calls.append(command) or done)
     monkeypatch.setattr(batch.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(batch.sys, "executable", "/kit/.venv/bin/python")
     batch.reproduce("quick")
     batch.reproduce("quick", cluster="slurm")
     here, cluster = calls
