@@ -58,11 +58,7 @@ def tracks_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:
         dataset: where the images are from.
         images: N rows with the columns `part` and `index`.
     """
-    groups = np.empty(len(images), np.int64)
-    index = images["index"].to_numpy()
-    for part in ("pool", "test"):
-        of_part = (images["part"] == part).to_numpy()
-        groups[of_part] = getattr(dataset, part).groups[index[of_part]]
+    groups = _of_both_parts(dataset, images, "groups")
     return images.assign(group=groups).groupby(["part", "group"]).ngroup().to_numpy()
 
 
@@ -76,9 +72,15 @@ def groups_of(scores: pd.DataFrame) -> Groups | None:
 
 def pixels_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:
     """Return the (N, H, W, C) uint8 pixels of a table's N images, read into memory."""
-    pixels = np.empty((len(images), *dataset.pool.pixels.shape[1:]), np.uint8)
+    return _of_both_parts(dataset, images, "pixels")
+
+
+def _of_both_parts(dataset: Dataset, images: pd.DataFrame, field: str) -> np.ndarray:
+    """Return a field of `Images` for the N images of a table, from whichever part each is of."""
+    pool = getattr(dataset.pool, field)
+    values = np.empty((len(images), *pool.shape[1:]), pool.dtype)
+    index = images["index"].to_numpy()
     for part in ("pool", "test"):
         of_part = (images["part"] == part).to_numpy()
-        index = images["index"].to_numpy()[of_part]
-        pixels[of_part] = getattr(dataset, part).pixels[index]
-    return pixels
+        values[of_part] = getattr(getattr(dataset, part), field)[index[of_part]]
+    return values

@@ -261,10 +261,14 @@ def answers(data: Data, case: Case) -> Shadows:
         ResultsError: a shadow model is not trained.
     """
     planned = plan(data)
-    asked = _asked(case)
-    logits = [_logits(training, data, case, asked) for training in planned.trainings]
     inside = planned.inside()[:, _rows_of(case.images, planned.images)]
-    return Shadows(inside, np.stack(logits))
+    if case.transformation == EXACT:
+        return Shadows(inside, _logits(planned, case))
+    # Judged images alone are transformed: the others stay as they are.
+    logits = _logits(planned, case.after(EXACT, judged_only=False))
+    judged = case.after(case.transformation, judged_only=True)
+    logits[:, case.images["judged"]] = _logits(planned, judged)
+    return Shadows(inside, logits)
 
 
 def _rows_of(asked: pd.DataFrame, images: pd.DataFrame) -> np.ndarray:
@@ -296,16 +300,18 @@ def describe(data: Data) -> dict[str, Any]:
     }
 
 
-def _asked(case: Case) -> str:
-    """Return a key of the pixels that shadow models are asked about."""
-    images = case.images["image"].to_numpy().astype("S32")
+def _logits(planned: Plan, case: Case) -> np.ndarray:
+    """Return the (S, N, classes) logits of all shadow models; computed once and kept."""
+    images = case.images["image"].to_numpy()
     if case.transformation != EXACT:
-        judged = np.flatnonzero(case.images["judged"])
-        images[judged] = image_hashes(case.pixels(judged))
-    return _digest(images.astype(str).tolist())[:24]
+        images = image_hashes(case.pixels(np.arange(len(images)))).astype(str)
+    asked = _digest(images.tolist())[:24]
+    return np.stack(
+        [_logits_of_one(training, planned.data, case, asked) for training in planned.trainings]
+    )
 
 
-def _logits(training: Training, data: Data, case: Case, asked: str) -> np.ndarray:
+def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np.ndarray:
     file = training.folder / f"logits-{asked}.npy"
     if file.is_file():
         return np.load(file)
@@ -315,14 +321,7 @@ def _logits(training: Training, data: Data, case: Case, asked: str) -> np.ndarra
     model = build(data)
     trained = model.audited if data.settings.target == "plain" else model
     trained.load_state_dict(found[0])
-    model.audited.to(case.device)
-    if case.transformation == EXACT:
-        logits = case.logits_of(model.audited, "ask a shadow model")
-    else:  # of judged images alone: the others stay as they are
-        judged = case.after(case.transformation, judged_only=True)
-        exact = case.after(EXACT, judged_only=False)
-        logits = _logits(training, data, exact, _asked(exact))
-        logits[case.images["judged"]] = judged.logits_of(model.audited, "ask a shadow model")
+    logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
     with atomic_path(file) as temporary:
         np.save(temporary, logits)
     return logits

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from amint_core.config import RunConfig
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
 from amint_core.exceptions import ProtocolError
-from amint_core.recipes import recipe_settings
 from amint_core.report import compact
-from amint_core.report.averages import (
-    AVERAGED,
-    IDENTITY,
-    UNRELATED,
-    averaged,
-    groups,
-    one_per_seed,
-)
-from amint_core.report.collect import VERDICT_FPR, answers_of
+from amint_core.report.averages import averaged
+from amint_core.report.collect import answers_of
 from amint_core.report.compact import Document, Part
 from amint_core.report.method_names import method_title
+from amint_core.report.paired_tables import differences_of
 from amint_core.report.style import model_title
+from amint_core.report.switches import Switch, base_of, by_recipe, cells_of, shown, switches_of
 
 #: Measures of the table, with their headings.
 MEASURED = {
@@ -52,34 +43,7 @@ COLUMNS = (
     *("epochs", "seeds", "matched_seeds", "data", "device", "seconds", "runs", "base_runs"),
     "base_recipe",
 )
-#: Settings in which a run and its base agree: sizes that are not switched.
-_CELL = tuple(
-    f"settings.{name}"
-    for name in ("protocol", "members", "calibration", "holdout", "test", "image_size")
-)
 Tables = dict[str, pd.DataFrame]
-_IGNORED = (*AVERAGED, *UNRELATED)
-_COPIES = {
-    "augment_members": "member_transformations",
-    "augment_external": "external_transformations",
-}
-
-
-@dataclass(frozen=True)
-class Switch:
-    """One setting that two runs differ in: its value in the base and in the other run.
-
-    For `defects` the value is the one defect that only this side has, or "".
-    """
-
-    setting: str
-    base: Any
-    switched: Any
-
-    def __str__(self) -> str:
-        if self.setting == "defects":
-            return f"defect {self.switched} on" if self.switched else f"defect {self.base} off"
-        return f"{self.setting}: {_shown(self.base)} → {_shown(self.switched)}"
 
 
 def ablation(runs: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -106,7 +70,7 @@ def ablation(runs: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> pd.DataFram
         switched thing. No rows where no run differs from a base in one thing.
     """
     answers = answers_of(runs[runs["method"] == "active"])
-    rows = [row for cell in _cells(runs) for row in _rows(cell, scores, answers)]
+    rows = [row for cell in cells_of(runs) for row in _rows(cell, scores, answers)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     counts = ("members", "external", "judged_members", "judged_non_members", "epochs", "seeds")
     return table.astype(dict.fromkeys((*counts, "matched_seeds"), "Int64"))
@@ -131,13 +95,6 @@ def with_earlier(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def switched(runs: pd.DataFrame) -> set[str]:
-    """Return the ids of the runs that switch one thing of their own recipe's base run."""
-    cells = (_by_recipe(cell) for cell in _cells(runs))
-    groups_ = (group for cell in cells for own in cell for group, _ in _switches(_base(own), own))
-    return {name for group in groups_ for name in group["run"]}
-
-
 def document(table: pd.DataFrame, profile: str) -> Document:
     """Return the ablation for readers: a part per base run."""
     names = ["dataset", "title", "model", "setup", "protocol", "base_recipe", "base_runs"]
@@ -160,110 +117,19 @@ def document(table: pd.DataFrame, profile: str) -> Document:
     return Document("ablation", "Ablation", profile, intro, parts)
 
 
-def _cells(runs: pd.DataFrame) -> list[list[pd.DataFrame]]:
-    """Return, per cell of active runs, its groups of runs that differ by seed alone."""
-    active = runs[runs["method"] == "active"]
-    if active.empty:
-        return []
-    cells = active.groupby([*IDENTITY, *_CELL], sort=False, dropna=False)
-    return [[one_per_seed(group) for group in groups(cell, _IGNORED)] for _, cell in cells]
-
-
-def _by_recipe(cell: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
-    """Split the groups of a cell by recipe, in the order of their first runs."""
-    found: dict[str, list[pd.DataFrame]] = {}
-    for group in cell:
-        found.setdefault(group["recipe"].iloc[0], []).append(group)
-    return list(found.values())
-
-
-def _base(own: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the base among the groups of one recipe; see `ablation`."""
-    settings = [_settings(group) for group in own]
-    neighbours = [sum(bool(_switch(one, two)) for two in settings) for one in settings]
-    place = min(
-        range(len(own)),
-        key=lambda place: (
-            _overrides(own[place], of_recipe=True),
-            -neighbours[place],
-            _overrides(own[place], of_recipe=False),
-            own[place]["run"].iloc[0],
-        ),
-    )
-    return own[place]
-
-
-def _switches(base: pd.DataFrame, others: list[pd.DataFrame]) -> list[tuple[pd.DataFrame, Switch]]:
-    """Return the groups that switch one thing of a base, in the order of what they switch."""
-    found = [(group, _switch(_settings(base), _settings(group))) for group in others]
-    return sorted([(group, one) for group, one in found if one], key=lambda pair: str(pair[1]))
-
-
-def _settings(group: pd.DataFrame) -> dict[str, Any]:
-    """Return the settings that count, lists as tuples."""
-    first = group.iloc[0]
-    left_out = {*_IGNORED, "settings.recipe"}  # a recipe is but a name of other settings
-    names = [name for name in group if name.startswith("settings.") and name not in left_out]
-    return {name.removeprefix("settings."): _plain(first[name]) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("["):
-        return tuple(json.loads(value))
-    return None if not isinstance(value, str) and pd.isna(value) else value
-
-
-def _switch(base: dict[str, Any], other: dict[str, Any]) -> Switch | None:
-    """Return the one thing in which two runs differ, or None if it is none or several."""
-    differing = [name for name in base if base[name] != other[name]]
-    for share, names in _COPIES.items():
-        # Without copies it does not matter what would have happened to them.
-        if names in differing and not (base[share] and other[share]):
-            differing.remove(names)
-    if len(differing) != 1:
-        return None
-    (name,) = differing
-    if name != "defects":
-        return Switch(name, _with_names(base, name), _with_names(other, name))
-    fewer, more = set(base[name]) - set(other[name]), set(other[name]) - set(base[name])
-    if len(fewer) + len(more) != 1:
-        return None
-    return Switch(name, "".join(fewer), "".join(more))
-
-
-def _with_names(settings: dict[str, Any], name: str) -> Any:
-    """Return a setting's value; a share of copies says what happens to them."""
-    if name in _COPIES and settings[name]:
-        return f"{settings[name]:g} by {', '.join(settings[_COPIES[name]])}"
-    return settings[name]
-
-
-def _overrides(group: pd.DataFrame, of_recipe: bool) -> int:
-    """Count the settings that differ from the recipe's own, or from all those it leads to."""
-    settings, first = _settings(group), group.iloc[0]
-    own = {"defects": ()} | recipe_settings(first["recipe"], first["dataset"])
-    if not of_recipe:
-        fields = RunConfig.model_fields.items()
-        defaults = {name: field.default for name, field in fields if not field.is_required()}
-        own = defaults | own
-    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
-    own["defects"] = tuple(sorted(own["defects"]))
-    return sum(settings[name] != value for name, value in own.items() if name in settings)
-
-
 def _rows(cell: list[pd.DataFrame], scores: Tables, answers: Tables) -> list[dict[str, Any]]:
     """Return the rows of a cell: per recipe its base and what is switched of it."""
-    recipes = _by_recipe(cell)
-    bases = [_base(own) for own in recipes]
+    recipes = by_recipe(cell)
+    bases = [base_of(own) for own in recipes]
     rows = []
     for base, own in zip(bases, recipes, strict=True):
-        switches = _switches(base, [*own, *(other for other in bases if other is not base)])
+        switches = switches_of(base, [*own, *(other for other in bases if other is not base)])
         if switches:
             part = {"base_recipe": base["recipe"].iloc[0], "base_runs": "; ".join(base["run"])}
             rows.append(averaged(base, COLUMNS) | part)
         for group, switch in switches:
             row = averaged(group, COLUMNS) | _differences(group, base, scores, answers) | part
-            values = {"base": _shown(switch.base), "switched": _shown(switch.switched)}
+            values = {"base": shown(switch.base), "switched": shown(switch.switched)}
             rows.append(row | {"setting": switch.setting, **values})
     return rows
 
@@ -297,15 +163,8 @@ def _paired(pair: pd.Series, scores: Tables) -> dict[str, Metric]:
         both = paired.align(own, scores[pair["run_base"]])
     except ProtocolError:  # what is switched is the split itself
         return {}
-    tracks = paired.groups_of(own)
-    found = {
-        "auc": paired.auc_difference(*both, tracks),
-        "tpr_at_1pct_fpr": paired.tpr_difference(*both, VERDICT_FPR, tracks),
-    }
     cuts = pair["threshold_calibrated"], pair["threshold_calibrated_base"]
-    if not any(pd.isna(cut) for cut in cuts):
-        found["accuracy_calibrated"] = paired.accuracy_difference(*both, cuts, tracks)
-    return found
+    return differences_of(both, cuts, paired.groups_of(own))
 
 
 def _paired_answers(pair: pd.Series, answers: Tables) -> dict[str, Metric]:
@@ -318,14 +177,6 @@ def _paired_answers(pair: pd.Series, answers: Tables) -> dict[str, Metric]:
     tracks = one["group"].to_numpy() if "group" in one else None
     rights = (rows["right"].to_numpy() for rows in (one, two))
     return {"audited_accuracy": paired.share_difference(*rights, tracks)}
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    if value is None:
-        return "default"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _caption(row: pd.Series) -> str:

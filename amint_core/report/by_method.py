@@ -11,6 +11,7 @@ from amint_core.methods import METHODS
 from amint_core.report import compact, paper
 from amint_core.report.averages import (
     AVERAGED,
+    BESIDE,
     COUNTS,
     TESTING,
     averaged,
@@ -115,8 +116,7 @@ def _cells(runs: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _cell(number: int, cell: pd.DataFrame) -> list[dict[str, Any]]:
-    # What else a run measured, and on how many threads, does not make another test of it.
-    apart = (*AVERAGED, "settings.transformations", "settings.cpu_threads")
+    apart = (*AVERAGED, *BESIDE)
     rows = [_row(number, one_per_seed(group)) for group in groups(cell, apart)]
     shown_anyway = ("settings.method", "settings.target")
     name_variants(rows, ("method", "target"), ignored=(*shown_anyway, *apart))

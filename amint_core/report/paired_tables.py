@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from amint_core.evaluation import paired
+from amint_core.evaluation.metrics import Metric
 from amint_core.exceptions import ProtocolError
 from amint_core.methods import METHODS
 from amint_core.report import compact
@@ -18,13 +20,18 @@ from amint_core.report.compact import Document, Part, short
 
 #: What a test is set against: the active one, or the same test of the plain model.
 ACTIVE, ON_PLAIN = "active", "target=plain"
-DIFFERENCES = ("auc_difference", "accuracy_difference", "tpr_at_1pct_fpr_difference")
+#: Measure → column of its difference.
+DIFFERENCES = {
+    "auc": "auc_difference",
+    "accuracy_calibrated": "accuracy_difference",
+    "tpr_at_1pct_fpr": "tpr_at_1pct_fpr_difference",
+}
 AGREEMENT = ("both", "only_method", "only_reference", "neither", "kappa", "spearman")
 #: Columns of differences.csv, in order.
 COLUMNS = (
     *("cell", "title", "dataset", "model", "setup", "protocol", "recipe", "seed"),
     *("method", "target", "variant", "reference"),
-    *(f"{name}{suffix}" for name in DIFFERENCES for suffix in ("", "_low", "_high")),
+    *(f"{name}{suffix}" for name in DIFFERENCES.values() for suffix in ("", "_low", "_high")),
     *AGREEMENT,
     *("judged_members", "judged_non_members", "data", "run", "reference_run"),
 )
@@ -103,6 +110,27 @@ def document(found: pd.DataFrame, table: pd.DataFrame, profile: str) -> Document
     return Document("differences", "Differences between tests", profile, intro, parts)
 
 
+def differences_of(
+    both: tuple[np.ndarray, np.ndarray, np.ndarray],
+    cuts: tuple[float, float],
+    tracks: np.ndarray | None,
+) -> dict[str, Metric]:
+    """Return the paired differences of two tests on the same images, by measure.
+
+    Args:
+        both: as from `paired.align`.
+        cuts: both calibrated thresholds; no accuracy where either is NaN.
+        tracks: as from `paired.groups_of`.
+    """
+    found = {
+        "auc": paired.auc_difference(*both, tracks),
+        "tpr_at_1pct_fpr": paired.tpr_difference(*both, VERDICT_FPR, tracks),
+    }
+    if not any(pd.isna(cut) for cut in cuts):
+        found["accuracy_calibrated"] = paired.accuracy_difference(*both, cuts, tracks)
+    return found
+
+
 def _pairs(
     entries: list[tuple[pd.Series, pd.Series]],
 ) -> Iterator[tuple[pd.Series, pd.Series, str, pd.Series]]:
@@ -139,15 +167,9 @@ def _pair(
     except ProtocolError:
         return None  # by another version of the split: they judge different images
     cuts = run["threshold_calibrated"], reference["threshold_calibrated"]
-    tracks = paired.groups_of(scores[run.name])
-    measured = {
-        "auc_difference": paired.auc_difference(*both, tracks),
-        "tpr_at_1pct_fpr_difference": paired.tpr_difference(*both, VERDICT_FPR, tracks),
-    }
-    if not any(pd.isna(cut) for cut in cuts):
-        measured["accuracy_difference"] = paired.accuracy_difference(*both, cuts, tracks)
+    measured = differences_of(both, cuts, paired.groups_of(scores[run.name]))
     values = {
-        f"{name}{suffix}": metric[part]
+        f"{DIFFERENCES[name]}{suffix}": metric[part]
         for name, metric in measured.items()
         for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high"))
     }

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from amint_core.report import paper
-from amint_core.report.ablations import switched
 from amint_core.report.averages import COUNTS, DATA, averaged, groups, name_variants
+from amint_core.report.switches import switched
 
 #: Columns of table1.csv, in order.
 COLUMNS = (
