@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ def run(options: argparse.Namespace) -> int:
     from amint_core.config import RunConfig
 
     settings = RunConfig.create(**parse_settings(options.settings))
-    _refuse_lone_process()
 
     from amint_core.arithmetic import processes
     from amint_core.experiment import run_all
@@ -66,23 +64,6 @@ def run(options: argparse.Namespace) -> int:
         print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
         print(f"amint: files in {shown(run_folder(settings))}")
     return 0
-
-
-def _refuse_lone_process() -> None:
-    """Refuse to train alone where `accelerate launch` was asked for several processes.
-
-    Without --multi_gpu it starts one and says nothing; that it gives it a port tells that more were
-    wanted, and that it gives no number of processes that they are not there.
-    """
-    from amint_core.arithmetic import processes
-
-    given, alone = os.environ, processes().num_processes == 1
-    if alone and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= set(given) and "WORLD_SIZE" not in given:
-        raise SettingsError(
-            "accelerate launch was asked for several processes and started one: without "
-            "--multi_gpu it starts no more. Give it --multi_gpu, on CPUs too and then without "
-            "--cpu, or --num_processes 1."
-        )
 
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:

@@ -111,6 +111,24 @@ def processes() -> PartialState:
     return state
 
 
+def refuse_lone_process() -> None:
+    """Refuse to train alone where `accelerate launch` was asked for several processes.
+
+    Without --multi_gpu it starts one and says nothing; that it gives it a port tells that more were
+    wanted, and that it gives no number of processes that they are not there.
+
+    Raises:
+        SettingsError: several processes were asked for, and there is one.
+    """
+    given, alone = os.environ, processes().num_processes == 1
+    if alone and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= set(given) and "WORLD_SIZE" not in given:
+        raise SettingsError(
+            "accelerate launch was asked for several processes and started one: without "
+            "--multi_gpu it starts no more. Give it --multi_gpu, on CPUs too and then without "
+            "--cpu, or --num_processes 1."
+        )
+
+
 def agreed(decide: Callable[[], Value]) -> Value:
     """Let the first process decide for all, where each might find the machine in another state."""
     decided = [decide() if processes().is_main_process else None]

@@ -13,7 +13,13 @@ import pandas as pd
 import torch
 
 from amint_core import provenance
-from amint_core.arithmetic import chosen_precision, open_accelerator, processes, repeatable
+from amint_core.arithmetic import (
+    chosen_precision,
+    open_accelerator,
+    processes,
+    refuse_lone_process,
+    repeatable,
+)
 from amint_core.config import RunConfig
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
@@ -97,7 +103,12 @@ def evaluate(
 
 
 def run_all(settings: RunConfig) -> dict[str, Any]:
-    """Do a whole run without a notebook and return its metrics."""
+    """Do a whole run without a notebook and return its metrics.
+
+    Raises:
+        SettingsError: it was started with `accelerate launch` for several processes, and is alone.
+    """
+    refuse_lone_process()
     run = Run(settings)
     data = prepare(settings)
     model = build(data)

@@ -23,6 +23,7 @@ from amint_core.training import together, trained
 
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
 LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # 0: a free one
+LONE = "accelerate launch was asked for several processes and started one"
 #: Enough to tell members far above chance in some seconds.
 LEARNT = SMALL | {"members": 200, "external": 300, "image_size": 12, "epochs": 15}
 
@@ -144,7 +145,20 @@ def test_one_process_where_several_were_asked_for_is_refused(options):
     run = ["amint_core", "run", "dataset=mnist", "model=tiny", "data=standin"]
     done = start("-m", "accelerate.commands.launch", *options, "-m", *run)
     assert done.returncode != 0
-    assert "amint: accelerate launch was asked for several processes and started one" in done.stderr
+    assert f"amint: {LONE}" in done.stderr
+
+
+def test_a_script_that_is_one_process_where_several_were_asked_for_is_refused(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from amint_core.config import RunConfig\n"
+        "from amint_core.experiment import run_all\n"
+        f"run_all(RunConfig.create(**{SMALL}))\n"
+    )
+    done = start("-m", "accelerate.commands.launch", "--num_processes=2", script)
+    assert done.returncode != 0
+    assert f"SettingsError: {LONE}" in done.stderr
+    assert not run_folder(settings_of(SMALL)).exists()
 
 
 class Two:
