@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 #: What a step of ours computes in, unless a figure says otherwise.
 PRECISION = "auto"
+#: Targets on a CPU: price over its floor, peak memory over the published loop's, share of the head.
+PRICE_OVER_FLOOR, MEMORY, HEAD = 1.15, 0.5, 0.05
+HEAD_CASE = ("resnet50", 64)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from amint_core.planning import load
 from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, model_title, styled
+from benchmarks.cases import MEMORY
 
 
 @styled
@@ -30,7 +31,9 @@ def draw(results: dict[str, Any]) -> Figure:
     _bars(price, rows, "price", ORANGE, beside=floors)
     _marks(price, floors, "d", "floor, counted in operations")
     price.set_title("Step, of plain training's")
-    _bars(memory, rows, "memory", GREEN)
+    halves = [MEMORY if row["device"] == "cpu" else None for row in rows]
+    _bars(memory, rows, "memory", GREEN, beside=halves)
+    _marks(memory, halves, "|", "target")
     memory.set_title("Peak memory, of published")
     headed(figure, "How fast: ours against the published notebooks")
     handles, labels = [], []

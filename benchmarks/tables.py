@@ -10,10 +10,9 @@ import pandas as pd
 from amint_core.files import atomic_path, write_json, write_text
 from amint_core.planning import load
 from amint_core.report.style import model_title, save
+from benchmarks.cases import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 from benchmarks.chart import draw
 
-PRICE_OVER_FLOOR, MEMORY, HEAD = 1.15, 0.5, 0.05  # targets that hold on a CPU
-HEAD_CASE = ("resnet50", 64)
 MIB = 2**20
 
 
