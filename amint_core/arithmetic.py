@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 
 from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
-from amint_core.operations import FastOperations
+from amint_core.operations import fast_operations
 
 Value = TypeVar("Value")
 
@@ -34,9 +34,16 @@ class _Accelerator(Accelerator):
 
     @contextmanager
     def autocast(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        fast = self.device.type == "cpu" and self.mixed_precision == "bf16"
-        with super().autocast(*args, **kwargs), FastOperations() if fast else nullcontext():
+        with super().autocast(*args, **kwargs), self._operations():
             yield
+
+    def backward(self, *args: Any, **kwargs: Any) -> None:
+        with self._operations():  # a model may compute activations again
+            super().backward(*args, **kwargs)
+
+    def _operations(self) -> AbstractContextManager:
+        fast = self.device.type == "cpu" and self.mixed_precision == "bf16"
+        return fast_operations() if fast else nullcontext()
 
 
 def open_accelerator(settings: RunConfig, some_unused: bool = False) -> Accelerator:

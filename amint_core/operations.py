@@ -5,33 +5,56 @@ Each detour sums the same products; benchmarks/LOG.md says what each one gave.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 BF16 = torch.bfloat16
+_DTYPES = {torch.float32, torch.float16, BF16}
 #: Largest output, in pixels, at which windows laid out in rows beat PyTorch's convolution.
 FEW, FEW_STRIDED = 4, 16
 
 
-class FastOperations(TorchFunctionMode):
+@contextmanager
+def fast_operations() -> Iterator[None]:
     """Reroute convolutions and attention while it is active, whatever the model.
 
     For autocast to bf16 on a CPU; what it does not know better passes through, and so does what a
-    model computes with autocast off.
+    model computes with autocast off. PyTorch's functions are replaced where modules look them up: a
+    `TorchFunctionMode` is off within PyTorch's own Python functions, hence in
+    `nn.MultiheadAttention`, and where checkpointing computes activations again for the backward
+    pass, which must find the operations of the forward pass.
     """
+    with _lock:
+        _active.append(None)
+        if len(_active) == 1:
+            for (module, name), call in _REROUTED.items():
+                setattr(module, name, call)
+    try:
+        yield
+    finally:
+        with _lock:
+            _active.pop()
+            if not _active:
+                for (module, name), call in _REROUTED.items():
+                    setattr(module, name, call.__wrapped__)
 
-    def __torch_function__(
-        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        detour = _DETOURS.get(function) if torch.is_autocast_enabled("cpu") else None
-        result = detour(*args, **kwargs) if detour else None
+
+def _rerouted(function: Callable) -> Callable:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        quick = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == BF16
+        result = _DETOURS[function](*args, **kwargs) if quick else None
         return function(*args, **kwargs) if result is None else result
+
+    return call
 
 
 def _convolution(
@@ -47,7 +70,7 @@ def _convolution(
 
     Arguments are named as PyTorch's, since a model may name them.
     """
-    if isinstance(padding, str) or input.dim() != 4 or input.dtype == torch.float64:
+    if isinstance(padding, str) or input.dim() != 4 or not {input.dtype, weight.dtype} <= _DTYPES:
         return None
     stride, padding, dilation = (_pair(value) for value in (stride, padding, dilation))
     if groups == 1 and dilation == (1, 1):
@@ -109,6 +132,7 @@ class _Windows(torch.autograd.Function):
         ctx.save_for_backward(images, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         gradient = gradient.permute(0, 2, 3, 1)  # (B, H', W', C_out)
@@ -160,7 +184,8 @@ def _attention(
 
     Flash attention saves memory on long sequences; in bf16 its backward pass is slow here.
     """
-    plain = attn_mask is None and not dropout_p and not is_causal and not any(other.values())
+    plain = attn_mask is None and not dropout_p and not is_causal
+    plain = plain and all(value is None or value is False for value in other.values())
     if not plain or query.shape[-2] > 512:
         return None
     scores = (query * query.shape[-1] ** -0.5) @ key.mT
@@ -168,7 +193,17 @@ def _attention(
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
+    values = value if isinstance(value, Sequence) else (value,)  # of any integers
+    return tuple(map(int, values)) * (2 // len(values))
 
 
 _DETOURS = {torch.conv2d: _convolution, functional.scaled_dot_product_attention: _attention}
+#: Where modules find the functions → what they find there meanwhile.
+_REROUTED = {
+    (torch, "conv2d"): _rerouted(torch.conv2d),
+    (functional, "conv2d"): _rerouted(functional.conv2d),
+    (functional, "scaled_dot_product_attention"): _rerouted(
+        functional.scaled_dot_product_attention
+    ),
+}
+_lock, _active = Lock(), []

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from amint_core import models
 from amint_core.exceptions import ModelError, SettingsError
 from amint_core.methods import gmint
-from amint_core.operations import FastOperations
+from amint_core.operations import fast_operations
 
 SIZES = {"members": 120, "external": 90, "calibration": 30, "holdout": 60}
 
@@ -57,7 +57,7 @@ def test_norms_in_bf16_are_close_to_those_in_fp32():
     model = models.create("tiny", 3, 16, 5).eval()
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 4])
     expected = gmint._norms(model, images.clone(), labels)
-    with torch.autocast("cpu", torch.bfloat16), FastOperations():
+    with torch.autocast("cpu", torch.bfloat16), fast_operations():
         found = gmint._norms(model, images.clone(), labels)
     assert found.dtype == torch.float32
     assert torch.allclose(found, expected, rtol=0.05, atol=0.05 * float(expected.max()))

@@ -10,12 +10,13 @@ from timm import layers as timm_layers
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from amint_core import arithmetic, experiment, models
 from amint_core.arithmetic import chosen_precision, open_accelerator
 from amint_core.config import RunConfig
 from amint_core.mint import enhance
-from amint_core.operations import _DETOURS, FastOperations
+from amint_core.operations import _DETOURS, fast_operations
 from amint_core.training.losses import audited_loss, mint_loss
 
 #: (channels, outputs, side, kernel, stride, groups): one per detour, and ones that pass through.
@@ -48,7 +49,7 @@ def assert_close(found, expected):
 
 def quickly(call):
     def fast(*given):
-        with torch.autocast("cpu", torch.bfloat16), FastOperations():
+        with torch.autocast("cpu", torch.bfloat16), fast_operations():
             return call(*given)
 
     return fast
@@ -91,7 +92,7 @@ def test_every_detour_is_taken():
             torch.randn(2, inputs, side, side),
             torch.randn(outputs, inputs // groups, kernel, kernel),
         )
-        with Called() as called, torch.autocast("cpu", torch.bfloat16), FastOperations():
+        with Called() as called, torch.autocast("cpu", torch.bfloat16), fast_operations():
             functional.conv2d(images, weight, None, stride, kernel // 2, 1, groups)
         own = called.dtypes.get(torch.ops.aten.convolution.default, [])
         expected = {"strided depthwise": [torch.float32], "PyTorch's own": [torch.bfloat16]}
@@ -105,7 +106,7 @@ def test_without_gradients_a_convolution_is_still_one_product(name):
     images = torch.randn(3, inputs, side, side).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(outputs, inputs, kernel, kernel)
     autocast = torch.autocast("cpu", torch.bfloat16)
-    with torch.no_grad(), autocast, Called() as called, FastOperations():
+    with torch.no_grad(), autocast, Called() as called, fast_operations():
         found = functional.conv2d(images.bfloat16(), weight, None, stride, kernel // 2)
     assert torch.ops.aten.mm.default in called.dtypes
     assert torch.ops.aten.bmm.default not in called.dtypes
@@ -117,7 +118,7 @@ def test_attention_is_that_of_fp32_gradients_too():
     call = functional.scaled_dot_product_attention
     assert_close(results(quickly(call), *given), results(call, *given))
     masked = torch.ones(9, 9).tril().bool()
-    with torch.autocast("cpu", torch.bfloat16), FastOperations():
+    with torch.autocast("cpu", torch.bfloat16), fast_operations():
         found = functional.scaled_dot_product_attention(*given, attn_mask=masked)
     expected = functional.scaled_dot_product_attention(*given, attn_mask=masked)
     assert_close([found.float()], [expected])
@@ -260,18 +261,89 @@ def test_the_gain_is_measured_and_draws_no_random_number():
         lambda images, weight: functional.conv2d(input=images, weight=weight, padding=1),
         lambda images, weight: functional.conv2d(images, weight, None, (2,), (1,)),
         lambda images, weight: functional.conv2d(images.double(), weight.double(), padding=1),
+        lambda images, weight: functional.conv2d(images, weight, stride=np.int64(2), padding=1),
     ],
-    ids=["by name", "one-element tuples", "fp64"],
+    ids=["by name", "one-element tuples", "fp64", "NumPy's integers"],
 )
 def test_what_pytorch_accepts_is_accepted(call):
     images, weight = torch.randn(2, 64, 2, 2), torch.randn(8, 64, 3, 3)
     autocast = torch.autocast("cpu", torch.bfloat16)
     with autocast:
         expected = call(images, weight)
-    with autocast, FastOperations():
+    with autocast, fast_operations():
         found = call(images, weight)
     assert found.dtype == expected.dtype
     assert_close([found.float()], [expected.float()])
+
+
+def test_complex_images_stay_complex():
+    images, weight = torch.randn(2, 8, 8, 8, dtype=torch.cfloat), torch.randn(8, 1, 3, 3).cfloat()
+    given = (images, weight, None, 2, 1, 1, 8)
+    with torch.autocast("cpu", torch.bfloat16), fast_operations():
+        found = functional.conv2d(*given)
+    assert torch.equal(found, functional.conv2d(*given))
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_attention_at_another_scale_is_pytorchs_own(scale):
+    given = [torch.randn(2, 4, 9, 8) for _ in range(3)]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = functional.scaled_dot_product_attention(*given, scale=scale)
+        with fast_operations():
+            found = functional.scaled_dot_product_attention(*given, scale=scale)
+    assert torch.equal(found, expected)
+
+
+def test_another_half_precision_passes_through():
+    images, weight = torch.randn(2, 16, 6, 6), torch.randn(24, 16, 1, 1)
+    with fast_operations(), torch.autocast("cpu", torch.float16):
+        assert functional.conv2d(images, weight).dtype == torch.float16
+
+
+def test_attention_within_pytorchs_own_layers_takes_the_detour(monkeypatch):
+    """A `TorchFunctionMode` would not see it."""
+    seen = []
+    detour = _DETOURS[functional.scaled_dot_product_attention]
+
+    def watched(*given, **named):
+        seen.append(detour(*given, **named))
+        return seen[-1]
+
+    monkeypatch.setitem(_DETOURS, functional.scaled_dot_product_attention, watched)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    with torch.autocast("cpu", torch.bfloat16), fast_operations():
+        layer(torch.randn(2, 9, 16))
+    assert len(seen) == 1
+    assert seen[0] is not None
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activations_can_be_computed_again_for_the_backward_pass(reentrant):
+    accelerator = open_accelerator(RunConfig.create(**SMALL, precision="bf16"))
+    layer = nn.Conv2d(16, 24, 1, 2)
+    images = torch.randn(2, 16, 7, 7)
+
+    def gradient(call):
+        layer.zero_grad()
+        with accelerator.autocast():
+            loss = call(images.clone().requires_grad_()).float().square().mean()
+        accelerator.backward(loss)
+        return layer.weight.grad.clone()
+
+    again = gradient(lambda given: checkpoint(layer, given, use_reentrant=reentrant))
+    assert torch.equal(again, gradient(layer))
+
+
+def test_pytorchs_functions_are_put_back():
+    def there():
+        return torch.conv2d, functional.conv2d, functional.scaled_dot_product_attention
+
+    own = there()
+    with fast_operations():
+        with fast_operations():
+            assert not set(own) & set(there())
+        assert not set(own) & set(there())
+    assert there() == own
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
@@ -281,7 +353,7 @@ def test_where_a_model_turns_autocast_off_it_computes_in_its_own_precision(name)
     weight = torch.randn(outputs, inputs // groups, kernel, kernel)
     given = (images, weight, None, stride, kernel // 2, 1, groups)
     outer, off = torch.autocast("cpu", torch.bfloat16), torch.autocast("cpu", enabled=False)
-    with outer, FastOperations(), off:
+    with outer, fast_operations(), off:
         found = functional.conv2d(*given)
     assert found.dtype == torch.float32
     assert torch.equal(found, functional.conv2d(*given))
