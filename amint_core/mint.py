@@ -105,6 +105,8 @@ def enhance(
             raise ModelError(unknown_name("tap", name, filter(None, modules)))
     if not taps or len(set(taps)) != len(taps):
         raise ModelError(f"taps = {list(taps)}: name one or more different modules.")
+    if images.dim() == 4:  # as in training: a model's `view` may not know that layout
+        images = images.contiguous(memory_format=torch.channels_last)
     shapes = _probe(audited, taps, images)
     enhanced = EnhancedAuditedModel(audited, build_head(head, list(shapes.values()), model), shapes)
     _check_cut(enhanced, images)

@@ -33,11 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen:
         names = ", ".join(figure.name for figure in figures(device))
         parser.error(f"--only {given.only!r} is in the name of no figure: {names}.")
-    if any(figure.section == "loading" for figure in chosen):
-        try:
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        if any(figure.section == "loading" for figure in chosen):
             announce()
-        except BenchmarkError as error:
-            parser.error(str(error))
+    except (OSError, BenchmarkError) as error:
+        parser.error(str(error))
     results = no_results(device)
     # Some figures alone stand beside the whole, never in its place.
     name = f"{device}.partial" if given.only else device

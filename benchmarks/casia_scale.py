@@ -4,7 +4,9 @@ A stand-in of as many files and identities as the real set has is generated once
 runs in a process of its own, which reports its seconds and its largest private memory. Pages of the
 memory-mapped cache are not private: the system takes them back when it needs them.
 
-    python -m benchmarks.casia_scale [--images 494414] [--folder build/casia-standin]
+    python -m benchmarks.casia_scale [--images 494414] [--folder build/casia-standin/494414]
+
+Fewer images have as many fewer identities, and another file of results beside the whole one's.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -47,6 +50,7 @@ QUALITY = 90
 #: Shares of the pool, as in config/paper.yaml: 200,000 members and 249,000 external images.
 MEMBERS, EXTERNAL = 200_000 / (IMAGES - TEST_IMAGES), 249_000 / (IMAGES - TEST_IMAGES)
 STEPS = 20
+LEAST = 2600  # images: enough external ones for so many steps
 _MARK = "STAND-IN.json"  # beside the images: what was generated
 _TICK = 0.02  # seconds between looks at the memory
 
@@ -61,7 +65,7 @@ def generate(folder: Path, images: int, identities: int) -> None:
     """
     made = {"stand_in": True, "images": images, "identities": identities, "side": SIDE}
     done = folder / _MARK
-    if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == made:
+    if done.is_file() and done.read_text(encoding="utf-8") == json.dumps(made):
         return
     temporary = folder.with_name(f".{folder.name}.part")
     for place in (folder, temporary):
@@ -108,11 +112,12 @@ def split(settings: RunConfig) -> None:
 def train(settings: RunConfig) -> None:
     """Open, split, build, and train for some steps at the set's own size."""
     data = prepare(settings)
-    fit = _fit(settings, data)
-    fit.step.mode(fit.prepared, 1)
-    stream = fit.batches.epoch(1)
-    for _ in range(STEPS):
-        fit.descend(next(stream), None)
+    with repeatable(settings):
+        fit = _fit(settings, data)
+        fit.step.mode(fit.prepared, 1)
+        stream = fit.batches.epoch(1)
+        for _ in range(STEPS):
+            fit.descend(next(stream), None)
 
 
 PHASES: dict[str, Callable[[RunConfig], None]] = {
@@ -124,19 +129,18 @@ PHASES: dict[str, Callable[[RunConfig], None]] = {
 
 
 def _fit(settings: RunConfig, data: Data) -> Fit:
-    with repeatable(settings):
-        accelerator, model = open_accelerator(settings), build(data)
-        members, external = (data.split.roles[role].indices for role in ("members", "external"))
-        pool = data.dataset.pool
-        return Fit(
-            model=model.to(accelerator.device),
-            batches=batches_of(settings, pool, members, external, accelerator, with_external=True),
-            step=step_of("active", settings, accelerator),
-            settings=settings,
-            accelerator=accelerator,
-            checkpoint=Path("never-written"),
-            identity={},
-        )
+    accelerator, model = open_accelerator(settings), build(data)
+    members, external = (data.split.roles[role].indices for role in ("members", "external"))
+    pool = data.dataset.pool
+    return Fit(
+        model=model.to(accelerator.device, memory_format=torch.channels_last),
+        batches=batches_of(settings, pool, members, external, accelerator, with_external=True),
+        step=step_of("active", settings, accelerator),
+        settings=settings,
+        accelerator=accelerator,
+        checkpoint=Path("never-written"),
+        identity={},
+    )
 
 
 def settings_for(images: int) -> RunConfig:
@@ -204,8 +208,10 @@ def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
     for name in PHASES:
         command = [sys.executable, "-m", __spec__.name, "--phase", name, "--images", str(images)]
         done = subprocess.run(
-            command, env={**os.environ, **place}, stdout=subprocess.PIPE, text=True, check=True
+            command, env={**os.environ, **place}, stdout=subprocess.PIPE, text=True, check=False
         )
+        if done.returncode:
+            raise AmintError(f"phase {name!r} failed (exit status {done.returncode}); see above.")
         found["phases"][name] = json.loads(done.stdout.splitlines()[-1])
         print(name, found["phases"][name], flush=True)
     found["others"].append(load.others())
@@ -219,9 +225,8 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=int, default=IMAGES)
-    parser.add_argument("--identities", type=int, default=IDENTITIES)
-    parser.add_argument("--folder", type=Path, default=Path("build/casia-standin/data"))
+    parser.add_argument("--images", type=int, default=IMAGES, help=f"{LEAST} or more")
+    parser.add_argument("--folder", type=Path, help="default: build/casia-standin/IMAGES")
     parser.add_argument("--out", type=Path, default=results_root() / "benchmarks")
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -230,14 +235,17 @@ def main() -> int:
     if given.phase:
         print(json.dumps(run_phase(given.phase, given.images)))
         return 0
-    if given.images < 100 or not 1 <= given.identities <= given.images:
-        parser.error("--images must be 100 or more, with 1 to as many --identities.")
+    if not LEAST <= given.images <= IMAGES:
+        parser.error(f"--images must be {LEAST} to {IMAGES}.")
+    folder = given.folder or Path("build/casia-standin") / str(given.images)
+    identities = round(given.images * IDENTITIES / IMAGES)
+    name = "casia_scale" if given.images == IMAGES else f"casia_scale_{given.images}"
     try:
-        found = measure(given.folder.absolute(), given.images, given.identities)
-    except AmintError as error:
+        given.out.mkdir(parents=True, exist_ok=True)
+        found = measure(folder.absolute(), given.images, identities)
+    except (OSError, AmintError) as error:
         parser.error(str(error))
-    given.out.mkdir(parents=True, exist_ok=True)
-    write_json(given.out / "casia_scale.json", found)
+    write_json(given.out / f"{name}.json", found)
     return 0
 
 

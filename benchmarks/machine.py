@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -26,8 +27,9 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
+@cache
 def matrix_throughput(device: str, side: int | None = None) -> dict[str, float]:
-    """Measure operations per second of a square matrix product, in fp32 and in bf16."""
+    """Measure operations per second of a square matrix product, in fp32 and in bf16; once."""
     place = torch.device(device)
     side = side or SIDE[device]
     rates = {}

@@ -1,5 +1,7 @@
 """The script that measures CASIA-WebFace's size: what it makes, and what it leaves alone."""
 
+import subprocess
+
 import pytest
 
 from amint_core.exceptions import AmintError
@@ -26,9 +28,47 @@ def test_a_folder_of_other_files_is_refused_and_left_as_it_is(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("given", [["--images", "0"], ["--images", "200", "--identities", "0"]])
-def test_impossible_sizes_are_refused_in_words(given, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["casia_scale", *given])
+@pytest.mark.parametrize("images", ["0", "2599", "494415"])
+def test_impossible_sizes_are_refused_in_words(images, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["casia_scale", "--images", images])
     with pytest.raises(SystemExit):
         casia_scale.main()
-    assert "--images must be 100 or more" in capsys.readouterr().err
+    assert "--images must be 2600 to 494414" in capsys.readouterr().err
+
+
+def test_fewer_images_have_fewer_identities_and_results_of_their_own(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(folder, images, identities):
+        asked.append((folder.name, images, identities))
+        return {"images": images}
+
+    monkeypatch.setattr(casia_scale, "measure", measure)
+    for images in (["--images", "4944"], []):
+        monkeypatch.setattr("sys.argv", ["casia_scale", *images, "--out", str(tmp_path)])
+        casia_scale.main()
+    assert asked == [("4944", 4944, 106), ("494414", 494414, 10575)]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "casia_scale.json",
+        "casia_scale_4944.json",
+    }
+
+
+def test_a_failing_phase_and_a_bad_folder_are_told_in_words(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("mine")
+    out = ["--out", str(tmp_path / "out"), "--images", "2600"]
+    monkeypatch.setattr("sys.argv", ["casia_scale", *out, "--folder", str(tmp_path / "file")])
+    with pytest.raises(SystemExit):
+        casia_scale.main()
+    assert "casia_scale: error" in capsys.readouterr().err
+    failing = "phase 'decode' failed (exit status 3)"
+
+    def fails(command, **_):
+        return subprocess.CompletedProcess(command, 3, "")
+
+    monkeypatch.setattr(casia_scale, "generate", lambda *_: None)
+    monkeypatch.setattr(casia_scale.subprocess, "run", fails)
+    monkeypatch.setattr("sys.argv", ["casia_scale", *out, "--folder", str(tmp_path / "faces")])
+    with pytest.raises(SystemExit):
+        casia_scale.main()
+    assert failing in capsys.readouterr().err

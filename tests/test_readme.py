@@ -213,7 +213,7 @@ def test_what_is_said_of_single_defects_is_what_was_found():
 def test_what_is_said_of_casias_size_is_what_was_found():
     folder = ROOT / "results" / "benchmarks"
     whole = read_json(folder / "casia_scale.json")
-    part = read_json(folder / "casia_scale_hundredth.json")
+    part = read_json(folder / "casia_scale_4944.json")
     sizes = [found["phases"]["decode"]["private_mib"] for found in (whole, part)]
     assert f"at most {sizes[0]:.0f} MiB of private memory, {sizes[1]:.0f} MiB of them" in README
     assert f"splitting {whole['phases']['split']['private_mib']:.0f} MiB" in README

@@ -231,7 +231,8 @@ def batches_of(
     if world > 1 and (size % world or size == world):
         raise SettingsError(
             f"{world} processes cannot share batches of {size} members evenly, two or more each. "
-            f"Choose a multiple of {world} for batch_size, at most the members and external images."
+            f"Choose a multiple of {world} for batch_size, {2 * world} or more and at most the "
+            "members and external images."
         )
     return JointBatches(
         images=images,
