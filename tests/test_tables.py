@@ -87,6 +87,15 @@ def test_other_settings_stand_in_rows_of_their_own(results):
     assert rows["runs"].is_unique
 
 
+def test_what_else_a_run_measures_sets_no_row_apart(results):
+    put(results, made_metrics(mint=0.90))
+    put(results, made_metrics(mint=0.90, transformations=["flip"]))
+    put(results, made_metrics(mint=0.95, seed=1))
+    (row,) = one_cell().to_dict("records")
+    assert row["seeds"] == 2
+    assert row["mint_accuracy"] == pytest.approx(0.925)
+
+
 def test_recipes_are_told_apart_by_their_name_alone(results):
     put(results, made_metrics(mint=0.90))
     put(results, made_metrics(mint=0.95, recipe="published"))

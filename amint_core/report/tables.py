@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 
 from amint_core.report import paper
-from amint_core.report.averages import COUNTS, DATA, averaged, groups, name_variants
+from amint_core.report.averages import (
+    AVERAGED,
+    BESIDE,
+    COUNTS,
+    DATA,
+    averaged,
+    groups,
+    name_variants,
+    one_per_seed,
+)
 from amint_core.report.switches import switched
 
 #: Columns of table1.csv, in order.
@@ -33,9 +42,9 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
 
     Runs that differ only by seed share a row: values are means over seeds, `_sd` the standard
     deviation over them, `_low` and `_high` the means of the runs' own 95 % intervals, counts are
-    rounded means. Runs that differ in any other setting stand in rows of their own; `variant`
-    tells them apart. Left out are other methods, which the comparison shows, and runs that switch
-    a single thing of another, which the ablation shows.
+    rounded means. Runs that differ in any other setting that changes a number stand in rows of
+    their own; `variant` tells them apart. Left out are other methods, which the comparison shows,
+    and runs that switch a single thing of another, which the ablation shows.
 
     Args:
         runs: as from `read_runs`.
@@ -45,7 +54,8 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
         per other cell that was run, in the paper's order. `seeds` is the number of runs averaged.
     """
     active = runs[(runs["method"] == "active") & ~runs["run"].isin(switched(runs))]
-    rows = [_row(group) for group in groups(active)]
+    # What else a run measures sets no row apart.
+    rows = [_row(one_per_seed(group)) for group in groups(active, (*AVERAGED, *BESIDE))]
     _name_variants(rows)
     run_cells = {(row["dataset"], row["setup"], row["model"]) for row in rows}
     rows += [
@@ -90,7 +100,7 @@ def _paper(dataset: str, setup: str, model: str) -> dict[str, Any]:
 
 def _name_variants(rows: list[dict[str, Any]]) -> None:
     """Fill `variant`: the recipe where there are several, and what else differs within one."""
-    name_variants(rows, ("title", "model", "recipe"), ignored=("settings.setup",))
+    name_variants(rows, ("title", "model", "recipe"), ignored=("settings.setup", *BESIDE))
     recipes: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         recipes.setdefault((row["title"], row["model"]), set()).add(row["recipe"])
