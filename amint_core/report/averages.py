@@ -15,20 +15,19 @@ import pandas as pd
 
 from amint_core.report.collect import MEASURES
 
-#: Settings in which runs may differ and still be averaged.
-AVERAGED = ("settings.seed", "settings.profile", "settings.workers")
-#: Settings that change no number of a run: what else it measures, and on how many threads.
-BESIDE = ("settings.transformations", "settings.cpu_threads")
+#: Settings in which runs may differ and still be averaged: the seed, and those that change no
+#: number, such as what else a run measures.
+AVERAGED = (
+    *("settings.seed", "settings.profile", "settings.workers"),
+    *("settings.transformations", "settings.cpu_threads"),
+)
 #: Settings in which runs of one cell may differ: how membership is tested, and how it is computed.
 TESTING = (
     *("settings.method", "settings.target", "settings.shadows", "settings.variance"),
-    *("settings.views", *BESIDE),
+    "settings.views",
 )
 #: Settings that change neither the training nor the scores of an active run.
-UNRELATED = (
-    *("settings.target", "settings.shadows", "settings.variance"),
-    *BESIDE,
-)
+UNRELATED = ("settings.target", "settings.shadows", "settings.variance")
 #: Columns besides the settings in which runs of one group agree.
 IDENTITY = ("dataset", "setup", "model", "title", "fingerprint")
 #: Words for `data.source`.

@@ -11,7 +11,6 @@ from amint_core.methods import METHODS
 from amint_core.report import compact, paper
 from amint_core.report.averages import (
     AVERAGED,
-    BESIDE,
     COUNTS,
     TESTING,
     averaged,
@@ -116,10 +115,9 @@ def _cells(runs: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _cell(number: int, cell: pd.DataFrame) -> list[dict[str, Any]]:
-    apart = (*AVERAGED, *BESIDE)
-    rows = [_row(number, one_per_seed(group)) for group in groups(cell, apart)]
+    rows = [_row(number, one_per_seed(group)) for group in groups(cell)]
     shown_anyway = ("settings.method", "settings.target")
-    name_variants(rows, ("method", "target"), ignored=(*shown_anyway, *apart))
+    name_variants(rows, ("method", "target"), ignored=shown_anyway)
     return sorted(rows, key=_order)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from amint_core.methods.case import EXACT
 from amint_core.recipes import RECIPES
 from amint_core.report import compact
-from amint_core.report.averages import AVERAGED, COUNTS, averaged, groups, name_variants
+from amint_core.report.averages import COUNTS, averaged, groups, name_variants
 from amint_core.report.by_method import cell_title
 from amint_core.report.collect import TRANSFORMED, measured, read_metrics
 from amint_core.report.compact import Document, Part, short
@@ -34,7 +34,6 @@ COLUMNS = (
     *("judged_member_tracks", "judged_non_member_tracks", "epochs", "seeds", "data", "runs"),
 )
 #: Settings that say what is measured, not what is run.
-_MEASURING = ("settings.transformations",)
 #: What recipes are set beside each other in.
 PLACE = ["title", "model", "setup", "protocol"]
 
@@ -52,7 +51,7 @@ def transformations(runs: pd.DataFrame) -> pd.DataFrame:
     found = {run["run"]: _transformed(run) for _, run in runs.iterrows()}
     those = runs[runs["run"].map(lambda name: bool(found[name]))]
     entries = []
-    for group in groups(those, (*AVERAGED, *_MEASURING)):
+    for group in groups(those):
         entry = averaged(group, COLUMNS) | {"views": group["settings.views"].iloc[0]}
         if not has_target(entry["method"]):
             entry["target"] = None
@@ -61,7 +60,7 @@ def transformations(runs: pd.DataFrame) -> pd.DataFrame:
     name_variants(
         [entry for entry, _ in entries],
         (*PLACE, *told),
-        ignored=(*_MEASURING, *(f"settings.{name}" for name in told)),
+        ignored=[f"settings.{name}" for name in told],
     )
     entries.sort(key=lambda pair: method_order(pair[0]["method"]))
     rows = [row for entry, seeds in entries for row in _rows(entry, seeds)]

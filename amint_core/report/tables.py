@@ -8,16 +8,7 @@ import numpy as np
 import pandas as pd
 
 from amint_core.report import paper
-from amint_core.report.averages import (
-    AVERAGED,
-    BESIDE,
-    COUNTS,
-    DATA,
-    averaged,
-    groups,
-    name_variants,
-    one_per_seed,
-)
+from amint_core.report.averages import COUNTS, DATA, averaged, groups, name_variants, one_per_seed
 from amint_core.report.switches import switched
 
 #: Columns of table1.csv, in order.
@@ -54,8 +45,7 @@ def table1(runs: pd.DataFrame) -> pd.DataFrame:
         per other cell that was run, in the paper's order. `seeds` is the number of runs averaged.
     """
     active = runs[(runs["method"] == "active") & ~runs["run"].isin(switched(runs))]
-    # What else a run measures sets no row apart.
-    rows = [_row(one_per_seed(group)) for group in groups(active, (*AVERAGED, *BESIDE))]
+    rows = [_row(one_per_seed(group)) for group in groups(active)]
     _name_variants(rows)
     run_cells = {(row["dataset"], row["setup"], row["model"]) for row in rows}
     rows += [
@@ -100,7 +90,7 @@ def _paper(dataset: str, setup: str, model: str) -> dict[str, Any]:
 
 def _name_variants(rows: list[dict[str, Any]]) -> None:
     """Fill `variant`: the recipe where there are several, and what else differs within one."""
-    name_variants(rows, ("title", "model", "recipe"), ignored=("settings.setup", *BESIDE))
+    name_variants(rows, ("title", "model", "recipe"), ignored=("settings.setup",))
     recipes: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         recipes.setdefault((row["title"], row["model"]), set()).add(row["recipe"])
