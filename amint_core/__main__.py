@@ -50,9 +50,9 @@ def _obtain(row: dict[str, Any], only_say: bool) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Run one set of settings without a notebook and print its metrics."""
-    from amint_core.config import RunConfig
+    from amint_core.settings import create
 
-    settings = RunConfig.create(**parse_settings(options.settings))
+    settings = create(**parse_settings(options.settings))
 
     from amint_core.arithmetic import processes
     from amint_core.experiment import run_all

@@ -6,15 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
-
-if TYPE_CHECKING:
-    from amint_core.methods import Method
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -105,11 +102,6 @@ class RunConfig(BaseModel):
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise SettingsError(unknown_name("recipe", recipe, RECIPES))
         settings = recipe_settings(recipe, str(given.get("dataset"))) | dict(given)
-        from amint_core.methods import METHODS
-
-        method = METHODS.get(str(settings.get("method", "active")))
-        if method is not None and not method.asks_head and "views" not in given:
-            settings["views"] = "one"  # a recipe's views are of the MINT head's answers
         if settings.get("protocol") == "paper":
             settings["holdout"] = 0  # the official test set is judged in its place
         return settings
@@ -141,31 +133,11 @@ class RunConfig(BaseModel):
             return value
 
     @model_validator(mode="after")
-    def _check_names_and_fit(self) -> RunConfig:
-        from amint_core.datasets import DATASETS
-        from amint_core.methods import METHODS
-        from amint_core.models import is_known, known_names
-        from amint_core.transformations import AUGMENTATIONS, TRANSFORMATIONS
-
-        if self.dataset not in DATASETS:
-            raise SettingsError(unknown_name("dataset", self.dataset, DATASETS))
-        if not is_known(self.model):
-            raise SettingsError(
-                unknown_name("model", self.model, known_names()) + " Any timm model works too."
-            )
-        if self.method not in METHODS:
-            raise SettingsError(unknown_name("method", self.method, METHODS))
-        for kind, names, known in (
-            ("defect", self.defects, DEFECTS),
-            ("transformation", self.member_transformations, AUGMENTATIONS),
-            ("transformation", self.external_transformations, AUGMENTATIONS),
-            ("transformation", self.transformations, TRANSFORMATIONS),
-        ):
-            for name in names:
-                if name not in known:
-                    raise SettingsError(unknown_name(kind, name, known))
+    def _check_fit(self) -> RunConfig:
+        for name in self.defects:
+            if name not in DEFECTS:
+                raise SettingsError(unknown_name("defect", name, DEFECTS))
         self._check_augmentation()
-        self._check_method(METHODS[self.method])
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
             raise SettingsError(
                 f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and "
@@ -193,40 +165,6 @@ class RunConfig(BaseModel):
                     f"{share} = {getattr(self, share):g} makes copies, but {side}_transformations "
                     "names nothing that happens to them. Name some, or set the share to 0."
                 )
-
-    def _check_method(self, method: Method) -> None:
-        if method.shadows > self.shadows:
-            raise SettingsError(
-                f"method = {self.method!r} needs {method.shadows} or more shadow models; "
-                f"shadows = {self.shadows}."
-            )
-        if method.known_members and not self.calibration:
-            raise SettingsError(
-                f"method = {self.method!r} learns from members that are not judged, and "
-                "calibration = 0 judges them all. Set calibration above 0: half of the members "
-                "then go with the calibration images."
-            )
-        active = self.target == "active"
-        if method.outsiders and active and not self.calibration:
-            raise SettingsError(
-                f"method = {self.method!r} on an active model learns non-members from the "
-                "calibration images, and calibration = 0. Set it above 0."
-            )
-        if method.training and active:
-            raise SettingsError(
-                f"method = {self.method!r} trains a model of its own, so target = 'active' names "
-                "none. Leave target at 'plain'."
-            )
-        if self.views != "one" and not method.asks_head:
-            raise SettingsError(
-                f"views = {self.views!r} are of a MINT head's answers, and method = "
-                f"{self.method!r} asks none. Leave views at 'one'."
-            )
-        if self.transformations and method.transformed is None:
-            raise SettingsError(
-                f"transformations are measured for methods that look at the transformed image, and "
-                f"{self.method!r} does not. Leave transformations empty."
-            )
 
     def to_train(self, kind: str) -> RunConfig:
         """Return the settings of the run that trains the model of `kind` that this run needs.
@@ -256,20 +194,7 @@ class RunConfig(BaseModel):
         return defect in self.defects
 
     @classmethod
-    def create(cls, **settings: Any) -> RunConfig:
-        """Build the settings of a run.
-
-        Raises:
-            SettingsError: a name is unknown (with the nearest valid one), or a value does not fit.
-        """
-        try:
-            return cls(**settings)
-        except ValidationError as error:
-            problems = [cls._in_words(problem) for problem in error.errors()]
-            raise SettingsError("Settings refused. " + " ".join(problems)) from None
-
-    @classmethod
-    def _in_words(cls, problem: Mapping[str, Any]) -> str:
+    def in_words(cls, problem: Mapping[str, Any]) -> str:
         name = str(problem["loc"][0]) if problem["loc"] else "settings"
         if problem["type"] == "missing":
             return f"{name} is missing: give one."
@@ -278,22 +203,6 @@ class RunConfig(BaseModel):
             valid = [one for kind in (annotation, *get_args(annotation)) for one in get_args(kind)]
             return unknown_name(name, problem["input"], filter(_is_text, valid))
         return f"{name} = {problem['input']!r}: {problem['msg']}."
-
-    @classmethod
-    def from_namespace(cls, namespace: Mapping[str, Any]) -> RunConfig:
-        """Build settings from a notebook's `globals()`.
-
-        Every plain value counts as a setting, so that a mistyped papermill parameter, for which
-        papermill itself only warns, is refused here. So is a setting whose name now holds
-        something else.
-        """
-        settings = given_values(namespace, also=cls.model_fields)
-        return cls.create(
-            **{
-                name: value.item() if hasattr(value, "item") else value
-                for name, value in settings.items()
-            }
-        )
 
 
 def given_values(namespace: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:

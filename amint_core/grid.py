@@ -11,6 +11,7 @@ import yaml
 from amint_core.config import LISTS, RunConfig
 from amint_core.exceptions import SettingsError, unknown_name
 from amint_core.locations import project_root
+from amint_core.settings import create
 
 #: The notebook that shows a dataset; ViT has one of its own for all datasets.
 NOTEBOOKS = {
@@ -62,7 +63,7 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
             )
         for values in _expand({**content.get("defaults", {}), **block}):
             try:
-                settings = RunConfig.create(profile=profile or path.stem, **values)
+                settings = create(profile=profile or path.stem, **values)
             except SettingsError as error:
                 raise SettingsError(f"{path.name}, run block {number}: {error}") from None
             if settings.id in grid:

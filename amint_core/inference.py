@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.progress import progress_bar
-from amint_core.training.batches import normalised, to_bytes
-from amint_core.transformations import shifted
+from amint_core.transformations import normalised, shifted, to_bytes
 
 #: Images per forward pass. Fixed: on some devices the last bits of a sum depend on it.
 BATCH = 256

@@ -158,6 +158,18 @@ def augment(images: Tensor, names: Sequence[str], random: np.random.Generator) -
     return images
 
 
+def to_bytes(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Bring (B, H, W, C) uint8 pixels to the device, seen as (B, C, H, W), channels last."""
+    on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
+    return on_device.permute(0, 3, 1, 2)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Turn (B, C, H, W) uint8 images into floats with mean .5 and deviation .5."""
+    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    return floats.div_(127.5).sub_(1.0)
+
+
 def _kept(side: int, share: float) -> int:
     return max(2, round(side * share))
 

@@ -40,6 +40,7 @@ from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.planning import load
 from amint_core.prepared import Data, prepare
+from amint_core.settings import create
 from amint_core.training.loop import Fit
 from amint_core.training.trained import batches_of, build, step_of
 from benchmarks.machine import machine
@@ -146,7 +147,7 @@ def _fit(settings: RunConfig, data: Data) -> Fit:
 def settings_for(images: int) -> RunConfig:
     """Return a run of the paper's shares of `images` faces."""
     pool = images - round(images * TEST_IMAGES / IMAGES)
-    return RunConfig.create(
+    return create(
         dataset="casia_webface",
         model="mobilenet",
         protocol="paper",

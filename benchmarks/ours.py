@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from amint_core.arithmetic import chosen_precision
-from amint_core.config import RunConfig
 from amint_core.inference import membership_logits
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.planning import calibrate
 from amint_core.planning.work import Case as CaseOfRun
+from amint_core.settings import create
 from amint_core.training.losses import mint_loss
 from amint_core.training.trained import build
 from benchmarks.cases import Case
@@ -19,7 +19,7 @@ from benchmarks.clock import timed
 
 def case_of_run(case: Case, plain: bool = False) -> CaseOfRun:
     """Return a case as runs and their plans know it, on made-up pixels of three channels."""
-    settings = RunConfig.create(
+    settings = create(
         dataset="cifar10",
         data="standin",
         model=case.model,

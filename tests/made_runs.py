@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amint_core.config import RunConfig
 from amint_core.evaluation.judge import judge
 from amint_core.files import write_json
 from amint_core.methods import METHODS
 from amint_core.report import paper
+from amint_core.settings import create
 
 TITLES = {**paper.DATASETS, "cifar100": "CIFAR-100"}
 #: Eight runs on five datasets, as in the quick profile: every dataset, model and setup once.
@@ -89,9 +89,7 @@ def made_metrics(
 ) -> dict[str, Any]:
     """Make the metrics.json of one run; `settings` are those of `RunConfig`."""
     settings = {"data": "standin"} | settings
-    config = RunConfig.create(
-        dataset=dataset, model=model, setup=setup, profile=profile, **settings
-    )
+    config = create(dataset=dataset, model=model, setup=setup, profile=profile, **settings)
     standin = config.data == "standin"
     return {
         "run": {"id": config.id, "settings": config.model_dump(mode="json")},
@@ -183,7 +181,7 @@ def put_judged(
     With several frames, so many images in turn are of one track.
     """
     metrics = made_metrics(seed=seed, method=method, **settings)
-    config = RunConfig.create(**metrics["run"]["settings"])
+    config = create(**metrics["run"]["settings"])
     rng = np.random.default_rng([seed, sum(config.id.encode())])
     scores = made_scores(seed, n, shift, method)
     scores["image"] = [f"{seed:04x}{number:028x}" for number in range(len(scores))]

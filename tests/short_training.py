@@ -5,14 +5,14 @@ import json
 import small_run
 
 from amint_core import experiment
-from amint_core.config import RunConfig
 from amint_core.runs import Run
+from amint_core.settings import create
 
 SMALL = {**small_run.SMALL, "epochs": 3}
 
 
 def settings(**changes):
-    return RunConfig.create(**{**SMALL, **changes})
+    return create(**{**SMALL, **changes})
 
 
 def train(run_settings, keep=None):

@@ -17,6 +17,7 @@ from amint_core import batch, locked
 from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.locations import project_root
+from amint_core.settings import create
 
 GOOD = [{"setup": "entry"}, {"setup": "middle"}]
 FAILING = {"setup": "output", "taps": ["no_such_module"]}
@@ -143,16 +144,16 @@ def test_a_locked_module_waits_and_then_runs(tmp_path):
 
 
 def test_papermill_gets_every_setting():
-    settings = RunConfig.create(**SMALL, setup="entry", learning_rate=1e-5, taps=["a", "b"])
+    settings = create(**SMALL, setup="entry", learning_rate=1e-5, taps=["a", "b"])
     given = yaml.safe_load(batch.papermill_settings(settings))
     assert set(given) == set(RunConfig.model_fields)
-    assert RunConfig.create(**given) == settings
+    assert create(**given) == settings
     assert "\n" not in batch.papermill_settings(settings).strip()
 
 
 def test_papermill_is_given_every_setting():
-    stated = RunConfig.create(**SMALL | {"protocol": "paper"})
-    assert RunConfig.create(**yaml.safe_load(batch.papermill_settings(stated))) == stated
+    stated = create(**SMALL | {"protocol": "paper"})
+    assert create(**yaml.safe_load(batch.papermill_settings(stated))) == stated
 
 
 @pytest.mark.parametrize(
@@ -172,14 +173,14 @@ def test_papermill_is_given_every_setting():
     ],
 )
 def test_runs_share_cores_and_gpus(given, cores, threads, gpus):
-    settings = RunConfig.create(**SMALL | given)
+    settings = create(**SMALL | given)
     assert batch.threads(settings, cores) == threads
     assert batch.gpus(settings) == gpus
 
 
 def test_a_run_that_waits_for_several_comes_late():
     methods = ["active", "plain", "lira_online", "rmia_online"]
-    runs = [RunConfig.create(**SMALL, method=one) for one in methods]
+    runs = [create(**SMALL, method=one) for one in methods]
     found = batch.priorities({run.id: run for run in runs})
     # The plain model, for LiRA, whose shadow models RMIA waits for.
     assert list(found.values()) == [4, 5, 3, 0]

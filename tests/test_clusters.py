@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from amint_core.config import RunConfig
 from amint_core.evaluation import clusters, intervals, metrics, paired
 from amint_core.evaluation.judge import judge
+from amint_core.settings import create
 
 FRAMES, ALIKE = 15, 0.8  # frames of a track, and how much of a score they share
 
@@ -179,7 +179,7 @@ def test_judging_goes_by_track_where_the_table_has_groups():
         }
     )
     table["member"] = table["role"] == "members"
-    settings = RunConfig.create(dataset="gtsrb", model="tiny", data="standin")
+    settings = create(dataset="gtsrb", model="tiny", data="standin")
     frames = judge(table, settings)["mint"]
     by_track = judge(table.assign(group=np.concatenate(groups)), settings)["mint"]
     assert by_track["judged"]["tracks"] == {"members": 20, "non_members": 30}
@@ -198,7 +198,7 @@ def test_the_scores_table_has_groups_where_there_are_tracks(dataset, grouped):
     from amint_core.evaluation.scores import images_of
     from amint_core.prepared import prepare
 
-    data = prepare(RunConfig.create(**{**SMALL, "dataset": dataset, "image_size": 16}))
+    data = prepare(create(**{**SMALL, "dataset": dataset, "image_size": 16}))
     images = images_of(data.dataset, data.split)
     assert ("group" in images) == grouped
     if grouped:

@@ -7,10 +7,11 @@ import pytest
 from amint_core.config import RunConfig
 from amint_core.exceptions import SettingsError
 from amint_core.recipes import DEFECTS, RECIPES
+from amint_core.settings import create, from_namespace
 
 
 def settings(**changed) -> RunConfig:
-    return RunConfig.create(**{"dataset": "mnist", "model": "tiny"} | changed)
+    return create(**{"dataset": "mnist", "model": "tiny"} | changed)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +134,12 @@ def test_a_notebooks_values_are_its_settings():
         "run": object(),
         "np": pytest,
     }
-    assert RunConfig.from_namespace(notebook) == settings(epochs=3)
+    assert from_namespace(notebook) == settings(epochs=3)
 
 
 def test_a_mistyped_papermill_parameter_is_refused():
     with pytest.raises(SettingsError, match="Did you mean 'epochs'"):
-        RunConfig.from_namespace({"dataset": "mnist", "model": "tiny", "epohcs": 3})
+        from_namespace({"dataset": "mnist", "model": "tiny", "epohcs": 3})
 
 
 @pytest.mark.parametrize(
@@ -158,12 +159,12 @@ def test_a_mistyped_papermill_parameter_is_refused():
 )
 def test_values_that_cannot_work_are_refused_in_words(changes, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
-        RunConfig.create(**{"dataset": "mnist", "model": "tiny", **changes})
+        create(**{"dataset": "mnist", "model": "tiny", **changes})
 
 
 def test_defects_in_any_order_make_the_same_run():
     ids = {
-        RunConfig.create(dataset="mnist", model="tiny", defects=defects).id
+        create(dataset="mnist", model="tiny", defects=defects).id
         for defects in (
             ["separate_batches", "frozen_batchnorm"],
             ("frozen_batchnorm", "separate_batches", "frozen_batchnorm"),
@@ -176,8 +177,8 @@ def test_a_notebook_takes_numpy_numbers_and_refuses_objects_in_place_of_settings
     import numpy as np
 
     given = {"dataset": "mnist", "model": "tiny", "members": np.int64(5)}
-    assert RunConfig.from_namespace(given).members == 5
+    assert from_namespace(given).members == 5
     with pytest.raises(SettingsError, match="defects"):
-        RunConfig.from_namespace({**given, "defects": {"frozen_batchnorm"}})
+        from_namespace({**given, "defects": {"frozen_batchnorm"}})
     with pytest.raises(SettingsError, match="model"):
-        RunConfig.from_namespace({**given, "model": object()})
+        from_namespace({**given, "model": object()})

@@ -4,7 +4,7 @@ import torch
 from short_training import settings, train
 
 from amint_core import experiment
-from amint_core.config import RunConfig
+from amint_core.settings import create
 from amint_core.training.loop import Fit
 
 
@@ -50,7 +50,7 @@ def test_xception_has_a_hundred_outputs_with_the_defect():
 
 
 def test_the_published_recipe_switches_every_defect_on():
-    published = RunConfig.create(dataset="tiny_imagenet", model="vit", recipe="published")
+    published = create(dataset="tiny_imagenet", model="vit", recipe="published")
     from amint_core.recipes import DEFECTS
 
     assert set(published.defects) == set(DEFECTS)

@@ -102,8 +102,8 @@ def test_exact_images_are_not_scored_again_beside_transformed_ones(monkeypatch):
 def test_two_processes_cannot_write_one_run(tmp_path):
     writing = Run(settings())
     code = (
-        "import json, sys; from amint_core.config import RunConfig; "
-        "from amint_core.runs import Run; Run(RunConfig.create(**json.loads(sys.argv[1])))"
+        "import json, sys; from amint_core.settings import create; "
+        "from amint_core.runs import Run; Run(create(**json.loads(sys.argv[1])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(SMALL)],

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from amint_core.config import RunConfig
 from amint_core.evaluation import metrics
 from amint_core.evaluation.judge import judge
 from amint_core.exceptions import ProtocolError
+from amint_core.settings import create
 
 
 def table(seed=0, calibration=100, role="holdout"):
@@ -38,7 +38,7 @@ def table(seed=0, calibration=100, role="holdout"):
 
 
 def settings(**changes):
-    return RunConfig.create(dataset="mnist", model="tiny", data="standin", **changes)
+    return create(dataset="mnist", model="tiny", data="standin", **changes)
 
 
 def test_judge_uses_judged_images_only():

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from small_run import SMALL
 
-from amint_core.config import RunConfig
 from amint_core.experiment import _case, build, prepare, run_all, train
 from amint_core.methods import METHODS
 from amint_core.runs import Run, run_folder
+from amint_core.settings import create
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def trained_once(shared_cache, monkeypatch):
 @pytest.mark.usefixtures("trained_once")
 def test_a_run_of_every_method_gives_scores_and_metrics_in_every_precision(method, precision):
     shadows = max(2, METHODS[method].shadows)
-    settings = RunConfig.create(**SMALL, method=method, precision=precision, shadows=shadows)
+    settings = create(**SMALL, method=method, precision=precision, shadows=shadows)
     metrics = run_all(settings)
     scores = pd.read_parquet(run_folder(settings) / "scores.parquet")
     judged = scores[scores["judged"]]
@@ -41,7 +41,7 @@ def test_a_run_of_every_method_gives_scores_and_metrics_in_every_precision(metho
 @pytest.mark.usefixtures("trained_once")
 def test_methods_that_look_at_transformed_images_score_those(method):
     shadows = max(2, METHODS[method].shadows)
-    settings = RunConfig.create(**SMALL, method=method, shadows=shadows, transformations=("flip",))
+    settings = create(**SMALL, method=method, shadows=shadows, transformations=("flip",))
     run_all(settings)
     scores = pd.read_parquet(run_folder(settings) / "transformed.parquet")
     exact, flipped = (scores[scores["transformation"] == name] for name in ("exact", "flip"))
@@ -53,7 +53,7 @@ def test_methods_that_look_at_transformed_images_score_those(method):
 
 @pytest.mark.usefixtures("trained_once")
 def test_only_judged_images_are_transformed_and_all_methods_see_the_same():
-    data = prepare(RunConfig.create(**SMALL))
+    data = prepare(create(**SMALL))
     case = _case(data.settings, data, build(data))
     judged = case.images["judged"].to_numpy()
     rows = np.arange(len(judged))
@@ -68,7 +68,7 @@ def test_only_judged_images_are_transformed_and_all_methods_see_the_same():
 
 @pytest.mark.usefixtures("trained_once")
 def test_shadow_models_are_asked_about_the_transformed_images():
-    data = prepare(RunConfig.create(**SMALL, method="rmia_online", shadows=2))
+    data = prepare(create(**SMALL, method="rmia_online", shadows=2))
     train(Run(data.settings), data, build(data))
     case = _case(data.settings, data, build(data))
     judged = case.images["judged"].to_numpy()

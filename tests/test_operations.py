@@ -14,9 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from amint_core import arithmetic, experiment, models
 from amint_core.arithmetic import chosen_precision, open_accelerator
-from amint_core.config import RunConfig
 from amint_core.mint import enhance
 from amint_core.operations import _DETOURS, fast_operations
+from amint_core.settings import create
 from amint_core.training.losses import audited_loss, mint_loss
 
 #: (channels, outputs, side, kernel, stride, groups): one per detour, and ones that pass through.
@@ -222,7 +222,7 @@ def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
     def measured(seed, precision):
         given = {"image_size": 16, "members": 200, "external": 300, "test": 300, "epochs": 6}
         given |= {"seed": seed, "precision": precision}
-        found = experiment.run_all(RunConfig.create(**SMALL | given))
+        found = experiment.run_all(create(**SMALL | given))
         return [found["mint"]["auc"]["value"], found["audited"]["accuracy"]["value"]]
 
     plain = np.array([measured(seed, "fp32") for seed in range(3)])
@@ -240,7 +240,7 @@ def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
     for gain, chosen in ((4.0, "bf16"), (1.2, "fp32"), (0.3, "fp32")):
         monkeypatch.setattr(arithmetic, "_gain_of_bf16", lambda gain=gain: gain)
         assert chosen_precision("auto") == chosen
-        settings = RunConfig.create(**SMALL, precision="auto")
+        settings = create(**SMALL, precision="auto")
         accelerator = open_accelerator(settings)
         assert accelerator.mixed_precision == {"bf16": "bf16", "fp32": "no"}[chosen]
         with accelerator.autocast():
@@ -319,7 +319,7 @@ def test_attention_within_pytorchs_own_layers_takes_the_detour(monkeypatch):
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_activations_can_be_computed_again_for_the_backward_pass(reentrant):
-    accelerator = open_accelerator(RunConfig.create(**SMALL, precision="bf16"))
+    accelerator = open_accelerator(create(**SMALL, precision="bf16"))
     layer = nn.Conv2d(16, 24, 1, 2)
     images = torch.randn(2, 16, 7, 7)
 

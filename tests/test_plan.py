@@ -24,6 +24,7 @@ from amint_core.planning.calibrate import Measured
 from amint_core.planning.flops import counts_of, step_flops
 from amint_core.planning.work import case_of, role_sizes, work_of
 from amint_core.runs import run_folder
+from amint_core.settings import create
 from amint_core.training.trained import build
 
 
@@ -31,7 +32,7 @@ def settings(**given) -> RunConfig:
     """Return settings of a tiny model on real CIFAR-10, which is not there."""
     values = {"dataset": "cifar10", "model": "tiny", "profile": "trial"}
     values |= {"members": 200, "external": 300, "calibration": 100, "holdout": 150, "epochs": 4}
-    return RunConfig.create(**values | {"batch_size": 50, "cpu_threads": 1} | given)
+    return create(**values | {"batch_size": 50, "cpu_threads": 1} | given)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from amint_core.exceptions import SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.runs import run_folder
+from amint_core.settings import create
 from amint_core.training import together, trained
 
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
@@ -29,7 +30,7 @@ LEARNT = SMALL | {"members": 200, "external": 300, "image_size": 12, "epochs": 1
 
 
 def settings_of(given: dict, **changed) -> RunConfig:
-    return RunConfig.create(**{**given, **changed})
+    return create(**{**given, **changed})
 
 
 def start(*command: str) -> subprocess.CompletedProcess:
@@ -130,7 +131,7 @@ def test_a_notebook_starts_two_processes_even_after_a_run_of_its_own(tmp_path):
         "from amint_core.config import RunConfig\n"
         "from amint_core.experiment import run_all\n"
         "from amint_core.runs import Run\n"
-        f"settings = RunConfig.create(**json.loads('{json.dumps(SMALL)}'))\n"
+        f"settings = create(**json.loads('{json.dumps(SMALL)}'))\n"
         "Run(settings.model_copy(update={'seed': 1}))\n"
         f"notebook_launcher(run_all, (settings,), num_processes=2, use_port='{free_port()}')\n"
     )
@@ -153,7 +154,7 @@ def test_a_script_that_is_one_process_where_several_were_asked_for_is_refused(tm
     script.write_text(
         "from amint_core.config import RunConfig\n"
         "from amint_core.experiment import run_all\n"
-        f"run_all(RunConfig.create(**{SMALL}))\n"
+        f"run_all(create(**{SMALL}))\n"
     )
     done = start("-m", "accelerate.commands.launch", "--num_processes=2", script)
     assert done.returncode != 0

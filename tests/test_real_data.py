@@ -75,11 +75,11 @@ def test_gtsrb_has_tracks_of_30_frames(real_data):
 def test_on_strict_cifar10_only_the_model_can_tell_members(real_data):
     """The blind control at chance: the split is honest. It never sees a model."""
     from amint_core import experiment
-    from amint_core.config import RunConfig
     from amint_core.evaluation import metrics
     from amint_core.methods import METHODS
+    from amint_core.settings import create
 
-    settings = RunConfig.create(dataset="cifar10", model="tiny", method="blind", cpu_threads=1)
+    settings = create(dataset="cifar10", model="tiny", method="blind", cpu_threads=1)
     prepared = experiment.prepare(settings)
     case = experiment._case(settings, prepared, experiment.build(prepared))
     scores = METHODS["blind"].score(case)

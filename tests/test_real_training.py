@@ -1,11 +1,11 @@
 """Training on real images: the method works, not only its parts."""
 
 from amint_core import experiment
-from amint_core.config import RunConfig
+from amint_core.settings import create
 
 
 def test_members_of_real_cifar10_are_told_from_holdout(real_data):
-    settings = RunConfig.create(
+    settings = create(
         dataset="cifar10",
         model="mobilenet",
         members=200,
@@ -26,7 +26,7 @@ def test_members_of_real_cifar10_are_told_from_holdout(real_data):
 
 def test_without_the_mint_loss_the_head_is_at_chance(real_data):
     """The control: the same images and model, the head left untrained, cannot tell them apart."""
-    settings = RunConfig.create(
+    settings = create(
         dataset="cifar10",
         model="tiny",
         members=400,

@@ -5,17 +5,17 @@ import pytest
 from small_run import SMALL
 
 from amint_core import experiment
-from amint_core.config import RunConfig
 from amint_core.evaluation.scores import images_of
 from amint_core.exceptions import DataError, ResultsError, SettingsError, TrainingError
 from amint_core.methods import shadows
 from amint_core.runs import Run
+from amint_core.settings import create
 from amint_core.training import trained
 
 
 def data(**changes):
     given = {**SMALL, "method": "lira_online", "shadows": 4, **changes}
-    return experiment.prepare(RunConfig.create(**given))
+    return experiment.prepare(create(**given))
 
 
 def case_of(prepared):

@@ -4,13 +4,13 @@ import pytest
 from small_run import SMALL
 
 from amint_core import arithmetic, experiment
-from amint_core.config import RunConfig
+from amint_core.settings import create
 from amint_core.training.store import Training, training_settings
 from amint_core.training.trained import training_of
 
 
 def key(kind="active", **changes):
-    settings = RunConfig.create(**{**SMALL, **changes})
+    settings = create(**{**SMALL, **changes})
     return training_of(kind, experiment.prepare(settings)).folder.name
 
 
@@ -65,7 +65,7 @@ def test_a_plain_model_does_not_depend_on_the_head():
 
 def test_every_setting_is_sorted_into_training_or_not():
     """A new setting counts as part of the training until somebody says otherwise."""
-    settings = RunConfig.create(**SMALL)
+    settings = create(**SMALL)
     of_training = set(training_settings(settings, "active")) - {"kind"}
     assert of_training == {
         *("dataset", "model", "setup", "seed", "head", "taps", "epochs", "batch_size"),

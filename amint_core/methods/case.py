@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,6 @@ from amint_core.evaluation.scores import pixels_of, tracks_of
 from amint_core.inference import class_logits, membership_logits, predicted_classes
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.transformations import transform
-
-if TYPE_CHECKING:
-    from amint_core.methods.shadows import Shadows
 
 #: Stands for no transformation in tables.
 EXACT = "exact"
@@ -101,6 +98,19 @@ class Method:
             return f"{text}; how many its paper used is not known to us."
         text += f"; its paper used {self.published_shadows_text}"
         return text + (": expect less power." if self.has_fewer_shadows(used) else ".")
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """What shadow models answer on the N images of a case.
+
+    Attributes:
+        inside: (S, N) bool: whether shadow model s was trained on image n.
+        logits: (S, N, classes) float32 class logits.
+    """
+
+    inside: np.ndarray
+    logits: np.ndarray
 
 
 @dataclass

@@ -29,7 +29,7 @@ from amint_core.methods.case import Case, Method
 from amint_core.methods.crossfit import cross_fitted, fold_seed, folds_of
 from amint_core.methods.posteriors import labels_of
 from amint_core.progress import progress_bar
-from amint_core.training.batches import normalised, to_bytes
+from amint_core.transformations import normalised, to_bytes
 
 _STREAM = 32  # of random numbers that follow from the run's seed
 _BATCH = 16  # images per pass: their activations are held until the gradients have come back

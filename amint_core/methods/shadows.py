@@ -27,26 +27,13 @@ from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
 from amint_core.exceptions import DataError, ResultsError, SettingsError
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
-from amint_core.methods.case import EXACT, Case
+from amint_core.methods.case import EXACT, Case, Shadows
 from amint_core.prepared import Data, prepare
 from amint_core.progress import progress_bar
 from amint_core.training.store import Training, training_settings
 from amint_core.training.trained import build, surroundings, train_twin
 
 _DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
-
-
-@dataclass(frozen=True)
-class Shadows:
-    """What shadow models answer on the N images of a case.
-
-    Attributes:
-        inside: (S, N) bool: whether shadow model s was trained on image n.
-        logits: (S, N, classes) float32 class logits.
-    """
-
-    inside: np.ndarray
-    logits: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from amint_core.config import RunConfig
 from amint_core.report import compact
 from amint_core.report.averages import (
     AVERAGED,
@@ -27,6 +26,7 @@ from amint_core.report.averages import (
 from amint_core.report.collect import read_metrics
 from amint_core.report.compact import Document, Part
 from amint_core.report.style import BLACK, BLUE, GREEN, SKY, foot, headed, run_title, styled
+from amint_core.settings import create
 from amint_core.training.store import training_settings
 
 #: Measures of the table, with their headings.
@@ -149,7 +149,7 @@ _ALONE = {"color": BLACK, "linewidth": 1.2, "linestyle": "--"}
 def _twin(run: pd.Series) -> str:
     """Return what the model alone depends on: equal for runs whose plain models are the same."""
     metrics = read_metrics(run["path"] / "metrics.json")
-    settings = training_settings(RunConfig.create(**metrics["run"]["settings"]), "plain")
+    settings = training_settings(create(**metrics["run"]["settings"]), "plain")
     data = metrics["data"]
     asked = run["audited_role"]
     return json.dumps([settings, data["fingerprint"], data["split"], asked], sort_keys=True)

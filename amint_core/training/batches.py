@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from amint_core.datasets.base import Images
-from amint_core.transformations import augment
+from amint_core.transformations import augment, normalised, to_bytes
 
 #: Streams of random numbers that follow from a run's seed.
 _EXTERNAL, _MEMBERS, _COPIES = 11, 12, 14
@@ -29,18 +29,6 @@ class Batch:
     images: Tensor
     labels: Tensor
     members: int
-
-
-def to_bytes(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Bring (B, H, W, C) uint8 pixels to the device, seen as (B, C, H, W), channels last."""
-    on_device = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
-    return on_device.permute(0, 3, 1, 2)
-
-
-def normalised(images: Tensor) -> Tensor:
-    """Turn (B, C, H, W) uint8 images into floats with mean .5 and deviation .5."""
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
-    return floats.div_(127.5).sub_(1.0)
 
 
 @dataclass(frozen=True)
