@@ -10,16 +10,16 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from amint_core import batch
-from amint_core.grid import grid_file, load_grid
+from amint_core.batch import reproduce
+from amint_core.batch.grid import grid_file, load_grid
 
 PY = sys.executable
 HERE = os.getcwd()
 PROFILE = config.get("profile", "quick")
 GRID_FILE = config.get("grid") or grid_file(PROFILE)
 GRID = load_grid(GRID_FILE, PROFILE)
-PRIORITIES = batch.priorities(GRID)
-RESULTS = batch.profile_folder(PROFILE)
+PRIORITIES = reproduce.priorities(GRID)
+RESULTS = reproduce.profile_folder(PROFILE)
 # Any change of the code counts as a change of every run.
 SOURCES = sorted(str(path) for path in Path("amint_core").rglob("*.py"))
 # Scores are asked for too: a fresh clone has the metrics, but draws no curves without scores.
@@ -39,7 +39,7 @@ def needs(run):
     """Return the memory (MiB) and time (minutes) to ask a cluster for; this machine's are shared."""
     if workflow.remote_exec or not workflow.non_local_exec:
         return {"mem_mb": 0, "runtime": 0}
-    from amint_core.plan import resources
+    from amint_core.batch.plan import resources
 
     return resources(GRID[run])
 
@@ -71,7 +71,7 @@ rule runs:
 rule run:
     input:
         SOURCES,
-        notebook=lambda wildcards: batch.notebook_file(GRID[wildcards.run]),
+        notebook=lambda wildcards: reproduce.notebook_file(GRID[wildcards.run]),
     output:
         metrics=f"{RESULTS}/runs/{{run}}/metrics.json",
         scores=f"{RESULTS}/runs/{{run}}/scores.parquet",
@@ -81,12 +81,12 @@ rule run:
     params:
         # Runs that outlive a killed Snakemake are waited for.
         lock=lambda wildcards: f"{RESULTS}/runs/{wildcards.run}/.papermill.lock",
-        settings=lambda wildcards: batch.papermill_settings(GRID[wildcards.run]),
-        gpu=lambda wildcards: "--own-gpu" if batch.gpus(GRID[wildcards.run]) else "--no-gpu",
+        settings=lambda wildcards: reproduce.papermill_settings(GRID[wildcards.run]),
+        gpu=lambda wildcards: "--own-gpu" if reproduce.gpus(GRID[wildcards.run]) else "--no-gpu",
     priority: lambda wildcards: PRIORITIES[wildcards.run]
-    threads: lambda wildcards: batch.threads(GRID[wildcards.run], cores())
+    threads: lambda wildcards: reproduce.threads(GRID[wildcards.run], cores())
     resources:
-        gpu=lambda wildcards: batch.gpus(GRID[wildcards.run]),
+        gpu=lambda wildcards: reproduce.gpus(GRID[wildcards.run]),
         # A run that had too little gets more when it is tried again.
         mem_mb=lambda wildcards, attempt: attempt * needs(wildcards.run)["mem_mb"],
         runtime=lambda wildcards, attempt: attempt * needs(wildcards.run)["runtime"],
@@ -95,7 +95,7 @@ rule run:
     message:
         "{wildcards.run}"
     shell:
-        "{PY:q} -m amint_core.locked {params.gpu} {params.lock:q}"
+        "{PY:q} -m amint_core.batch.lock {params.gpu} {params.lock:q}"
         " papermill {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
         " --cwd {HERE:q} -y {params.settings:q} > {log.text:q} 2>&1"
 
@@ -114,6 +114,6 @@ rule report:
     message:
         "tables and figures"
     shell:
-        "{PY:q} -m amint_core.locked {RESULTS:q}/.report.lock papermill"
+        "{PY:q} -m amint_core.batch.lock {RESULTS:q}/.report.lock papermill"
         " {input.notebook:q} {log.notebook:q} -k python3 --no-progress-bar"
         " --cwd {HERE:q} -r profile {PROFILE:q} > {log.text:q} 2>&1"

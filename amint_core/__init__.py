@@ -10,17 +10,17 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "RunConfig": "config",
-    "Run": "runs",
-    "prepare": "prepared",
+    "Run": "run.folder",
+    "prepare": "data.prepare",
     "build": "training.trained",
-    "stages": "experiment",
-    "train": "experiment",
-    "score": "experiment",
-    "evaluate": "experiment",
-    "run_all": "experiment",
+    "stages": "run.steps",
+    "train": "run.steps",
+    "score": "run.steps",
+    "evaluate": "run.steps",
+    "run_all": "run.steps",
     "versions": "provenance",
-    "enhance": "mint",
-    "EnhancedAuditedModel": "mint",
+    "enhance": "model.mint",
+    "EnhancedAuditedModel": "model.mint",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from amint_core.exceptions import AmintError, DataError, SettingsError, unknown_name
+from amint_core.errors import AmintError, DataError, SettingsError, unknown_name
 
 
 def data(options: argparse.Namespace) -> int:
     """Download what can be downloaded; say what is there and where to put what is not."""
-    from amint_core.datasets import DATASETS, status
+    from amint_core.data import DATASETS, status
     from amint_core.locations import data_root, shown
 
     unknown = set(options.names) - set(DATASETS)
@@ -30,7 +30,7 @@ def data(options: argparse.Namespace) -> int:
 
 def _obtain(row: dict[str, Any], only_say: bool) -> bool:
     """Say or mend what `datasets.status` tells of a dataset; return whether a download failed."""
-    from amint_core.datasets import DATASETS, download
+    from amint_core.data import DATASETS, download
 
     title, possible = row["title"], DATASETS[row["dataset"]].download is not None
     if row["found"]:
@@ -54,10 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
     settings = create(**parse_settings(options.settings))
 
-    from amint_core.arithmetic import processes
-    from amint_core.experiment import run_all
     from amint_core.locations import shown
-    from amint_core.runs import run_folder
+    from amint_core.run.folder import run_folder
+    from amint_core.run.steps import run_all
+    from amint_core.training.device import processes
 
     metrics = run_all(settings)
     if processes().is_main_process:
@@ -88,32 +88,32 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Run what is missing or changed of a profile's grid, report and compare."""
-    from amint_core import batch
+    from amint_core.batch import reproduce
 
-    return batch.reproduce(options.profile, options.grid, options.snakemake, options.cluster)
+    return reproduce.reproduce(options.profile, options.grid, options.snakemake, options.cluster)
 
 
 def plan(options: argparse.Namespace) -> int:
     """Say what a profile's runs would cost, hours and memory, before anything starts."""
-    from amint_core.plan import show
+    from amint_core.batch.plan import show
 
     return show(options.profile, options.grid, options.seconds, options.jobs)
 
 
 def report(options: argparse.Namespace) -> int:
     """Write a profile's tables and figures anew from its runs."""
-    from amint_core import batch
+    from amint_core.batch import reproduce
     from amint_core.report import write
 
     write(options.profile)
-    batch.say_places(options.profile)
+    reproduce.say_places(options.profile)
     return 0
 
 
 def compare(options: argparse.Namespace) -> int:
     """Compare a profile's runs with its reference values."""
-    from amint_core import reference
-    from amint_core.grid import grid_file, load_grid
+    from amint_core.batch.grid import grid_file, load_grid
+    from amint_core.run import reference
 
     grid = load_grid(options.grid or grid_file(options.profile), options.profile)
     print(reference.compare(options.profile, list(grid)))
@@ -122,9 +122,9 @@ def compare(options: argparse.Namespace) -> int:
 
 def bless(options: argparse.Namespace) -> int:
     """Keep a profile's present results as its reference values."""
-    from amint_core import reference
-    from amint_core.grid import grid_file, load_grid
+    from amint_core.batch.grid import grid_file, load_grid
     from amint_core.locations import shown
+    from amint_core.run import reference
 
     grid = load_grid(options.grid or grid_file(options.profile), options.profile)
     target = reference.bless(options.profile, list(grid))
@@ -134,11 +134,11 @@ def bless(options: argparse.Namespace) -> int:
 
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
-    from amint_core.datasets import DATASETS
+    from amint_core.data import DATASETS
+    from amint_core.data.transforms import AUGMENTATIONS
     from amint_core.methods import METHODS
-    from amint_core.models import SETUPS, known_names
+    from amint_core.model.zoo import SETUPS, known_names
     from amint_core.recipes import DEFECTS, RECIPES
-    from amint_core.transformations import AUGMENTATIONS
 
     names = {"datasets": DATASETS, "models (or any of timm's)": known_names(), "setups": SETUPS}
     names |= {"recipes": RECIPES, "transformations": AUGMENTATIONS}

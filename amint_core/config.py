@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from amint_core.exceptions import SettingsError, unknown_name
+from amint_core.errors import SettingsError, unknown_name
 from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
 
 Count = Annotated[int, Field(ge=0)]
@@ -35,8 +35,8 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     # What is run.
-    dataset: str  # a name of amint_core.datasets
-    model: str  # a name of amint_core.models, or any timm model
+    dataset: str  # a name of amint_core.data
+    model: str  # a name of amint_core.model.zoo, or any timm model
     setup: Literal["entry", "middle", "output"] = "middle"  # where the taps sit (paper, setups)
     method: str = "active"  # a membership test of amint_core.methods
     target: Literal["plain", "active"] = "plain"  # the model that attacks and controls test
@@ -79,7 +79,7 @@ class RunConfig(BaseModel):
     augment_members: Share = 0.0  # share of a batch's members that are augmented copies
     augment_external: Share = 0.0  # the same of its external images, copies being non-members
     member_transformations: tuple[str, ...] = ()  # each happens to a random half of the copies
-    external_transformations: tuple[str, ...] = ()  # names of amint_core.transformations
+    external_transformations: tuple[str, ...] = ()  # names of amint_core.data.transforms
     defects: tuple[str, ...] = ()  # the published notebooks' defects to keep; see recipes.py
 
     # What is measured.

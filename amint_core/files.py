@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 
 
 @contextmanager

@@ -26,15 +26,9 @@ PACKAGES = (
     "pandas",
 )
 #: Parts of the package that a trained model depends on; its settings are kept beside it.
-TRAINING = (
-    *("arithmetic.py", "datasets", "heads.py", "inference.py", "mint.py", "models"),
-    *("operations.py", "prepared.py", "training", "transformations.py"),
-)
+TRAINING = ("data", "model", "training")
 #: Parts of the package that start runs or show results and take no part in computing them.
-SHOWING = (
-    *("report", "reference.py", "batch.py", "locked.py", "grid.py", "__main__.py"),
-    *("plan.py", "planning"),
-)
+SHOWING = ("report", "batch", "__main__.py")
 
 
 @cache

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from amint_core.config import RunConfig, given_values
-from amint_core.datasets import DATASETS
-from amint_core.exceptions import SettingsError, unknown_name
+from amint_core.data import DATASETS
+from amint_core.data.transforms import AUGMENTATIONS, TRANSFORMATIONS
+from amint_core.errors import SettingsError, unknown_name
 from amint_core.methods import METHODS
 from amint_core.methods.case import Method
-from amint_core.models import is_known, known_names
-from amint_core.transformations import AUGMENTATIONS, TRANSFORMATIONS
+from amint_core.model.zoo import is_known, known_names
 
 
 def create(**given: Any) -> RunConfig:

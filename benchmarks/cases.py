@@ -16,7 +16,7 @@ class Case:
     """One model at one image size.
 
     Attributes:
-        model: a name of amint_core.models.
+        model: a name of amint_core.model.zoo.
         image_size: pixels a side, as in the paper's notebooks.
         batch: members in a step, and as many external images.
         target: how many times faster than the published step ours is meant to be; None: no target.

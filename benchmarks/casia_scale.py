@@ -31,16 +31,16 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from amint_core import datasets
-from amint_core.arithmetic import open_accelerator, repeatable
+from amint_core.batch.planning import load
 from amint_core.config import RunConfig
-from amint_core.datasets.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
-from amint_core.exceptions import AmintError
+from amint_core.data import load as load_dataset
+from amint_core.data.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
+from amint_core.data.prepare import Data, prepare
+from amint_core.errors import AmintError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.planning import load
-from amint_core.prepared import Data, prepare
 from amint_core.settings import create
+from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.loop import Fit
 from amint_core.training.trained import batches_of, build, step_of
 from benchmarks.machine import machine
@@ -97,12 +97,12 @@ def _write_identity(faces: Path, edges: np.ndarray, identity: int) -> None:
 
 def decode(settings: RunConfig) -> None:
     """Decode all files into the cache."""
-    datasets.load(settings.dataset, settings.data, rebuild=True)
+    load_dataset(settings.dataset, settings.data, rebuild=True)
 
 
 def reopen(settings: RunConfig) -> None:
     """Open the cache, as every later run does."""
-    datasets.load(settings.dataset, settings.data)
+    load_dataset(settings.dataset, settings.data)
 
 
 def split(settings: RunConfig) -> None:

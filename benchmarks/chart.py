@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amint_core.planning import load
+from amint_core.batch.planning import load
 from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, model_title, styled
 from benchmarks.cases import MEMORY
 

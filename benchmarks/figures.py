@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from amint_core.planning import load
+from amint_core.batch.planning import load
 from benchmarks.cases import Case, cases
 from benchmarks.growth import measure_growth
 from benchmarks.loading import measure_loading

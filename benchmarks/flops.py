@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from amint_core.mint import EnhancedAuditedModel
+from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.training.losses import audited_loss, mint_loss
 
 

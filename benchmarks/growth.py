@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from amint_core.datasets.base import Images
+from amint_core.data.base import Images
 from amint_core.training.batches import JointBatches
 from benchmarks.cases import Case
 from benchmarks.loops import Loop

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from amint_core import datasets
-from amint_core.datasets.base import Images
-from amint_core.datasets.building import build
-from amint_core.datasets.sources import Content, Item, Source, seen
+from amint_core.data import DATASETS
+from amint_core.data.base import Images
+from amint_core.data.building import build
+from amint_core.data.sources import Content, Item, Source, seen
 from amint_core.training.batches import JointBatches
 from benchmarks.encoded import write_files
 from benchmarks.loops import BenchmarkError
@@ -73,7 +73,7 @@ def _decoded(folder: Path, paths: list[Path]) -> Images:
         return Content([Item(path.name, str(path)) for path in paths], labels, tuple("0123456789"))
 
     source = Source(paths[0].parent, seen(*paths), content)
-    build(folder / "cache", datasets.DATASETS["gtsrb"], SIDE, {"pool": source}, progress=False)
+    build(folder / "cache", DATASETS["gtsrb"], SIDE, {"pool": source}, progress=False)
     kinds = ("pixels", "labels", "groups", "hashes")
     return Images(
         *(np.load(folder / "cache" / f"pool-{kind}.npy", mmap_mode="r") for kind in kinds)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from amint_core.exceptions import AmintError
+from amint_core.errors import AmintError
 from benchmarks.cases import Case
 from benchmarks.encoded import write_files
 
@@ -120,7 +120,7 @@ def _built(kind: str, case: Case, files: Sequence[Path]) -> Iterator[Any]:
 
         yield PublishedLoop(case, files)
         return
-    from amint_core.arithmetic import repeatable
+    from amint_core.training.device import repeatable
     from benchmarks.ours import OurLoop, case_of_run
 
     with repeatable(case_of_run(case).settings):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from amint_core.arithmetic import chosen_precision
-from amint_core.inference import membership_logits
-from amint_core.mint import EnhancedAuditedModel
-from amint_core.planning import calibrate
-from amint_core.planning.work import Case as CaseOfRun
+from amint_core.batch.planning import calibrate
+from amint_core.batch.planning.work import Case as CaseOfRun
+from amint_core.model.inference import membership_logits
+from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.settings import create
+from amint_core.training.device import chosen_precision
 from amint_core.training.losses import mint_loss
 from amint_core.training.trained import build
 from benchmarks.cases import Case

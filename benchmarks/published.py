@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from amint_core import models
-from amint_core.mint import EnhancedAuditedModel, enhance
+from amint_core.model import zoo
+from amint_core.model.mint import EnhancedAuditedModel, enhance
 from benchmarks.cases import Case
 from benchmarks.clock import timed
 
@@ -53,8 +53,8 @@ class Files(Dataset):
 
 def published_model(case: Case) -> EnhancedAuditedModel:
     """Build the audited model with the published head on the published maps, in training mode."""
-    audited = models.create(case.model, 3, case.image_size, case.classes)
-    taps = ONE_MAP.get(case.model) or models.default_taps(case.model, audited, "middle")
+    audited = zoo.create(case.model, 3, case.image_size, case.classes)
+    taps = ONE_MAP.get(case.model) or zoo.default_taps(case.model, audited, "middle")
     example = torch.zeros(2, 3, case.image_size, case.image_size)
     return enhance(audited, taps, example, "published", case.model).train()
 

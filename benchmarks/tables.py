@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from amint_core.batch.planning import load
 from amint_core.files import atomic_path, write_json, write_text
-from amint_core.planning import load
 from amint_core.report.style import model_title, save
 from benchmarks.cases import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 from benchmarks.chart import draw

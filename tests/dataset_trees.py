@@ -11,7 +11,7 @@ from hashlib import md5
 import numpy as np
 from PIL import Image
 
-from amint_core.datasets.cifar import CIFAR10_CLASSES
+from amint_core.data.cifar import CIFAR10_CLASSES
 
 RNG = np.random.default_rng(7)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amint_core.datasets.base import Images
-from amint_core.datasets.identity import image_hashes
-from amint_core.datasets.splits import Role
+from amint_core.data.base import Images
+from amint_core.data.identity import image_hashes
+from amint_core.data.split import Role
 from amint_core.methods.case import Case
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from amint_core.methods.case import Case
-from amint_core.methods.shadows import Shadows
+from amint_core.run.shadows import Shadows
 
 CLASSES = 4
 #: The role and number of images of a made case; half of the members are judged.

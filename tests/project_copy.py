@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from amint_core.batch.grid import load_grid
 from amint_core.config import RunConfig
-from amint_core.grid import load_grid
 from amint_core.locations import project_root
 
 SMALL = {
@@ -87,7 +87,7 @@ class Copy:
             "for name in ('metrics.json', 'scores.parquet'):\n"
             "    (run / name).touch()\n"
         )
-        (self.folder / "amint_core" / "locked.py").write_text(stub)
+        (self.folder / "amint_core" / "batch" / "lock.py").write_text(stub)
         options = ["--cores", str(cores), "--config", "profile=tried"]
         subprocess.run(
             [sys.executable, "-m", "snakemake", "runs", *options],

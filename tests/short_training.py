@@ -4,8 +4,8 @@ import json
 
 import small_run
 
-from amint_core import experiment
-from amint_core.runs import Run
+from amint_core.run import steps
+from amint_core.run.folder import Run
 from amint_core.settings import create
 
 SMALL = {**small_run.SMALL, "epochs": 3}
@@ -17,9 +17,9 @@ def settings(**changes):
 
 def train(run_settings, keep=None):
     run = Run(run_settings)
-    data = experiment.prepare(run_settings)
-    model = experiment.build(data)
-    return experiment.train(run, data, model), model, run, data
+    data = steps.prepare(run_settings)
+    model = steps.build(data)
+    return steps.train(run, data, model), model, run, data
 
 
 def without_times(metrics):

@@ -5,9 +5,9 @@ import pytest
 from made_logits import ROLES, made_case
 from sklearn.metrics import roc_auc_score
 
-from amint_core.exceptions import ModelError, SettingsError
+from amint_core.errors import ModelError, SettingsError
 from amint_core.methods import lira, rmia, salem, watson, yeom
-from amint_core.methods.shadows import Shadows
+from amint_core.run.shadows import Shadows
 
 ATTACKS = {
     one.name: one

@@ -13,9 +13,9 @@ import yaml
 from filelock import FileLock
 from project_copy import SMALL, Copy, kill, wait_for
 
-from amint_core import batch, locked
+from amint_core.batch import lock, reproduce
 from amint_core.config import RunConfig
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.locations import project_root
 from amint_core.settings import create
 
@@ -86,7 +86,7 @@ def test_an_edited_notebook_runs_again(settled):
 
 
 def test_an_edited_source_runs_again(settled):
-    settled.append("amint_core/mint.py", "\n# Edited.\n")
+    settled.append("amint_core/model/mint.py", "\n# Edited.\n")
     assert settled.planned() == 2
 
 
@@ -102,7 +102,7 @@ def test_missing_scores_run_again(settled):
 def test_what_others_wait_for_runs_first_and_what_waits_last(settled):
     methods = ["rmia_online", "yeom", "random", "plain", "passive", "lira_online", "active"]
     grid = settled.write_grid([{"method": method, "shadows": 4} for method in methods])
-    found = batch.priorities(grid)
+    found = reproduce.priorities(grid)
     by_method = {grid[run].method: priority for run, priority in found.items()}
     # The first trains the plain model and the shadow models; one alone trains for itself.
     assert by_method == {"rmia_online": 3, "active": 2} | dict.fromkeys(
@@ -131,7 +131,7 @@ def test_the_same_command_works_after_a_kill(copy, first):
 def test_a_locked_module_waits_and_then_runs(tmp_path):
     lock = tmp_path / "not yet" / "there.lock"
     lock.parent.mkdir()
-    command = [sys.executable, "-m", "amint_core.locked", str(lock), "platform"]
+    command = [sys.executable, "-m", "amint_core.batch.lock", str(lock), "platform"]
     with FileLock(lock):
         waiting = subprocess.Popen(
             command, cwd=project_root(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -145,15 +145,15 @@ def test_a_locked_module_waits_and_then_runs(tmp_path):
 
 def test_papermill_gets_every_setting():
     settings = create(**SMALL, setup="entry", learning_rate=1e-5, taps=["a", "b"])
-    given = yaml.safe_load(batch.papermill_settings(settings))
+    given = yaml.safe_load(reproduce.papermill_settings(settings))
     assert set(given) == set(RunConfig.model_fields)
     assert create(**given) == settings
-    assert "\n" not in batch.papermill_settings(settings).strip()
+    assert "\n" not in reproduce.papermill_settings(settings).strip()
 
 
 def test_papermill_is_given_every_setting():
     stated = create(**SMALL | {"protocol": "paper"})
-    assert create(**yaml.safe_load(batch.papermill_settings(stated))) == stated
+    assert create(**yaml.safe_load(reproduce.papermill_settings(stated))) == stated
 
 
 @pytest.mark.parametrize(
@@ -174,30 +174,30 @@ def test_papermill_is_given_every_setting():
 )
 def test_runs_share_cores_and_gpus(given, cores, threads, gpus):
     settings = create(**SMALL | given)
-    assert batch.threads(settings, cores) == threads
-    assert batch.gpus(settings) == gpus
+    assert reproduce.threads(settings, cores) == threads
+    assert reproduce.gpus(settings) == gpus
 
 
 def test_a_run_that_waits_for_several_comes_late():
     methods = ["active", "plain", "lira_online", "rmia_online"]
     runs = [create(**SMALL, method=one) for one in methods]
-    found = batch.priorities({run.id: run for run in runs})
+    found = reproduce.priorities({run.id: run for run in runs})
     # The plain model, for LiRA, whose shadow models RMIA waits for.
     assert list(found.values()) == [4, 5, 3, 0]
 
 
 def test_each_run_has_a_gpu_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(locked.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(locked, "_TICK", 0.02)
+    monkeypatch.setattr(lock.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(lock, "_TICK", 0.02)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7f")
     seen = []
 
     def run(gpus, then=lambda: None):
-        with locked._own_gpu(gpus):
+        with lock._own_gpu(gpus):
             seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
             then()
 
-    gpus = locked._visible_gpus()
+    gpus = lock._visible_gpus()
     assert gpus == ["3", "GPU-7f"]
     waiting = threading.Thread(target=run, args=(gpus,))
     run(gpus, lambda: run(gpus, lambda: (waiting.start(), time.sleep(0.2), seen.append("both"))))
@@ -207,41 +207,43 @@ def test_each_run_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     assert seen[3] in gpus
     # Where there is no choice, nothing is chosen.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    run(locked._visible_gpus())
+    run(lock._visible_gpus())
     assert seen[4] == "5"
 
 
 def test_snakemake_is_told_how_many_gpus_there_are(monkeypatch):
     calls = []
     done = subprocess.CompletedProcess([], 1)
-    monkeypatch.setattr(batch.subprocess, "run", lambda command, **_: calls.append(command) or done)
-    monkeypatch.setattr(batch.torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(batch.sys, "executable", "/kit/.venv/bin/python")
-    batch.reproduce("quick")
-    batch.reproduce("quick", cluster="slurm")
+    monkeypatch.setattr(
+        reproduce.subprocess, "run", lambda command, **_: calls.append(command) or done
+    )
+    monkeypatch.setattr(reproduce.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(reproduce.sys, "executable", "/kit/.venv/bin/python")
+    reproduce.reproduce("quick")
+    reproduce.reproduce("quick", cluster="slurm")
     here, cluster = calls
     assert here[here.index("--resources") + 1] == "gpu=4"
     assert "--resources" not in cluster
 
 
 def test_a_cluster_is_a_folder_of_options(monkeypatch):
-    monkeypatch.setattr(batch.sys, "executable", "/kit/.venv/bin/python")
-    assert batch.workflow_profile(None) == "workflow/profiles/default"
-    assert batch.workflow_profile("slurm") == "workflow/profiles/slurm"
+    monkeypatch.setattr(reproduce.sys, "executable", "/kit/.venv/bin/python")
+    assert reproduce.workflow_profile(None) == "workflow/profiles/default"
+    assert reproduce.workflow_profile("slurm") == "workflow/profiles/slurm"
     with pytest.raises(SettingsError, match="slrum"):
-        batch.workflow_profile("slrum")
-    monkeypatch.setattr(batch.sys, "executable", "/my kit/.venv/bin/python")
-    assert batch.workflow_profile(None) == "workflow/profiles/default"
+        reproduce.workflow_profile("slrum")
+    monkeypatch.setattr(reproduce.sys, "executable", "/my kit/.venv/bin/python")
+    assert reproduce.workflow_profile(None) == "workflow/profiles/default"
     with pytest.raises(SettingsError, match="path has a space"):
-        batch.workflow_profile("slurm")
+        reproduce.workflow_profile("slurm")
 
 
 def test_last_error_reads_the_notebook_then_the_log(tmp_path):
-    assert "not started" in batch.last_error(tmp_path)
+    assert "not started" in reproduce.last_error(tmp_path)
     (tmp_path / "papermill.log").write_text("first\nValueError: at last\n\n")
     error = {"output_type": "error", "ename": "DataError", "evalue": "no files\nhere"}
     notebook = {"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [error]}]}
     (tmp_path / "notebook.ipynb").write_text(json.dumps({"cells": []}))
-    assert batch.last_error(tmp_path) == "ValueError: at last"
+    assert reproduce.last_error(tmp_path) == "ValueError: at last"
     (tmp_path / "notebook.ipynb").write_text(json.dumps(notebook))
-    assert batch.last_error(tmp_path) == "DataError: no files here"
+    assert reproduce.last_error(tmp_path) == "DataError: no files here"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from amint_core.arithmetic import chosen_precision
-from amint_core.models import AUDITED
+from amint_core.model.zoo import AUDITED
+from amint_core.training.device import chosen_precision
 from benchmarks import chart, figures, flops, growth, loading, shadows, tables
 from benchmarks.cases import Case, cases
 from benchmarks.encoded import write_files

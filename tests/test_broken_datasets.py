@@ -19,9 +19,9 @@ from dataset_trees import (
     tiny_parquet,
 )
 
-from amint_core.datasets import load
-from amint_core.datasets.cifar import CIFAR10_CLASSES
-from amint_core.exceptions import DataError
+from amint_core.data import load
+from amint_core.data.cifar import CIFAR10_CLASSES
+from amint_core.errors import DataError
 
 
 def truncated_idx(root):

@@ -5,7 +5,7 @@ import pytest
 from made_runs import made_metrics, put, transformed
 from read_back import text_of, texts
 
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.report import by_transformation, compact

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from amint_core.datasets import DATASETS, building, load
-from amint_core.datasets.building import build
-from amint_core.datasets.cache import cache_folder
-from amint_core.datasets.cifar import CIFAR10_CLASSES
-from amint_core.datasets.identity import fingerprint, image_hashes
-from amint_core.datasets.sources import Content, File, Item, Source
-from amint_core.exceptions import CacheError, DataError
+from amint_core.data import DATASETS, building, load
+from amint_core.data.building import build
+from amint_core.data.cache import cache_folder
+from amint_core.data.cifar import CIFAR10_CLASSES
+from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.data.sources import Content, File, Item, Source
+from amint_core.errors import CacheError, DataError
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_two_runs_that_start_at_once_decode_once(root, monkeypatch):
         builds.append(arguments)
         build(*arguments)
 
-    monkeypatch.setattr("amint_core.datasets.cache.build", counted)
+    monkeypatch.setattr("amint_core.data.cache.build", counted)
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(lambda _: cifar(root), range(2))
     assert first.fingerprint == second.fingerprint

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from amint_core.exceptions import AmintError
+from amint_core.errors import AmintError
 from benchmarks import casia_scale
 
 

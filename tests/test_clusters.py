@@ -195,8 +195,8 @@ def test_judging_goes_by_track_where_the_table_has_groups():
 def test_the_scores_table_has_groups_where_there_are_tracks(dataset, grouped):
     from small_run import SMALL
 
+    from amint_core.data.prepare import prepare
     from amint_core.evaluation.scores import images_of
-    from amint_core.prepared import prepare
 
     data = prepare(create(**{**SMALL, "dataset": dataset, "image_size": 16}))
     images = images_of(data.dataset, data.split)

@@ -6,7 +6,7 @@ import pytest
 from made_runs import made_metrics, made_scores, put
 
 from amint_core import report
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.report.collect import read_metrics, read_runs, unfinished

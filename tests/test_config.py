@@ -5,7 +5,7 @@ import re
 import pytest
 
 from amint_core.config import RunConfig
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.recipes import DEFECTS, RECIPES
 from amint_core.settings import create, from_namespace
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.methods import blind, lookup, random_scores
 from amint_core.methods.crossfit import cross_fitted, fold_seed
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from amint_core.datasets import download
-from amint_core.exceptions import DataError
+from amint_core.data import download
+from amint_core.errors import DataError
 
 
 @pytest.mark.parametrize(

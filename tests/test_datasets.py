@@ -25,9 +25,9 @@ from dataset_trees import (
 )
 from PIL import Image
 
-from amint_core.datasets import DATASETS, casia_webface, load, status
-from amint_core.datasets.cifar import CIFAR10_CLASSES
-from amint_core.exceptions import DataError, SettingsError
+from amint_core.data import DATASETS, casia_webface, load, status
+from amint_core.data.cifar import CIFAR10_CLASSES
+from amint_core.errors import DataError, SettingsError
 
 #: dataset → (layouts, pool, test); a dataset without a row fails `test_every_dataset_has_a_row`.
 LAYOUTS = {
@@ -161,6 +161,6 @@ def test_odd_image_sizes_are_refused(size):
 
 def test_importing_the_registry_is_light():
     heavy = {"torch", "torchvision", "pyarrow", "sklearn", "pandas"}
-    code = f"import sys, amint_core.datasets; print({heavy} & set(sys.modules))"
+    code = f"import sys, amint_core.data; print({heavy} & set(sys.modules))"
     result = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

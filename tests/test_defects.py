@@ -3,7 +3,7 @@
 import torch
 from short_training import settings, train
 
-from amint_core import experiment
+from amint_core.run import steps
 from amint_core.settings import create
 from amint_core.training.loop import Fit
 
@@ -30,7 +30,7 @@ def test_the_scaled_mint_loss_defect_leaves_the_head_untrained():
     chosen = settings(
         dataset="cifar10", defects=("scaled_mint_loss",), weight_decay=0.0, image_size=16, epochs=1
     )
-    before = [p.clone() for p in experiment.build(experiment.prepare(chosen)).head.parameters()]
+    before = [p.clone() for p in steps.build(steps.prepare(chosen)).head.parameters()]
     _, model, *_ = train(chosen)
     for old, new in zip(before, model.head.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -45,7 +45,7 @@ def test_separate_batches_give_other_statistics():
 
 def test_xception_has_a_hundred_outputs_with_the_defect():
     chosen = settings(model="xception", image_size=28, defects=("hundred_outputs",))
-    model = experiment.build(experiment.prepare(chosen))
+    model = steps.build(steps.prepare(chosen))
     assert model.audited.get_classifier().out_features == 100
 
 
@@ -60,5 +60,5 @@ def test_the_published_recipe_switches_every_defect_on():
 
 
 def test_a_published_run_goes_through():
-    metrics = experiment.run_all(settings(recipe="published", epochs=1, batch_size=20))
+    metrics = steps.run_all(settings(recipe="published", epochs=1, batch_size=20))
     assert metrics["audited"]["role"] == "external"

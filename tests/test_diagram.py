@@ -5,7 +5,7 @@ import pytest
 from read_back import texts
 
 from amint_core import report
-from amint_core.exceptions import ModelError
+from amint_core.errors import ModelError
 from amint_core.report import style
 
 TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")

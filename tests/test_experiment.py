@@ -12,17 +12,17 @@ import pytest
 import torch
 from short_training import SMALL, settings, train, without_times
 
-from amint_core import experiment
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
-from amint_core.runs import Run
+from amint_core.run import steps
+from amint_core.run.folder import Run
 from amint_core.training.trained import training_of
 
 
 def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
-    metrics = experiment.run_all(settings())
+    metrics = steps.run_all(settings())
     run = Run(settings())
     assert read_json(run.folder / "metrics.json") == metrics
     assert set(run.files()["file"]) == {
@@ -33,7 +33,7 @@ def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
         "manifest.json",
         "model.safetensors",
     }
-    assert not training_of("active", experiment.prepare(settings())).checkpoint.exists()
+    assert not training_of("active", steps.prepare(settings())).checkpoint.exists()
     assert metrics["data"]["source"] == "standin"
     assert "STAND-IN" in metrics["data"]["title"]
     assert metrics["data"]["sizes"]["members"] == 60
@@ -49,19 +49,19 @@ def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
 
 
 def test_the_same_settings_give_the_same_bits_whatever_ran_before(monkeypatch, tmp_path):
-    first = experiment.run_all(settings())
-    experiment.run_all(settings(seed=5, precision="bf16"))
+    first = steps.run_all(settings())
+    steps.run_all(settings(seed=5, precision="bf16"))
     torch.rand(17)
     np.random.rand(3)
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "again"))
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "again"))
-    assert without_times(experiment.run_all(settings())) == without_times(first)
+    assert without_times(steps.run_all(settings())) == without_times(first)
 
 
 def test_another_seed_gives_another_split_and_other_weights():
-    one, two = (experiment.prepare(settings(seed=seed)) for seed in (0, 1))
+    one, two = (steps.prepare(settings(seed=seed)) for seed in (0, 1))
     assert one.split.digest != two.split.digest
-    weights = [next(experiment.build(data).audited.parameters()) for data in (one, two)]
+    weights = [next(steps.build(data).audited.parameters()) for data in (one, two)]
     assert not torch.equal(*weights)
 
 
@@ -74,7 +74,7 @@ def test_a_run_leaves_threads_and_random_state_as_they_were():
 
 
 def test_the_paper_protocol_judges_against_the_test_set():
-    metrics = experiment.run_all(settings(protocol="paper", calibration=0, holdout=0, epochs=1))
+    metrics = steps.run_all(settings(protocol="paper", calibration=0, holdout=0, epochs=1))
     assert metrics["mint"]["judged"] == {"members": 60, "non_members": 30, "role": "test"}
     assert metrics["mint"]["accuracy_calibrated"]["value"] is None
 
@@ -87,7 +87,7 @@ def test_exact_images_are_not_scored_again_beside_transformed_ones(monkeypatch):
         return method.score(case)
 
     monkeypatch.setitem(METHODS, "active", dataclasses.replace(method, score=score))
-    metrics = experiment.run_all(settings(transformations=("flip",)))
+    metrics = steps.run_all(settings(transformations=("flip",)))
     judged = 30 + 100  # half of the members, and holdout
     assert scored == [("exact", 60 + 80 + 40 + 100), ("flip", judged)]
     assert metrics["transformations"]["exact"]["auc"] == metrics["mint"]["auc"]
@@ -103,7 +103,7 @@ def test_two_processes_cannot_write_one_run(tmp_path):
     writing = Run(settings())
     code = (
         "import json, sys; from amint_core.settings import create; "
-        "from amint_core.runs import Run; Run(create(**json.loads(sys.argv[1])))"
+        "from amint_core.run.folder import Run; Run(create(**json.loads(sys.argv[1])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(SMALL)],
@@ -123,9 +123,9 @@ def test_fp16_needs_a_gpu():
 
 def test_data_of_another_run_is_refused():
     run = Run(settings())
-    other = experiment.prepare(settings(members=40))
+    other = steps.prepare(settings(members=40))
     with pytest.raises(SettingsError, match="The data were prepared for"):
-        experiment.train(run, other, experiment.build(other))
+        steps.train(run, other, steps.build(other))
 
 
 def test_the_history_has_the_rate_of_each_epoch():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from amint_core.exceptions import ResultsError, unknown_name
+from amint_core.errors import ResultsError, unknown_name
 from amint_core.files import atomic_path, read_json, write_json, write_text
 
 

@@ -7,10 +7,10 @@ from made_case import auc_of, made_case, structured_images
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from amint_core import models
-from amint_core.exceptions import ModelError, SettingsError
+from amint_core.errors import ModelError, SettingsError
 from amint_core.methods import gmint
-from amint_core.operations import fast_operations
+from amint_core.model import zoo
+from amint_core.training.cpu_bf16 import fast_operations
 
 SIZES = {"members": 120, "external": 90, "calibration": 30, "holdout": 60}
 
@@ -43,7 +43,7 @@ class Odd(nn.Module):
         return self.last(self.tokens(maps.flatten(2).mT).tanh().mean(1))
 
 
-@pytest.mark.parametrize("build", [Odd, lambda: models.create("tiny", 3, 16, 5)])
+@pytest.mark.parametrize("build", [Odd, lambda: zoo.create("tiny", 3, 16, 5)])
 def test_weight_norms_equal_autograds(build):
     model = build().double().eval()
     images, labels = torch.randn(4, 3, 16, 16).double(), torch.tensor([0, 1, 2, 4])
@@ -54,7 +54,7 @@ def test_weight_norms_equal_autograds(build):
 
 def test_norms_in_bf16_are_close_to_those_in_fp32():
     torch.manual_seed(0)
-    model = models.create("tiny", 3, 16, 5).eval()
+    model = zoo.create("tiny", 3, 16, 5).eval()
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 4])
     expected = gmint._norms(model, images.clone(), labels)
     with torch.autocast("cpu", torch.bfloat16), fast_operations():
@@ -122,7 +122,7 @@ def test_members_of_an_overfitted_model_are_found(overfitted):
 
 def test_an_untrained_model_gives_nothing_away(overfitted):
     untrained = made_case(SIZES, structured_images(300, 2), overfitted.labels)
-    untrained.target.audited = models.create("tiny", 3, 16, 4)
+    untrained.target.audited = zoo.create("tiny", 3, 16, 4)
     found = auc_of(untrained, gmint.score(untrained))
     assert found["low"] < 0.5 < found["high"]
 
@@ -146,7 +146,7 @@ def test_calibration_images_are_not_learned_from(overfitted):
 
 
 def test_the_model_is_left_as_it_was(overfitted):
-    model = models.create("tiny", 3, 16, 4).train()
+    model = zoo.create("tiny", 3, 16, 4).train()
     for parameter in model.parameters():
         parameter.requires_grad_(False)  # as in a frozen target
     case = made_case(SIZES, structured_images(300, 2), overfitted.labels, audited=model)
@@ -189,7 +189,7 @@ def test_of_an_active_target_it_learns_from_calibration_images(overfitted, monke
 
 def test_without_known_members_it_says_how_many_it_has():
     sizes = {"members": 20, "external": 20, "holdout": 20}
-    model = models.create("tiny", 3, 16, 4)
+    model = zoo.create("tiny", 3, 16, 4)
     case = made_case(sizes, structured_images(60, 0), audited=model)
     with pytest.raises(SettingsError, match=r"gMINT .* in 5 folds, but has 0 and 20"):
         gmint.score(case)
@@ -204,7 +204,7 @@ def test_frames_of_one_track_are_never_learned_from_and_scored_in_one_fold(monke
 
     monkeypatch.setattr(gmint, "cross_fitted", cross_fitted)
     groups = np.arange(300) // 6
-    model = models.create("tiny", 3, 16, 4)
+    model = zoo.create("tiny", 3, 16, 4)
     case = made_case(SIZES, structured_images(300, 2), groups=groups, audited=model)
     gmint.score(case)
     assert len(seen) == 5

@@ -2,12 +2,12 @@
 
 import pytest
 
-from amint_core.datasets import DATASETS
-from amint_core.exceptions import SettingsError
-from amint_core.grid import NOTEBOOKS, grid_file, load_grid, notebook_for
+from amint_core.batch.grid import NOTEBOOKS, grid_file, load_grid, notebook_for
+from amint_core.data import DATASETS
+from amint_core.errors import SettingsError
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
-from amint_core.models import SETUPS
+from amint_core.model.zoo import SETUPS
 from amint_core.recipes import DEFECTS, RECIPES
 from amint_core.report.paper import PASSIVE_ACTIVE
 

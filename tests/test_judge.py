@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from amint_core.errors import ProtocolError
 from amint_core.evaluation import metrics
 from amint_core.evaluation.judge import judge
-from amint_core.exceptions import ProtocolError
 from amint_core.settings import create
 
 

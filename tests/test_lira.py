@@ -5,7 +5,7 @@ import pytest
 from made_logits import made_case, made_phi
 from scipy.stats import norm
 
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.methods import lira
 
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from small_run import SMALL
 
-from amint_core.experiment import _case, build, prepare, run_all, train
 from amint_core.methods import METHODS
-from amint_core.runs import Run, run_folder
+from amint_core.run.folder import Run, run_folder
+from amint_core.run.steps import _case, build, prepare, run_all, train
 from amint_core.settings import create
 
 

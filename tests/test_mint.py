@@ -4,18 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from amint_core import models
-from amint_core.exceptions import ModelError
-from amint_core.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead, build_head
-from amint_core.mint import describe, enhance, parameter_count
+from amint_core.errors import ModelError
+from amint_core.model import zoo
+from amint_core.model.heads import (
+    LeanHead,
+    PublishedHead,
+    PublishedTokenHead,
+    TokenHead,
+    build_head,
+)
+from amint_core.model.mint import describe, enhance, parameter_count
 
 IMAGES = torch.zeros(2, 3, 32, 32)
 
 
 @pytest.fixture
 def enhanced():
-    audited = models.create("tiny", 3, 32, 10)
-    return enhance(audited, models.default_taps("tiny", audited, "middle"), IMAGES)
+    audited = zoo.create("tiny", 3, 32, 10)
+    return enhance(audited, zoo.default_taps("tiny", audited, "middle"), IMAGES)
 
 
 def test_forward_returns_class_logits_and_membership_logits(enhanced):
@@ -131,24 +137,22 @@ def test_images_the_model_cannot_take_are_refused():
 
 
 def test_looking_at_a_model_leaves_its_statistics_and_mode():
-    audited = models.create("tiny", 3, 32, 10).train()
+    audited = zoo.create("tiny", 3, 32, 10).train()
     before = {name: value.clone() for name, value in audited.state_dict().items()}
-    model = enhance(
-        audited, models.default_taps("tiny", audited, "middle"), torch.randn(4, 3, 32, 32)
-    )
+    model = enhance(audited, zoo.default_taps("tiny", audited, "middle"), torch.randn(4, 3, 32, 32))
     describe(model, torch.randn(4, 3, 32, 32))
     assert model.training
     for name, value in model.audited.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
-@pytest.mark.parametrize("setup", models.SETUPS)
+@pytest.mark.parametrize("setup", zoo.SETUPS)
 @pytest.mark.parametrize(
-    "name", [name for name, known in models.AUDITED.items() if known.title and name != "tiny"]
+    "name", [name for name, known in zoo.AUDITED.items() if known.title and name != "tiny"]
 )
 def test_the_lean_head_stays_lean_at_64_pixels(name, setup):
-    audited = models.create(name, 3, 64, 10)
-    model = enhance(audited, models.default_taps(name, audited, setup), torch.zeros(2, 3, 64, 64))
+    audited = zoo.create(name, 3, 64, 10)
+    model = enhance(audited, zoo.default_taps(name, audited, setup), torch.zeros(2, 3, 64, 64))
     assert parameter_count(model.head) <= 5_000_000
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from amint_core.exceptions import ModelError
-from amint_core.models import (
+from amint_core.errors import ModelError
+from amint_core.model.zoo import (
     AUDITED,
     SETUPS,
     architecture,
@@ -20,7 +20,7 @@ from amint_core.models import (
     is_known,
     known_names,
 )
-from amint_core.models.timm_any import find_taps
+from amint_core.model.zoo.timm_any import find_taps
 
 #: Parameters at (3, 32, 32, 10) and at (1, 28, 28, 10). DenseNet-121 has 7,680 fewer than
 #: timm's, whose stem is 7×7; the others' stems differ from timm's in stride and padding alone.
@@ -185,7 +185,7 @@ def test_taps_of_any_timm_model(name: str, taps: tuple[str, str]):
 
 def test_importing_is_light():
     code = (
-        "import sys; from amint_core.models import is_known; is_known('vit');"
+        "import sys; from amint_core.model.zoo import is_known; is_known('vit');"
         "print({'torch', 'timm'} & {*sys.modules})"
     )
     path = os.pathsep.join(found for found in sys.path if found)

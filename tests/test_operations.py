@@ -12,11 +12,13 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from amint_core import arithmetic, experiment, models
-from amint_core.arithmetic import chosen_precision, open_accelerator
-from amint_core.mint import enhance
-from amint_core.operations import _DETOURS, fast_operations
+from amint_core.model import zoo
+from amint_core.model.mint import enhance
+from amint_core.run import steps
 from amint_core.settings import create
+from amint_core.training import device
+from amint_core.training.cpu_bf16 import _DETOURS, fast_operations
+from amint_core.training.device import chosen_precision, open_accelerator
 from amint_core.training.losses import audited_loss, mint_loss
 
 #: (channels, outputs, side, kernel, stride, groups): one per detour, and ones that pass through.
@@ -124,12 +126,12 @@ def test_attention_is_that_of_fp32_gradients_too():
     assert_close([found.float()], [expected])
 
 
-@pytest.mark.parametrize("name", [name for name in models.AUDITED if name != "resnet101"])
+@pytest.mark.parametrize("name", [name for name in zoo.AUDITED if name != "resnet101"])
 def test_a_step_of_each_model_is_close_to_fp32(name):
     """No further from fp32 than PyTorch's own bf16 is, within a factor."""
     torch.manual_seed(0)
-    audited = models.create(name, 3, 32, 10)
-    taps = models.default_taps(name, audited, "middle")
+    audited = zoo.create(name, 3, 32, 10)
+    taps = zoo.default_taps(name, audited, "middle")
     model = enhance(audited, taps, torch.zeros(2, 3, 32, 32)).eval()
     model.to(memory_format=torch.channels_last)
     images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
@@ -193,11 +195,11 @@ DETOURS = {
 def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
     """Training and scoring in bf16 against plain fp32, beside what another seed changes."""
     made = replace(
-        models.AUDITED["tiny"],
+        zoo.AUDITED["tiny"],
         build=lambda channels, _, classes: AllDetours(channels, classes),
         taps={"middle": ("depthwise", "windows")},
     )
-    monkeypatch.setitem(models.AUDITED, "tiny", made)
+    monkeypatch.setitem(zoo.AUDITED, "tiny", made)
     taken = {True: set(), False: set()}  # with gradients, and without
 
     def watched(detour, name):
@@ -222,7 +224,7 @@ def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
     def measured(seed, precision):
         given = {"image_size": 16, "members": 200, "external": 300, "test": 300, "epochs": 6}
         given |= {"seed": seed, "precision": precision}
-        found = experiment.run_all(create(**SMALL | given))
+        found = steps.run_all(create(**SMALL | given))
         return [found["mint"]["auc"]["value"], found["audited"]["accuracy"]["value"]]
 
     plain = np.array([measured(seed, "fp32") for seed in range(3)])
@@ -238,7 +240,7 @@ def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
 def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for gain, chosen in ((4.0, "bf16"), (1.2, "fp32"), (0.3, "fp32")):
-        monkeypatch.setattr(arithmetic, "_gain_of_bf16", lambda gain=gain: gain)
+        monkeypatch.setattr(device, "_gain_of_bf16", lambda gain=gain: gain)
         assert chosen_precision("auto") == chosen
         settings = create(**SMALL, precision="auto")
         accelerator = open_accelerator(settings)
@@ -250,8 +252,8 @@ def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
 
 def test_the_gain_is_measured_and_draws_no_random_number():
     state = torch.random.get_rng_state()
-    arithmetic._gain_of_bf16.cache_clear()
-    assert arithmetic._gain_of_bf16() > 0
+    device._gain_of_bf16.cache_clear()
+    assert device._gain_of_bf16() > 0
     assert torch.equal(state, torch.random.get_rng_state())
 
 

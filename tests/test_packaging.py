@@ -12,12 +12,12 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import amint_core.__main__ as command_line
-from amint_core import experiment
-from amint_core.exceptions import SettingsError
+from amint_core.batch.grid import grid_file, load_grid
+from amint_core.errors import SettingsError
 from amint_core.files import read_json
-from amint_core.grid import grid_file, load_grid
 from amint_core.locations import project_root
-from amint_core.reference import reference_file
+from amint_core.run import steps
+from amint_core.run.reference import reference_file
 
 ROOT = project_root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -184,7 +184,7 @@ def test_errors_of_the_user_are_one_message(capsys):
 
 def test_run_takes_settings_as_yaml(monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(experiment, "run_all", lambda settings: given.append(settings) or {"a": 1})
+    monkeypatch.setattr(steps, "run_all", lambda settings: given.append(settings) or {"a": 1})
     pairs = ["dataset=mnist", "model=tiny", "epochs=3", "taps=[a, b]", "learning_rate=1e-2"]
     assert command_line.main(["run", *pairs]) == 0
     (settings,) = given

@@ -7,8 +7,8 @@ from made_runs import made_scores
 from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_auc_score
 
+from amint_core.errors import ProtocolError
 from amint_core.evaluation import intervals, metrics, paired
-from amint_core.exceptions import ProtocolError
 
 
 def pairs(seed, members, others, shifts, alike=0.6):

@@ -13,17 +13,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from amint_core import plan, provenance
+from amint_core import provenance
 from amint_core.__main__ import main
+from amint_core.batch import plan
+from amint_core.batch.planning import calibrate, estimate, load
+from amint_core.batch.planning.calibrate import Measured
+from amint_core.batch.planning.flops import counts_of, step_flops
+from amint_core.batch.planning.work import case_of, role_sizes, work_of
 from amint_core.config import RunConfig
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.planning import calibrate, estimate, load
-from amint_core.planning.calibrate import Measured
-from amint_core.planning.flops import counts_of, step_flops
-from amint_core.planning.work import case_of, role_sizes, work_of
-from amint_core.runs import run_folder
+from amint_core.run.folder import run_folder
 from amint_core.settings import create
 from amint_core.training.trained import build
 

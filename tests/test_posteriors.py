@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_logits import CLASSES, made_case
 
-from amint_core.exceptions import DataError
+from amint_core.errors import DataError
 from amint_core.methods import posteriors
 
 

@@ -1,4 +1,4 @@
-"""Several processes train one run together, started by accelerate; on a CPU they talk over gloo."""
+"""Several processes train one run distributed, started by accelerate; on a CPU they talk over gloo."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from ports import free_port
 from small_run import SMALL
 from torch import nn
 
-from amint_core import experiment
 from amint_core.config import RunConfig
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
-from amint_core.runs import run_folder
+from amint_core.run import steps
+from amint_core.run.folder import run_folder
 from amint_core.settings import create
-from amint_core.training import together, trained
+from amint_core.training import distributed, trained
 
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
 LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # 0: a free one
@@ -73,7 +73,7 @@ def test_without_batch_normalisation_two_processes_take_the_steps_of_one(monkeyp
     two = history(chosen)
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "one"))
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "one"))
-    experiment.run_all(chosen)
+    steps.run_all(chosen)
     # The first steps of Adam turn rounding in gradients near zero into whole steps.
     pd.testing.assert_frame_equal(two, history(chosen), rtol=0.02)
 
@@ -87,7 +87,7 @@ def test_two_processes_give_the_metrics_of_one_within_seed_noise(monkeypatch, tm
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "one"))
     alone = []
     for seed in range(3):
-        experiment.run_all(settings_of(LEARNT, seed=seed))
+        steps.run_all(settings_of(LEARNT, seed=seed))
         alone.append(results(settings_of(LEARNT, seed=seed)))
     for name, value in two.items():
         values = np.array([one[name] for one in alone])
@@ -129,8 +129,8 @@ def test_a_notebook_starts_two_processes_even_after_a_run_of_its_own(tmp_path):
         "import sys, json; sys.path.insert(0, 'tests')\n"
         "from accelerate import notebook_launcher\n"
         "from amint_core.config import RunConfig\n"
-        "from amint_core.experiment import run_all\n"
-        "from amint_core.runs import Run\n"
+        "from amint_core.run.steps import run_all\n"
+        "from amint_core.run.folder import Run\n"
         f"settings = create(**json.loads('{json.dumps(SMALL)}'))\n"
         "Run(settings.model_copy(update={'seed': 1}))\n"
         f"notebook_launcher(run_all, (settings,), num_processes=2, use_port='{free_port()}')\n"
@@ -153,7 +153,7 @@ def test_a_script_that_is_one_process_where_several_were_asked_for_is_refused(tm
     script = tmp_path / "train.py"
     script.write_text(
         "from amint_core.config import RunConfig\n"
-        "from amint_core.experiment import run_all\n"
+        "from amint_core.run.steps import run_all\n"
         f"run_all(create(**{SMALL}))\n"
     )
     done = start("-m", "accelerate.commands.launch", "--num_processes=2", script)
@@ -169,10 +169,10 @@ class Two:
 
 
 def test_on_gpus_statistics_are_of_the_whole_batch():
-    data = experiment.prepare(settings_of(SMALL, dataset="cifar10", model="densenet121"))
-    model = experiment.build(data)
+    data = steps.prepare(settings_of(SMALL, dataset="cifar10", model="densenet121"))
+    model = steps.build(data)
     before, weights = str(model), {name: id(value) for name, value in model.named_parameters()}
-    together.share_batch_statistics(model, Two())
+    distributed.share_batch_statistics(model, Two())
     plain = (nn.BatchNorm1d, nn.BatchNorm2d)
     assert not [name for name, part in model.named_modules() if isinstance(part, plain)]
     assert {name: id(value) for name, value in model.named_parameters()} == weights
@@ -181,7 +181,7 @@ def test_on_gpus_statistics_are_of_the_whole_batch():
 
 
 def test_batches_that_processes_cannot_share_are_refused():
-    data = experiment.prepare(settings_of(SMALL, batch_size=21))
+    data = steps.prepare(settings_of(SMALL, batch_size=21))
     roles = data.split.roles
     indices = roles["members"].indices, roles["external"].indices
     with pytest.raises(SettingsError, match="2 processes cannot share batches of 21 members"):

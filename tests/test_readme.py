@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
+from amint_core.batch.grid import NOTEBOOKS
 from amint_core.files import read_json
-from amint_core.grid import NOTEBOOKS
 from amint_core.locations import project_root
 
 ROOT = project_root()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from amint_core.datasets import DATASETS, load, status
-from amint_core.datasets.splits import make_split
+from amint_core.data import DATASETS, load, status
+from amint_core.data.split import make_split
 
 SIZES = {"members": 2_000, "external": 3_000, "calibration": 1_000, "holdout": 2_000, "test": 0}
 
@@ -74,14 +74,14 @@ def test_gtsrb_has_tracks_of_30_frames(real_data):
 
 def test_on_strict_cifar10_only_the_model_can_tell_members(real_data):
     """The blind control at chance: the split is honest. It never sees a model."""
-    from amint_core import experiment
     from amint_core.evaluation import metrics
     from amint_core.methods import METHODS
+    from amint_core.run import steps
     from amint_core.settings import create
 
     settings = create(dataset="cifar10", model="tiny", method="blind", cpu_threads=1)
-    prepared = experiment.prepare(settings)
-    case = experiment._case(settings, prepared, experiment.build(prepared))
+    prepared = steps.prepare(settings)
+    case = steps._case(settings, prepared, steps.build(prepared))
     scores = METHODS["blind"].score(case)
     judged, member = ~case.known, case.member
     found = metrics.auc(scores[judged & member], scores[judged & ~member])

@@ -1,6 +1,6 @@
 """Training on real images: the method works, not only its parts."""
 
-from amint_core import experiment
+from amint_core.run import steps
 from amint_core.settings import create
 
 
@@ -17,7 +17,7 @@ def test_members_of_real_cifar10_are_told_from_holdout(real_data):
         batch_size=50,
         cpu_threads=1,
     )
-    metrics = experiment.run_all(settings)
+    metrics = steps.run_all(settings)
     assert metrics["data"]["source"] == "real"
     assert "STAND-IN" not in metrics["data"]["title"]
     # Chance is .5; the lower end of the interval is far above it.
@@ -39,4 +39,4 @@ def test_without_the_mint_loss_the_head_is_at_chance(real_data):
         weight_decay=0,
         cpu_threads=1,
     )
-    assert 0.4 < experiment.run_all(settings)["mint"]["auc"]["value"] < 0.6
+    assert 0.4 < steps.run_all(settings)["mint"]["auc"]["value"] < 0.6

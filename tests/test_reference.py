@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from amint_core import reference
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 from amint_core.files import read_json, write_json
+from amint_core.run import reference
 
 METRICS = {
     "data": {"fingerprint": "f00d", "split": "5p117"},

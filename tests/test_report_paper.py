@@ -2,8 +2,8 @@
 
 import pytest
 
-from amint_core.datasets import DATASETS
-from amint_core.models import AUDITED, SETUPS
+from amint_core.data import DATASETS
+from amint_core.model.zoo import AUDITED, SETUPS
 from amint_core.report import paper
 
 #: (dataset, setup) → sums over the six models of MINT and of audited accuracy, in hundredths.

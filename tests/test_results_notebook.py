@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from amint_core import report
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.locations import project_root
 
 

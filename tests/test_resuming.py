@@ -12,9 +12,10 @@ import pytest
 import torch
 from short_training import SMALL, settings, train, without_times
 
-from amint_core import experiment, provenance
-from amint_core.exceptions import ResultsError
+from amint_core import provenance
+from amint_core.errors import ResultsError
 from amint_core.locations import project_root
+from amint_core.run import steps
 from amint_core.training.loop import Fit
 from amint_core.training.trained import training_of
 
@@ -91,7 +92,7 @@ def test_other_code_trains_again(monkeypatch, capsys):
 def test_training_starts_anew_whatever_the_model_has_learnt():
     history, model, run, data = train(settings(epochs=1))
     training_of("active", data).weights.unlink()
-    again = experiment.train(run, data, model)
+    again = steps.train(run, data, model)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"))
 
 
@@ -103,7 +104,7 @@ def test_a_damaged_model_file_is_named():
 
 
 def test_old_numbers_do_not_stay_beside_a_new_training(monkeypatch):
-    experiment.run_all(settings(epochs=1))
+    steps.run_all(settings(epochs=1))
     monkeypatch.setattr(provenance, "code_fingerprint", lambda *parts: "other")
     _, _, run, _ = train(settings(epochs=1))
     assert not (run.folder / "metrics.json").exists()

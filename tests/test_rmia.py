@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_logits import made_case, made_phi
 
-from amint_core.exceptions import DataError, SettingsError
+from amint_core.errors import DataError, SettingsError
 from amint_core.methods import rmia
 
 

@@ -7,7 +7,7 @@ from read_back import texts
 from sklearn.metrics import roc_auc_score
 
 from amint_core import report
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 from amint_core.report import style
 
 TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")

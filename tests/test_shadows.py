@@ -4,22 +4,21 @@ import numpy as np
 import pytest
 from small_run import SMALL
 
-from amint_core import experiment
+from amint_core.errors import DataError, ResultsError, SettingsError, TrainingError
 from amint_core.evaluation.scores import images_of
-from amint_core.exceptions import DataError, ResultsError, SettingsError, TrainingError
-from amint_core.methods import shadows
-from amint_core.runs import Run
+from amint_core.run import shadows, steps
+from amint_core.run.folder import Run
 from amint_core.settings import create
 from amint_core.training import trained
 
 
 def data(**changes):
     given = {**SMALL, "method": "lira_online", "shadows": 4, **changes}
-    return experiment.prepare(create(**given))
+    return steps.prepare(create(**given))
 
 
 def case_of(prepared):
-    return experiment._case(prepared.settings, prepared, experiment.build(prepared))
+    return steps._case(prepared.settings, prepared, steps.build(prepared))
 
 
 def test_each_set_has_the_targets_size_and_no_image_twice():
@@ -88,7 +87,7 @@ def test_shadow_models_that_will_not_do_are_refused_before_they_are_trained(monk
         shadows.check(data(target="active", patience=3))
     prepared = data(variance="per_image", seed=3)
     with pytest.raises(SettingsError, match="of two shadow models"):
-        experiment.train(Run(prepared.settings), prepared, experiment.build(prepared))
+        steps.train(Run(prepared.settings), prepared, steps.build(prepared))
 
 
 def test_one_that_fails_keeps_the_rest_from_starting(monkeypatch):
@@ -167,7 +166,7 @@ def test_salem_trains_the_one_model_that_it_reads(capsys):
 
 
 def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(capsys):
-    metrics = experiment.run_all(data().settings)
+    metrics = steps.run_all(data().settings)
     assert "its paper used 64 to 256: expect less power." in capsys.readouterr().out
     shown = metrics["training"]["shadows"]
     assert (shown["count"], shown["published"]) == (4, "64 to 256")
@@ -178,7 +177,7 @@ def test_a_run_draws_its_training_sets_once(monkeypatch):
     drawn = []
     honest = shadows._plan
     monkeypatch.setattr(shadows, "_plan", lambda data: drawn.append(1) or honest(data))
-    experiment.run_all(data(seed=11).settings)
+    steps.run_all(data(seed=11).settings)
     assert len(drawn) == 1
     shadows.plan(data(seed=12))
     assert len(drawn) == 2

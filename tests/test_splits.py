@@ -6,11 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from amint_core.datasets import DATASETS, Dataset, Images, load
-from amint_core.datasets.identity import fingerprint
-from amint_core.datasets.splits import ROLES, make_split
-from amint_core.datasets.strata import allocate
-from amint_core.exceptions import DataError, SettingsError
+from amint_core.data import DATASETS, Dataset, Images, load
+from amint_core.data.identity import fingerprint
+from amint_core.data.split import ROLES, make_split
+from amint_core.data.strata import allocate
+from amint_core.errors import DataError, SettingsError
 
 SIZES = {"members": 300, "external": 450, "calibration": 150, "holdout": 300, "test": 0}
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from amint_core.datasets import DATASETS, load
-from amint_core.datasets.identity import fingerprint
-from amint_core.exceptions import SettingsError
+from amint_core.data import DATASETS, load
+from amint_core.data.identity import fingerprint
+from amint_core.errors import SettingsError
 
 #: dataset → (images in the pool, classes); every registered dataset has its row.
 EXPECTED = {

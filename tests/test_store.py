@@ -3,15 +3,16 @@
 import pytest
 from small_run import SMALL
 
-from amint_core import arithmetic, experiment
+from amint_core.run import steps
 from amint_core.settings import create
+from amint_core.training import device
 from amint_core.training.store import Training, training_settings
 from amint_core.training.trained import training_of
 
 
 def key(kind="active", **changes):
     settings = create(**{**SMALL, **changes})
-    return training_of(kind, experiment.prepare(settings)).folder.name
+    return training_of(kind, steps.prepare(settings)).folder.name
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,6 @@ def test_a_training_in_use_is_seen_to_be_busy():
 def test_a_model_of_another_machines_precision_is_trained_anew(monkeypatch):
     keys = set()
     for gain in (1.0, 4.0):  # a machine without bf16's instructions, and one with them
-        monkeypatch.setattr(arithmetic, "_gain_of_bf16", lambda gain=gain: gain)
+        monkeypatch.setattr(device, "_gain_of_bf16", lambda gain=gain: gain)
         keys.add(key(precision="auto"))
     assert len(keys) == 2

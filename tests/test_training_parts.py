@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from amint_core.datasets.base import Images
-from amint_core.exceptions import ResultsError
+from amint_core.data.base import Images
+from amint_core.data.transforms import normalised, to_bytes
+from amint_core.errors import ResultsError
 from amint_core.training.batches import Copies, JointBatches, batch_shape
 from amint_core.training.checkpoint import Checkpoint
 from amint_core.training.losses import LossBalance, audited_loss, mint_loss
-from amint_core.transformations import normalised, to_bytes
 
 CPU = torch.device("cpu")
 

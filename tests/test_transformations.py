@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from amint_core.exceptions import SettingsError
-from amint_core.transformations import AUGMENTATIONS, TRANSFORMATIONS, augment, shifted, transform
+from amint_core.data.transforms import AUGMENTATIONS, TRANSFORMATIONS, augment, shifted, transform
+from amint_core.errors import SettingsError
 
 
 def images(count=6, side=32, channels=3):

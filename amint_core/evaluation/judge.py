@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from amint_core.config import RunConfig
+from amint_core.errors import ProtocolError
 from amint_core.evaluation import intervals, metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.scores import groups_of
-from amint_core.exceptions import ProtocolError
 
 #: False-positive rates at which the true-positive rate is given.
 FPRS = ("0.01", "0.001")

@@ -16,10 +16,10 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
+from amint_core.errors import ProtocolError
 from amint_core.evaluation import clusters, intervals, metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.metrics import Metric
-from amint_core.exceptions import ProtocolError
 
 #: Resamples from which the correlation of two true-positive rates is estimated, and their seed.
 RESAMPLES, SEED = 500, 0

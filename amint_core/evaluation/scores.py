@@ -18,8 +18,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from amint_core.datasets.base import Dataset
-from amint_core.datasets.splits import Split
+from amint_core.data.base import Dataset
+from amint_core.data.split import Split
 from amint_core.evaluation.clusters import Groups, are_clustered
 
 

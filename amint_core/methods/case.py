@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 
 from amint_core.config import RunConfig
-from amint_core.datasets.base import Dataset
-from amint_core.datasets.splits import Split
+from amint_core.data.base import Dataset
+from amint_core.data.split import Split
+from amint_core.data.transforms import transform
 from amint_core.evaluation.judge import THRESHOLDS
 from amint_core.evaluation.scores import pixels_of, tracks_of
-from amint_core.inference import class_logits, membership_logits, predicted_classes
-from amint_core.mint import EnhancedAuditedModel
-from amint_core.transformations import transform
+from amint_core.model.inference import class_logits, membership_logits, predicted_classes
+from amint_core.model.mint import EnhancedAuditedModel
 
 #: Stands for no transformation in tables.
 EXACT = "exact"

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 
 #: Classifiers that share the known images, each leaving out a fold.
 FOLDS = 5

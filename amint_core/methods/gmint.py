@@ -24,12 +24,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 
-from amint_core.exceptions import ModelError
+from amint_core.data.transforms import normalised, to_bytes
+from amint_core.errors import ModelError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.crossfit import cross_fitted, fold_seed, folds_of
 from amint_core.methods.posteriors import labels_of
 from amint_core.progress import progress_bar
-from amint_core.transformations import normalised, to_bytes
 
 _STREAM = 32  # of random numbers that follow from the run's seed
 _BATCH = 16  # images per pass: their activations are held until the gradients have come back

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import norm
 
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import (
     labels_of,

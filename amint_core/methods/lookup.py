@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from amint_core.datasets.identity import image_hashes
+from amint_core.data.identity import image_hashes
 from amint_core.methods.case import Case, Method
 
 _CHUNK = 4096  # images in memory at a time

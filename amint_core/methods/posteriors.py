@@ -14,7 +14,7 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 from scipy.special import logsumexp, softmax
 
-from amint_core.exceptions import DataError, ModelError, SettingsError
+from amint_core.errors import DataError, ModelError, SettingsError
 from amint_core.methods.case import Case
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from amint_core.exceptions import DataError, SettingsError
+from amint_core.errors import DataError, SettingsError
 from amint_core.methods.case import Case, Method
 from amint_core.methods.posteriors import labels_of, of_shadows, require_outside, taylor_loss
 

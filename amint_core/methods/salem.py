@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from amint_core.exceptions import SettingsError
+from amint_core.errors import SettingsError
 from amint_core.methods.case import EXACT, Case, Method
 from amint_core.methods.posteriors import check_finite, top_posteriors
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from amint_core.config import given_values
-from amint_core.exceptions import SettingsError, unknown_name
+from amint_core.errors import SettingsError, unknown_name
 from amint_core.files import atomic_path, write_text
 from amint_core.report import (
     ablations,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amint_core.errors import ProtocolError
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
-from amint_core.exceptions import ProtocolError
 from amint_core.report import compact
 from amint_core.report.averages import averaged
 from amint_core.report.collect import answers_of

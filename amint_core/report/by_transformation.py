@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from amint_core.data.transforms import TRANSFORMATIONS
 from amint_core.methods.case import EXACT
 from amint_core.recipes import RECIPES
 from amint_core.report import compact
@@ -18,7 +19,6 @@ from amint_core.report.collect import TRANSFORMED, measured, read_metrics
 from amint_core.report.compact import Document, Part, short
 from amint_core.report.method_names import entry_title, has_target, method_order
 from amint_core.report.style import headed, heat_map, styled
-from amint_core.transformations import TRANSFORMATIONS
 
 HEADINGS = {
     "auc": "AUC",

@@ -12,8 +12,8 @@ import pandas as pd
 from pyarrow import parquet as pq
 
 from amint_core.config import RunConfig
+from amint_core.errors import ResultsError
 from amint_core.evaluation.metrics import threshold_at_fpr
-from amint_core.exceptions import ResultsError
 from amint_core.files import read_json
 from amint_core.locations import results_root, shown
 from amint_core.recipes import RECIPES

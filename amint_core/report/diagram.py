@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from amint_core.exceptions import ModelError
+from amint_core.errors import ModelError
 from amint_core.report.style import BLACK, GREY, ROLES, headed, styled
 
 WIDTH, GAP, HEIGHT = 1.25, 0.3, 0.95

@@ -14,8 +14,8 @@ from amint_core.report.collect import judged
 from amint_core.report.style import ROLES, headed, nothing_to_draw, styled
 
 if TYPE_CHECKING:
-    from amint_core.datasets.base import Dataset
-    from amint_core.datasets.splits import Split
+    from amint_core.data.base import Dataset
+    from amint_core.data.split import Split
 
 
 @styled

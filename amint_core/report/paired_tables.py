@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amint_core.errors import ProtocolError
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
-from amint_core.exceptions import ProtocolError
 from amint_core.methods import METHODS
 from amint_core.report import compact
 from amint_core.report.averages import DATA

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from amint_core.files import atomic_path
-from amint_core.models import AUDITED
+from amint_core.model.zoo import AUDITED
 from amint_core.report import paper
 from amint_core.report.compact import short
 from amint_core.report.method_names import method_group, method_order

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_core.datasets.base import Images
-from amint_core.transformations import augment, normalised, to_bytes
+from amint_core.data.base import Images
+from amint_core.data.transforms import augment, normalised, to_bytes
 
 #: Streams of random numbers that follow from a run's seed.
 _EXTERNAL, _MEMBERS, _COPIES = 11, 12, 14

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 from amint_core.files import atomic_path
 
 

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from amint_core.config import RunConfig
-from amint_core.exceptions import TrainingError
+from amint_core.errors import TrainingError
 from amint_core.progress import progress_bar
 from amint_core.training.batches import Batch, JointBatches
 from amint_core.training.checkpoint import Checkpoint
-from amint_core.training.losses import LossBalance
-from amint_core.training.together import (
+from amint_core.training.distributed import (
     average_running_statistics,
     averaged,
     share_batch_statistics,
 )
+from amint_core.training.losses import LossBalance
 
 _EPOCH = 13  # the stream of random numbers that layers such as dropout draw from
 

@@ -22,11 +22,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from amint_core.arithmetic import processes
 from amint_core.config import RunConfig
-from amint_core.exceptions import ResultsError
+from amint_core.errors import ResultsError
 from amint_core.files import atomic_path
 from amint_core.locations import cache_root, shown
+from amint_core.training.device import processes
 
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 #: Settings that no training depends on; roles and protocol count through the split's digest, the

@@ -11,17 +11,18 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from amint_core import models, provenance
-from amint_core.arithmetic import chosen_precision, open_accelerator, repeatable
+from amint_core import provenance
 from amint_core.config import RunConfig
-from amint_core.datasets.base import Images
+from amint_core.data.base import Images
+from amint_core.data.prepare import Data
+from amint_core.errors import SettingsError, TrainingError
 from amint_core.evaluation.metrics import auc
-from amint_core.exceptions import SettingsError, TrainingError
-from amint_core.inference import membership_logits
-from amint_core.mint import EnhancedAuditedModel, enhance
-from amint_core.prepared import Data
+from amint_core.model import zoo
+from amint_core.model.inference import membership_logits
+from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.training.active import ActiveStep
 from amint_core.training.batches import Copies, JointBatches, batch_shape
+from amint_core.training.device import chosen_precision, open_accelerator, repeatable
 from amint_core.training.loop import Fit, Step
 from amint_core.training.membership import MembershipStep
 from amint_core.training.plain import PlainStep
@@ -44,7 +45,7 @@ def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed if seed is None else seed)
         audited = _build_audited(data)
-        taps = settings.taps or models.default_taps(settings.model, audited, settings.setup)
+        taps = settings.taps or zoo.default_taps(settings.model, audited, settings.setup)
         return enhance(audited, taps, data.example, settings.head, settings.model)
 
 
@@ -54,7 +55,7 @@ def _build_audited(data: Data) -> nn.Module:
     classes = dataset.num_classes
     if settings.has("hundred_outputs") and settings.model == "xception":
         classes = max(classes, _CLASSES_OF_DEFECT_8)
-    return models.create(settings.model, dataset.channels, dataset.image_size, classes)
+    return zoo.create(settings.model, dataset.channels, dataset.image_size, classes)
 
 
 def training_of(kind: str, data: Data) -> Training:

@@ -1,0 +1,1 @@
+"""Many runs: a grid, its cost, and Snakemake to do them."""

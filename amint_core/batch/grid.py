@@ -1,0 +1,105 @@
+"""A profile's grid of runs, from `config/<profile>.yaml`."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amint_core.config import LISTS, RunConfig
+from amint_core.errors import SettingsError, unknown_name
+from amint_core.locations import project_root
+from amint_core.settings import create
+
+#: The notebook that shows a dataset; ViT has one of its own for all datasets.
+NOTEBOOKS = {
+    "mnist": "aMINTMNIST",
+    "cifar10": "aMINTCIFAR",
+    "cifar100": "aMINTCIFAR",
+    "gtsrb": "aMINTGTSRB",
+    "tiny_imagenet": "aMINTTinyImagenet",
+    "casia_webface": "aMINTCasiaWebFace",
+}
+
+
+def notebook_for(settings: RunConfig) -> str:
+    """Return the name of the notebook that runs `settings`."""
+    return "aMINTViT" if settings.model == "vit" else NOTEBOOKS[settings.dataset]
+
+
+def grid_file(profile: str) -> Path:
+    """Return the file of a profile's grid.
+
+    Raises:
+        SettingsError: there is no such profile; the message names the nearest.
+    """
+    folder = project_root() / "config"
+    path = folder / f"{profile}.yaml"
+    if not path.is_file():
+        known = (found.stem for found in folder.glob("*.yaml"))
+        raise SettingsError(unknown_name("profile", profile, known))
+    return path
+
+
+def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConfig]:
+    """Read a grid file: run id → settings, in the file's order.
+
+    Under `runs`, each entry is one block of settings over those under `defaults`; a list means one
+    run per value, several lists their product; settings that are lists vary as lists of lists.
+
+    Raises:
+        SettingsError: a setting is unknown or does not fit, or two runs are the same.
+    """
+    path = Path(path)
+    content = _read(path)
+    grid: dict[str, RunConfig] = {}
+    for number, block in enumerate(content["runs"], 1):
+        if not _is_block(block):
+            raise SettingsError(
+                f"{path.name}, run block {number}: {block!r} is no block of settings, such as "
+                "{dataset: mnist, model: vit}."
+            )
+        for values in _expand({**content.get("defaults", {}), **block}):
+            try:
+                settings = create(profile=profile or path.stem, **values)
+            except SettingsError as error:
+                raise SettingsError(f"{path.name}, run block {number}: {error}") from None
+            if settings.id in grid:
+                raise SettingsError(f"{path.name}, run block {number}: {settings.id} stands twice.")
+            grid[settings.id] = settings
+    return grid
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read as a grid: {error}") from None
+    parts = content if isinstance(content, dict) else {}
+    unknown = {str(part) for part in parts} - {"defaults", "runs"}
+    runs, defaults = parts.get("runs"), parts.get("defaults", {})
+    if unknown or not isinstance(runs, list) or not runs or not _is_block(defaults):
+        raise SettingsError(
+            f"{path.name}: a grid has the parts 'defaults' (a block of settings) and 'runs' (a "
+            "list of such blocks, at least one)."
+            + (f" Found also: {', '.join(sorted(unknown))}." if unknown else "")
+        )
+    return parts
+
+
+def _is_block(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def _expand(block: dict[str, Any]) -> list[dict[str, Any]]:
+    varying = {
+        key: value
+        for key, value in block.items()
+        if isinstance(value, list) and (key not in LISTS or (value and isinstance(value[0], list)))
+    }
+    return [
+        {**block, **dict(zip(varying, combination, strict=True))}
+        for combination in itertools.product(*varying.values())
+    ]

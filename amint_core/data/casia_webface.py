@@ -1,0 +1,107 @@
+"""CASIA-WebFace: 494,414 faces of 10,575 identities (Yi et al., Learning Face Representation from
+Scratch, 2014).
+
+It has no official test set. The loader sets one aside: the paper's share of each identity, chosen
+by file name alone, so that it depends neither on a seed nor on the order of the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from amint_core.data.base import DatasetSpec, Part
+from amint_core.data.folders import ClassFiles, as_source, class_order, list_classes
+from amint_core.data.sources import Content, File, Source, homes, missing, plain, subfolders
+from amint_core.data.strata import allocate
+from amint_core.errors import DataError
+from amint_core.locations import shown
+
+TITLE = "CASIA-WebFace"
+FOLDERS = ("CASIA-WebFace",)
+IMAGES, TEST_IMAGES, IDENTITIES = 494_414, 44_406, 10_575
+OBTAIN = (
+    "It is given out by its authors under a licence for research: ask them for it and put the "
+    "images into CASIA-WebFace/IDENTITY/*.jpg of the data folder."
+)
+
+
+def find(root: Path) -> dict[Part, Source]:
+    """Find CASIA-WebFace as a folder of images per identity."""
+    for home in homes(root, *FOLDERS):
+        inner = subfolders(home)
+        # Archives often unpack into a folder of the same name.
+        folder = inner[0] if [plain(f.name) for f in inner] == [plain(TITLE)] else home
+        if subfolders(folder):
+            return _parts(folder)
+    raise missing(TITLE, root, FOLDERS, OBTAIN)
+
+
+def _parts(folder: Path) -> dict[Part, Source]:
+    identities = list_classes(folder)
+    names = class_order(tuple(identities), ())
+    if len(names) > IDENTITIES:
+        raise DataError(
+            f"{shown(folder)} holds {len(names):,} folders, but {TITLE} has {IDENTITIES:,} "
+            f"identities. {OBTAIN}"
+        )
+    # Every file belongs to the listing; which part it goes to is worked out only when decoding.
+    files = [file for name in names for file in identities[name]]
+
+    def read(part: Part) -> Content:
+        return as_source(folder, set_aside(identities, names)[part], names).read()
+
+    return {
+        "pool": Source(folder, files, partial(read, "pool")),
+        "test": Source(folder, (), partial(read, "test")),
+    }
+
+
+def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> dict[Part, ClassFiles]:
+    """Part the images into pool and test, in each identity by the paper's share.
+
+    An identity's last image always stays in the pool.
+
+    Raises:
+        DataError: there are too few images for a test part.
+    """
+    sizes = np.array([len(identities[name]) for name in names])
+    total = min(round(sizes.sum() * TEST_IMAGES / IMAGES), int((sizes - 1).sum()))
+    if not total:
+        raise DataError(
+            f"{TITLE}: {sizes.sum():,} images of {len(names):,} identities are too few to set a "
+            f"test part aside ({TEST_IMAGES:,} of {IMAGES:,}, no identity's only image). {OBTAIN}"
+        )
+    # Equal remainders go by the name's hash, not to the identities that happen to come first.
+    order = np.argsort(np.argsort([_digest(name) for name in names]))
+    counts = allocate(total, sizes, sizes - 1, order)
+    parts: dict[Part, ClassFiles] = {"pool": {}, "test": {}}
+    for name, count in zip(names, counts, strict=True):
+        ranked = sorted(identities[name], key=_rank)
+        parts["test"][name] = sorted(ranked[:count])
+        parts["pool"][name] = sorted(ranked[count:])
+    return parts
+
+
+def _rank(file: File) -> str:
+    return _digest("/".join(file.path.rsplit("/", 2)[-2:]))
+
+
+def _digest(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+
+SPEC = DatasetSpec(
+    name="casia_webface",
+    title=TITLE,
+    channels=3,
+    image_size=64,
+    num_classes=IDENTITIES,
+    find=find,
+    obtain=OBTAIN,
+    official_sizes={"pool": IMAGES - TEST_IMAGES, "test": TEST_IMAGES},
+    notes=("test: set aside by the loader, 9 % of each identity; there is no official test set.",),
+)

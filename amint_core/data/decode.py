@@ -1,0 +1,82 @@
+"""Decode one image to the size and the channels of its dataset."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from amint_core.data.base import DatasetSpec
+from amint_core.data.sources import Item
+from amint_core.errors import DataError
+from amint_core.locations import shown
+
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+GREY = ("L", "1", "LA")
+
+
+class Decoded(NamedTuple):
+    """An (H, W, C) uint8 image, and whether it was grey before it got its dataset's channels."""
+
+    pixels: np.ndarray
+    was_grey: bool
+
+
+def decode(item: Item, spec: DatasetSpec, image_size: int) -> Decoded:
+    """Decode an image, resized to `image_size` a side (bilinear, antialiased; no cropping).
+
+    Grey images of a colour dataset become RGB, as such datasets hold some. Nothing else is
+    converted: a colour image in a grey dataset and transparent pixels are errors.
+
+    Raises:
+        DataError: the image is unreadable, truncated or has the wrong channels; names the file.
+    """
+    try:
+        image = _open(item)
+        image.load()
+    except BROKEN as error:
+        raise DataError(
+            f"{_where(item)} of {spec.title} is damaged or truncated ({error}). Fetch it again; "
+            f"a dataset with unreadable images is not used in part. {spec.obtain}"
+        ) from error
+    was_grey = image.mode in GREY
+    image = _with_channels(image, spec, _where(item))
+    if image.size != (image_size, image_size):
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return Decoded(np.asarray(image).reshape(image_size, image_size, spec.channels), was_grey)
+
+
+def _open(item: Item) -> Image.Image:
+    if isinstance(item.data, np.ndarray):
+        return Image.fromarray(item.data)
+    return Image.open(io.BytesIO(item.data) if isinstance(item.data, bytes) else item.data)
+
+
+def _where(item: Item) -> str:
+    return shown(item.data) if isinstance(item.data, str) else item.name
+
+
+def _with_channels(image: Image.Image, spec: DatasetSpec, where: str) -> Image.Image:
+    if spec.channels == 1:
+        if image.mode not in ("L", "1"):
+            raise DataError(
+                f"{where} has mode {image.mode}, but {spec.title} is grey (1 channel, mode L). "
+                "Convert its images to 8-bit grey, or fetch the official files."
+            )
+        return image.convert("L")
+    if image.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", *GREY):
+        raise DataError(
+            f"{where} has mode {image.mode}, but {spec.title} is 8-bit colour. Convert its images "
+            "to RGB, or fetch the official files."
+        )
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[0] < 255:
+            raise DataError(
+                f"{where} has transparent pixels, which have no colour. Put the images of "
+                f"{spec.title} on a background first, or fetch the official files."
+            )
+    return image.convert("RGB")

@@ -1,0 +1,128 @@
+"""Images that take a dataset's place where the real ones are not there; only on request.
+
+MNIST's are real: the 8×8 digits that scikit-learn ships. The others are generated: each class has a
+smooth pattern of colours, each object (a track on GTSRB, otherwise one image) clutter of its own,
+and each image a shift, a contrast and noise. All sums are of integers, so that the same images come
+out on every machine.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from amint_core.data.base import Dataset, DatasetSpec, Images, Part
+from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.errors import SettingsError, unknown_name
+
+SEED = 20_250_907
+
+
+class Size(NamedTuple):
+    """Objects per class in the pool and in the test part; frames that show one pool object."""
+
+    pool: int
+    test: int
+    frames: int = 1
+    classes: int | None = None  # None: the official number
+
+
+#: CASIA-WebFace stands in with 50 identities: its 10,575 would need as many patterns.
+SIZES = {
+    "cifar10": Size(pool=500, test=60),
+    "cifar100": Size(pool=50, test=6),
+    "gtsrb": Size(pool=4, test=14, frames=30),
+    "tiny_imagenet": Size(pool=25, test=3),
+    "casia_webface": Size(pool=100, test=12, classes=50),
+}
+PATTERN_CELLS = 6  # a class's pattern has 6×6 colours, drawn out smoothly
+CLUTTER_CELLS = 8
+
+
+def make_standin(spec: DatasetSpec, image_size: int) -> Dataset:
+    """Make a dataset's stand-in: the same bits for the same name and size.
+
+    Raises:
+        SettingsError: the dataset has no stand-in.
+    """
+    if spec.name == "mnist":
+        parts, classes = _digits(image_size), spec.num_classes
+        note = "handwritten digits of scikit-learn (8×8, enlarged), not MNIST"
+    elif spec.name in SIZES:
+        classes = SIZES[spec.name].classes or spec.num_classes
+        parts = _generated(spec, classes, image_size)
+        note = f"generated images of {classes} classes"
+        if classes != spec.num_classes:
+            note += f" in place of {spec.num_classes:,}"
+    else:
+        raise SettingsError(unknown_name("stand-in", spec.name, ("mnist", *SIZES)))
+    return Dataset(
+        spec=spec,
+        source="standin",
+        pool=parts["pool"],
+        test=parts["test"],
+        class_names=tuple(str(number) for number in range(classes)),
+        fingerprint=fingerprint(parts),
+        notes=(f"STAND-IN: {note}. Its numbers say nothing about {spec.title}.",),
+    )
+
+
+def _images(pixels: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Images:
+    return Images(pixels, labels.astype(np.int64), groups.astype(np.int64), image_hashes(pixels))
+
+
+def _digits(image_size: int) -> dict[Part, Images]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = (digits.images.astype(np.int64) * 255 // 16).astype(np.uint8)
+    pixels = np.stack([_resized(image, image_size) for image in grey])[..., None]
+    mixed = np.random.default_rng(SEED).permutation(len(pixels))
+    cut = {"pool": np.sort(mixed[:1_400]), "test": np.sort(mixed[1_400:])}
+    return {
+        part: _images(pixels[index], digits.target[index], index) for part, index in cut.items()
+    }
+
+
+def _generated(spec: DatasetSpec, classes: int, size: int) -> dict[Part, Images]:
+    counts = SIZES[spec.name]
+    rng = np.random.default_rng([SEED, *spec.name.encode()])
+    patterns = [_smooth(rng, PATTERN_CELLS, size, spec.channels) for _ in range(classes)]
+    parts: dict[Part, Images] = {}
+    first_group = 0
+    for part, objects, frames in (("pool", counts.pool, counts.frames), ("test", counts.test, 1)):
+        shown_classes = np.repeat(np.arange(classes), objects)
+        pixels = np.empty((len(shown_classes) * frames, size, size, spec.channels), np.uint8)
+        for number, label in enumerate(shown_classes):
+            clutter = _smooth(rng, CLUTTER_CELLS, size, spec.channels)
+            for frame in range(number * frames, (number + 1) * frames):
+                pixels[frame] = _picture(rng, patterns[label], clutter)
+        groups = np.repeat(np.arange(len(shown_classes)), frames) + first_group
+        first_group += len(shown_classes)  # no group number stands in both parts
+        parts[part] = _images(pixels, np.repeat(shown_classes, frames), groups)
+    return parts
+
+
+def _smooth(rng: np.random.Generator, cells: int, size: int, channels: int) -> np.ndarray:
+    """Draw cells of random colour out to a smooth (size, size, channels) int32 field, -128..127."""
+    coarse = rng.integers(0, 256, (channels, cells, cells), dtype=np.uint8)
+    field = np.stack([_resized(channel, size) for channel in coarse], axis=-1)
+    return field.astype(np.int32) - 128
+
+
+def _picture(rng: np.random.Generator, pattern: np.ndarray, clutter: np.ndarray) -> np.ndarray:
+    """Show a pattern once: shifted by up to an eighth, at 60 to 100 % contrast, with noise."""
+    size = len(pattern)
+    reach = max(1, size // 8)
+    down, right = rng.integers(-reach, reach + 1, 2)
+    contrast = rng.integers(154, 257)  # of 256
+    brightness = rng.integers(-24, 25)
+    noise = rng.integers(-16, 17, pattern.shape, dtype=np.int32)
+    mix = np.roll(pattern * 3 + clutter * 2, (down, right), axis=(0, 1)) // 4
+    return np.clip(mix * contrast // 256 + brightness + noise + 128, 0, 255).astype(np.uint8)
+
+
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -1,0 +1,1 @@
+"""The Enhanced Audited Model: audited models, MINT heads, and inference."""

@@ -1,0 +1,175 @@
+"""Comparison of a profile's results with reference values kept in the repository.
+
+`results/<profile>/reference.json` holds, per run, the key metrics and what they depend on. On the
+machine and with the versions that made it the numbers are the same bit for bit; elsewhere sums
+are taken in another order and they differ a little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amint_core.errors import ResultsError
+from amint_core.files import read_json, write_json
+from amint_core.locations import project_root, results_root, shown
+
+#: Key metric → where metrics.json holds it.
+METRICS = {
+    "mint_accuracy": ("mint", "accuracy", "value"),
+    "mint_accuracy_calibrated": ("mint", "accuracy_calibrated", "value"),
+    "mint_auc": ("mint", "auc", "value"),
+    "tpr_at_1pct_fpr": ("mint", "tpr_at_fpr", "0.01", "value"),
+    "audited_accuracy": ("audited", "accuracy", "value"),
+    "epochs": ("training", "epochs"),
+}
+#: What must be the same for the metrics to mean the same.
+DATA = {"data fingerprint": ("data", "fingerprint"), "split": ("data", "split")}
+#: Parts of manifest.json that make numbers differ on another machine.
+MACHINE = ("versions", "hardware", "device")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One run against its reference.
+
+    Attributes:
+        run: the run's id.
+        verdict: "matches", "differs", "other data", "missing" or "extra".
+        detail: what differs and by how much, and the likely reason.
+    """
+
+    run: str
+    verdict: str
+    detail: str = ""
+
+
+def reference_file(profile: str) -> Path:
+    """Return where the reference values are kept: in the project, wherever results go."""
+    return project_root() / "results" / profile / "reference.json"
+
+
+def key_values(run: Path) -> dict[str, Any]:
+    """Read a run folder's key metrics and what they depend on.
+
+    Raises:
+        ResultsError: metrics.json is missing, damaged or lacks a part.
+    """
+    metrics = read_json(run / "metrics.json")
+    manifest_file = run / "manifest.json"
+    manifest = read_json(manifest_file) if manifest_file.is_file() else {}
+    return {
+        "metrics": {name: _at(metrics, path, run) for name, path in METRICS.items()},
+        "data": {name: _at(metrics, path, run) for name, path in DATA.items()},
+        "machine": {name: manifest[name] for name in MACHINE if name in manifest},
+    }
+
+
+def _at(content: dict[str, Any], path: tuple[str, ...], run: Path) -> Any:
+    for key in path:
+        if not isinstance(content, dict) or key not in content:
+            raise ResultsError(
+                f"{shown(run / 'metrics.json')} holds no {'.'.join(path)}. Run {run.name} again."
+            )
+        content = content[key]
+    return content
+
+
+def bless(profile: str, runs: Sequence[str]) -> Path:
+    """Make the current results of `runs` the profile's reference and return its file.
+
+    Raises:
+        ResultsError: a run is missing or incomplete.
+    """
+    folder = results_root() / profile / "runs"
+    target = reference_file(profile)
+    write_json(target, {run: key_values(folder / run) for run in runs})
+    return target
+
+
+def differences(profile: str, runs: Sequence[str]) -> list[Difference]:
+    """Compare the runs of a grid with the profile's reference, in the grid's order.
+
+    Raises:
+        ResultsError: the reference file or a metrics file is missing, damaged or incomplete.
+    """
+    folder = results_root() / profile / "runs"
+    expected = read_json(reference_file(profile))
+    found = []
+    for run in runs:
+        if not (folder / run / "metrics.json").is_file():
+            found.append(Difference(run, "missing", "It has no results."))
+        elif run not in expected:
+            found.append(Difference(run, "extra", "The reference has no such run."))
+        else:
+            found.append(_difference(run, key_values(folder / run), expected[run]))
+    outside = [run for run in expected if run not in runs]
+    return found + [Difference(run, "missing", "The grid has no such run.") for run in outside]
+
+
+def _difference(run: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Difference:
+    other = [name for name in DATA if ours["data"][name] != theirs["data"].get(name)]
+    if other:
+        detail = f"The {' and the '.join(other)} differ: the numbers are not comparable."
+        return Difference(run, "other data", detail)
+    changed = [name for name in METRICS if ours["metrics"][name] != theirs["metrics"].get(name)]
+    if not changed:
+        return Difference(run, "matches")
+    detail = _largest(changed, ours["metrics"], theirs["metrics"])
+    return Difference(run, "differs", f"{detail} {_reason(ours['machine'], theirs['machine'])}")
+
+
+def _largest(changed: list[str], ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """Name the metric that differs most; one that is absent on one side comes first."""
+
+    def distance(name: str) -> float:
+        pair = (ours[name], theirs.get(name))
+        return float("inf") if None in pair else abs(pair[0] - pair[1])
+
+    # Epochs are counted in whole numbers; beside accuracies they would always be the largest.
+    accuracies = [name for name in changed if name != "epochs"] or changed
+    worst = max(accuracies, key=distance)
+    others = f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else ""
+    return (
+        f"{worst} is {_shown(ours[worst])}, reference {_shown(theirs.get(worst))}, "
+        f"difference {distance(worst):.2g}{others}."
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def _reason(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """Name what differs between two machines, as the likely reason."""
+    ours, theirs = _flat(ours), _flat(theirs)
+    names = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    if not names:
+        return "Machine and versions are the same, so code or settings changed."
+    pairs = (f"{name} {theirs.get(name, '?')} → {ours.get(name, '?')}" for name in names)
+    return f"Likely reason, reference → here: {'; '.join(pairs)}."
+
+
+def _flat(machine: dict[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for name, value in machine.items():
+        flat.update(value if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def compare(profile: str, runs: Sequence[str]) -> str:
+    """Compare with the reference and return the text for a reader."""
+    if not reference_file(profile).is_file():
+        return (
+            f"amint: no reference values for profile {profile}. `amint reference --profile "
+            f"{profile}` keeps the present results as such."
+        )
+    found = differences(profile, runs)
+    matching = sum(difference.verdict == "matches" for difference in found)
+    lines = [f"amint: against the reference values, {matching} of {len(found)} runs match exactly"]
+    for difference in found:
+        lines.append(f"  {difference.verdict:11}{difference.run}")
+        lines += [f"             {difference.detail}"] if difference.detail else []
+    return "\n".join(lines)

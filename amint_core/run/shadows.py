@@ -1,0 +1,314 @@
+"""Shadow models: the target's twins, trained on other images of the same population.
+
+Each is of the target's kind (plain, or active with the target's external images), trained for as
+many steps on as many members, drawn from the target's members, the calibration and the judged
+images; external images are never among them. Tracks stay whole as in the target's split
+(the last of a set may be cut to reach the size), and each is inside of about as many shadow models
+as any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from amint_core.config import RunConfig
+from amint_core.data.base import Images
+from amint_core.data.identity import image_hashes
+from amint_core.data.prepare import Data, prepare
+from amint_core.errors import DataError, ResultsError, SettingsError
+from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
+from amint_core.files import atomic_path
+from amint_core.methods import METHODS
+from amint_core.methods.case import EXACT, Case, Shadows
+from amint_core.progress import progress_bar
+from amint_core.training.device import agreed, processes
+from amint_core.training.store import Training, training_settings
+from amint_core.training.trained import build, surroundings, train_twin
+
+_DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which shadow model is trained on what.
+
+    Attributes:
+        data: the run's data.
+        images: the run's images of all roles, as from `images_of`.
+        candidates: rows of `images` that training sets are drawn from.
+        members: (S, members) places among `candidates`.
+        trainings: one per shadow model.
+    """
+
+    data: Data
+    images: pd.DataFrame
+    candidates: np.ndarray
+    members: np.ndarray
+    trainings: tuple[Training, ...]
+
+    def inside(self) -> np.ndarray:
+        """Return (S, N) bool: whether shadow model s is trained on row n of `images`."""
+        inside = np.zeros((len(self.members), len(self.images)), bool)
+        for number, chosen in enumerate(self.members):
+            inside[number, self.candidates[chosen]] = True
+        return inside
+
+
+#: The last plan drawn, which each step of a run asks for.
+_last: dict[tuple[RunConfig, str, str], Plan] = {}
+
+
+def plan(data: Data) -> Plan:
+    """Draw the training sets of the shadow models that a run's method reads, once for a run.
+
+    The first of them are the same however many there are.
+    """
+    key = data.settings, data.dataset.fingerprint, data.split.digest
+    if key not in _last:
+        drawn = _plan(data)
+        _last.clear()
+        _last[key] = drawn
+    return _last[key]
+
+
+def _plan(data: Data) -> Plan:
+    settings, split = data.settings, data.split
+    images = images_of(data.dataset, split)
+    roles = ("members", "calibration", split.judged_role)
+    candidates = np.flatnonzero(images["role"].isin(roles))
+    size = len(split.roles["members"].indices)
+    random = np.random.default_rng([settings.seed, _DRAW])
+    count = METHODS[settings.method].shadows_used(settings.shadows)
+    tracks = np.arange(len(candidates))
+    if not settings.has("tracks_ignored"):
+        tracks = tracks_of(data.dataset, images.iloc[candidates])
+    members = _draw(random, tracks, size, count)
+    hashes = images["image"].to_numpy()
+    external = hashes[images["role"] == "external"]
+    # A plain model takes of the external images their number alone, which gives its steps.
+    learnt = external if settings.target == "active" else [str(len(external))]
+    trainings = tuple(
+        Training(
+            {
+                "training": training_settings(_settings_of(settings, number), settings.target),
+                "data": data.dataset.fingerprint,
+                "split": _digest([*learnt, *hashes[candidates[chosen]]]),
+                **surroundings(settings),
+            }
+        )
+        for number, chosen in enumerate(members)
+    )
+    return Plan(data, images, candidates, members, trainings)
+
+
+def _draw(random: np.random.Generator, tracks: np.ndarray, size: int, count: int) -> np.ndarray:
+    """Return (count, size) places: stretches of an endless stream that shuffles all tracks in turn.
+
+    Args:
+        random: what shuffles.
+        tracks: (C,) track numbers of the candidates.
+        size: images in a set.
+        count: sets.
+    """
+    order = np.argsort(tracks, kind="stable")
+    frames = np.split(order, np.flatnonzero(np.diff(tracks[order])) + 1)
+    lengths = np.array([len(one) for one in frames])
+    stream = random.permutation(len(frames))
+    drawn = []
+    for _ in range(count):
+        if lengths[stream].sum() < size:
+            # What this set has already comes last in the next round: no image twice in one set.
+            fresh = np.setdiff1d(np.arange(len(frames)), stream, assume_unique=True)
+            again = random.permutation(stream)
+            stream = np.concatenate([stream, random.permutation(fresh), again])
+        taken = int(np.searchsorted(lengths[stream].cumsum(), size)) + 1
+        chosen = np.concatenate([frames[track] for track in stream[:taken]])
+        drawn.append(np.sort(chosen[:size]))
+        stream = stream[taken:]
+    return np.array(drawn)
+
+
+def _settings_of(settings: RunConfig, number: int) -> RunConfig:
+    seed = np.random.SeedSequence([settings.seed, _SEED, number]).generate_state(1, np.uint32)
+    return settings.to_train(settings.target).model_copy(update={"seed": int(seed[0])})
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def check(data: Data) -> None:
+    """Refuse a run whose shadow models cannot be trained, or will not do for its method.
+
+    Raises:
+        SettingsError: it says why, and what to change.
+    """
+    settings = data.settings
+    if settings.patience and settings.target == "active":
+        raise SettingsError(
+            f"patience = {settings.patience} may stop the target early, and its shadow models "
+            "would train on. Set patience = 0 to attack an active model."
+        )
+    if min(settings.workers, processes().num_processes) > 1:
+        raise SettingsError(
+            f"workers = {settings.workers}: processes that train one model together train one "
+            "shadow model after the other. Set workers = 1, or start one process."
+        )
+    METHODS[settings.method].check_shadows(plan(data).inside(), settings)
+
+
+def train_shadows(data: Data) -> None:
+    """Train the shadow models of a run that are not trained yet, several at once if it says so.
+
+    Models that another process trains at this moment are left to it and waited for at the end.
+    """
+    settings, planned = data.settings, plan(data)
+    if processes().is_main_process:
+        print(METHODS[settings.method].beside_published(settings.shadows))
+    trainings = planned.trainings
+    missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
+    title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
+    with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
+        if settings.workers > 1 and len(missing) > 1:
+            for _ in _side_by_side(settings, missing):
+                bar.update()
+            return
+        free = agreed(lambda: [number for number in missing if not trainings[number].is_busy()])
+        for number in (*free, *(number for number in missing if number not in free)):
+            _train_one(planned, number)
+            bar.update()
+
+
+def _train_one(planned: Plan, number: int) -> None:
+    training = planned.trainings[number]
+    with training.alone():
+        if training.is_done():
+            return  # by another process, while this one waited
+        data, candidates = planned.data, len(planned.candidates)
+        train_twin(
+            data.settings.target,
+            training,
+            _settings_of(data.settings, number),
+            data,
+            _gathered(planned),
+            planned.members[number],
+            np.arange(candidates, candidates + len(data.split.roles["external"])),
+            f"shadow model {number + 1} of {len(planned.trainings)}",
+        )
+
+
+def _gathered(planned: Plan) -> Images:
+    """Return the candidates and, for active models, then the external images, in memory."""
+    rows = planned.images.iloc[planned.candidates]
+    if planned.data.settings.target == "active":
+        rows = pd.concat([rows, planned.images[planned.images["role"] == "external"]])
+    return Images(
+        pixels=pixels_of(planned.data.dataset, rows),
+        labels=rows["label"].to_numpy(),
+        groups=np.arange(len(rows)),
+        hashes=rows["image"].to_numpy().astype("S32"),
+    )
+
+
+def _side_by_side(settings: RunConfig, missing: list[int]):
+    """Train in processes of their own; yield as each ends."""
+    # Fresh processes: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), _quietly) as pool:
+        jobs = [pool.submit(_train_in_process, settings, number) for number in missing]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                yield
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # those not begun
+            raise
+
+
+def _quietly() -> None:
+    os.environ["TQDM_DISABLE"] = "1"
+
+
+def _train_in_process(settings: RunConfig, number: int) -> None:
+    _train_one(plan(prepare(settings)), number)
+
+
+def answers(data: Data, case: Case) -> Shadows:
+    """Return the shadow models' answers on a case's images; computed once and kept.
+
+    Raises:
+        DataError: an image of the case is none of the run's.
+        ResultsError: a shadow model is not trained.
+    """
+    planned = plan(data)
+    inside = planned.inside()[:, _rows_of(case.images, planned.images)]
+    if case.transformation == EXACT:
+        return Shadows(inside, _logits(planned, case))
+    # Judged images alone are transformed: the others stay as they are.
+    logits = _logits(planned, case.after(EXACT, judged_only=False))
+    judged = case.after(case.transformation, judged_only=True)
+    logits[:, case.images["judged"]] = _logits(planned, judged)
+    return Shadows(inside, logits)
+
+
+def _rows_of(asked: pd.DataFrame, images: pd.DataFrame) -> np.ndarray:
+    """Return the (N,) rows of a run's `images` at which the N `asked` stand, in whatever order."""
+    key = ["role", "part", "index"]
+    rows = pd.MultiIndex.from_frame(images[key]).get_indexer(pd.MultiIndex.from_frame(asked[key]))
+    if (rows < 0).any():
+        first = asked.iloc[int(np.flatnonzero(rows < 0)[0])]
+        raise DataError(
+            f"Image {first['index']} of part {first['part']!r} as {first['role']} is none of this "
+            "run's images, so that nothing is known of its shadow models. Prepare the data again."
+        )
+    return rows
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """Return how many shadow models a run used, how many published results took, and the seconds
+    their training took."""
+    method, trainings, seconds = METHODS[data.settings.method], plan(data).trainings, 0.0
+    for training in trainings:
+        found = training.load()
+        seconds += float(found[1]["seconds"].sum()) if found else 0.0
+    return {
+        "kind": data.settings.target,
+        "count": len(trainings),
+        "published": method.published_shadows_text,
+        "fewer_than_published": method.has_fewer_shadows(len(trainings)),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _logits(planned: Plan, case: Case) -> np.ndarray:
+    """Return the (S, N, classes) logits of all shadow models; computed once and kept."""
+    images = case.images["image"].to_numpy()
+    if case.transformation != EXACT:
+        images = image_hashes(case.pixels(np.arange(len(images)))).astype(str)
+    asked = _digest(images.tolist())[:24]
+    return np.stack(
+        [_logits_of_one(training, planned.data, case, asked) for training in planned.trainings]
+    )
+
+
+def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np.ndarray:
+    file = training.folder / f"logits-{asked}.npy"
+    if file.is_file():
+        return np.load(file)
+    found = training.load()
+    if found is None:
+        raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
+    model = build(data)
+    trained = model.audited if data.settings.target == "plain" else model
+    trained.load_state_dict(found[0])
+    logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
+    with atomic_path(file) as temporary:
+        np.save(temporary, logits)
+    return logits
