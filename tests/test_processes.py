@@ -1,4 +1,4 @@
-"""Several processes train one run distributed, started by accelerate; on a CPU they talk over gloo."""
+"""Several processes train one run together, started by accelerate; on a CPU they talk over gloo."""
 
 import json
 import os
