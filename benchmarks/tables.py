@@ -9,7 +9,8 @@ import pandas as pd
 
 from amint_core.batch.planning import load
 from amint_core.files import atomic_path, write_json, write_text
-from amint_core.report.style import model_title, save
+from amint_core.report.names import model_title
+from amint_core.report.style import save
 from benchmarks.cases import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 from benchmarks.chart import draw
 

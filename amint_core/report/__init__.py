@@ -1,0 +1,85 @@
+"""Tables and figures from the files under results/ alone, beside the paper's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amint_core.config import given_values
+from amint_core.errors import SettingsError, unknown_name
+from amint_core.files import write_text
+from amint_core.report import render, style
+from amint_core.report.figures import FIGURES
+from amint_core.report.figures.diagram import tap_diagram
+from amint_core.report.figures.images import images_by_role, most_and_least_recognised
+from amint_core.report.figures.run import roc, score_distributions, training_curves
+from amint_core.report.names import run_title
+from amint_core.report.read import profile_folder, read, read_metrics, read_runs, unfinished
+from amint_core.report.tables import TABLES
+from amint_core.report.tables.metrics import metrics_table
+
+__all__ = [
+    "images_by_role",
+    "metrics_table",
+    "most_and_least_recognised",
+    "profile_of",
+    "read_metrics",
+    "read_runs",
+    "roc",
+    "run_title",
+    "score_distributions",
+    "tap_diagram",
+    "training_curves",
+    "unfinished",
+    "write",
+]
+
+
+def profile_of(namespace: Mapping[str, Any]) -> str:
+    """Return the profile that a notebook's `globals()` name, its only parameter.
+
+    Every other plain value counts as a mistyped papermill parameter, for which papermill itself
+    only warns.
+
+    Raises:
+        SettingsError: there is another value; the message names it.
+    """
+    for name in given_values(namespace):
+        if name != "profile":
+            raise SettingsError(unknown_name("parameter", name, ["profile"]))
+    return namespace["profile"]
+
+
+def write(profile: str) -> dict[str, Path]:
+    """Write all tables and figures of a profile.
+
+    Where there is nothing to show, a table has no rows and a figure says why. In a profile none of
+    whose runs has its scores here, what was made of them before stays as it is.
+
+    Returns:
+        File name, e.g. "table1.csv" or "roc.png" → where it is.
+
+    Raises:
+        ResultsError: the profile has no finished run, or a file of one is damaged (named).
+    """
+    results, folder = read(profile), profile_folder(profile)
+    files = []
+    for table in TABLES.values():
+        forms = ["csv", *(render.FORMS if table.document else ())]
+        paths = {form: folder / "tables" / f"{table.name}.{form}" for form in forms}
+        files += paths.values()
+        if table.of_scores and not results.scores and all(map(Path.is_file, paths.values())):
+            continue
+        write_text(paths.pop("csv"), render.to_csv(results.once(table.rows)))
+        document = table.document and table.document(results)
+        for form, path in paths.items():
+            write_text(path, render.FORMS[form](document))
+    for figure in FIGURES.values():
+        target = folder / "figures" / figure.name
+        paths = [target.with_name(f"{figure.name}.{form}") for form in ("png", "svg")]
+        files += paths
+        if figure.of_scores and not results.scores and all(map(Path.is_file, paths)):
+            continue
+        style.save(figure.draw(results), target)
+    return {path.name: path for path in files}

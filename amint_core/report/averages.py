@@ -105,7 +105,9 @@ def _means(values: pd.DataFrame, seeds: pd.Series) -> pd.DataFrame:
     wanted = seeds.reindex(known.index.get_level_values("entry")).to_numpy()
     for part in known:
         means[part] = means[part].where(known[part] == wanted)
-    return wide(means.assign(sd=means["sd"].where(known["value"] == wanted)).reset_index(), ["entry"])
+    return wide(
+        means.assign(sd=means["sd"].where(known["value"] == wanted)).reset_index(), ["entry"]
+    )
 
 
 def joined(values: pd.Series) -> Any:

@@ -1,4 +1,4 @@
-"""Read the runs of a profile: what each was, and every number that it measured in one long table."""
+"""Read the runs of a profile: what each was, and all that it measured in one long table."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from amint_core.recipes import recipe_settings
 from amint_core.report.averages import ATTACK, AVERAGED, IDENTITY, over_seeds, settings
 from amint_core.report.read import Results
 
-#: Settings in which a run and its base agree: whose images, and how many, but for the external ones.
+#: Settings in which a run and its base agree: which images, but for how many external ones.
 _CELL = [name for name in settings("data") if name not in (*AVERAGED, "settings.external")]
 #: Settings that tell no two runs apart; a recipe is but a name of other settings.
 _IGNORED = {*AVERAGED, *ATTACK, *settings("name")}
@@ -88,7 +88,9 @@ def _base(own: list[pd.Series]) -> pd.Series:
 
     def rank(place: int) -> tuple[int, int, int, str]:
         neighbours = sum(bool(_switch(values[place], other)) for other in values)
-        overrides = [_overrides(own[place], values[place], of_recipe) for of_recipe in (True, False)]
+        overrides = [
+            _overrides(own[place], values[place], of_recipe) for of_recipe in (True, False)
+        ]
         return overrides[0], -neighbours, overrides[1], own[place]["runs"]
 
     return own[min(range(len(own)), key=rank)]

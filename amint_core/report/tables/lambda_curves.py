@@ -75,7 +75,8 @@ def document(results: Results) -> Document:
     """Return the curves for readers: a part per curve."""
     table = results.once(rows)
     parts = [
-        Part(_caption(title, points), _text(points)) for title, points in named_curves(table).items()
+        Part(_caption(title, points), _text(points))
+        for title, points in named_curves(table).items()
     ]
     text = (
         "active runs that differ in λ alone, the weight of the MINT loss beside the audited "

@@ -119,7 +119,9 @@ def _not_run(done: pd.DataFrame) -> Part:
     ran = set(map(tuple, done[_CELL].values)) & set(paper.TABLE1)
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for (dataset, setup, model), cell in paper.TABLE1.items():
-        line = lines.setdefault((dataset, setup), {"Dataset": paper.DATASETS[dataset], "Setup": setup})
+        line = lines.setdefault(
+            (dataset, setup), {"Dataset": paper.DATASETS[dataset], "Setup": setup}
+        )
         printed = f"{_printed(cell.mint)} / {_printed(cell.audited)}"
         line[_model(model)] = "·" if (dataset, setup, model) in ran else printed
     text = pd.DataFrame(lines.values())
