@@ -21,7 +21,7 @@ def draw(results: Results) -> Figure:
     cells = scored_cells(table, results.scores)
     if not cells:
         return nothing_to_draw(title, NO_PAIRS)
-    figure, grid = tiles(title, list(cells), 2, 5.2, 4.7)
+    figure, grid = tiles(title, list(cells), 2, 10.4 / min(len(cells), 2), 5.0)
     looks, handles = colors(table), {}
     for rows, axes in zip(cells.values(), grid, strict=True):
         drawn = scored(rows, results.scores)

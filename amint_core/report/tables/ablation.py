@@ -160,4 +160,4 @@ def _text(of_base: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"Seeds": render.seeds(of_base)})
 
 
-TABLE = Table("ablation", rows, document, of_scores=True)
+TABLE = Table("ablation", rows, document)

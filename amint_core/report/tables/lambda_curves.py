@@ -58,7 +58,9 @@ def rows(results: Results) -> pd.DataFrame:
     table = table.assign(curve=pd.factorize(curves.ngroup()[table.index])[0] + 1)
     heads = table.drop_duplicates("curve").set_index("curve")
     named = variants(heads, ("title", "model", "setup", "protocol", "recipe"), ignored=_APART)
-    table = table.assign(variant=table["curve"].map(named), lambda_mint=table[_LAMBDA])
+    table = table.assign(
+        variant=table["curve"].map(named), lambda_mint=table[_LAMBDA].astype(float)
+    )
     table = table.sort_values(["curve", "lambda_mint"], kind="stable")
     alone = [
         _alone(row, table[table["curve"] == row["curve"]], results) for _, row in table.iterrows()
