@@ -114,6 +114,12 @@ def set_aside(damaged: Path) -> Path:
     return aside
 
 
+def remove(file: Path) -> None:
+    """Remove a stored file, if it is there, and its hash."""
+    file.unlink(missing_ok=True)
+    _sidecar(file).unlink(missing_ok=True)
+
+
 def _sidecar(file: Path) -> Path:
     return file.with_name(f"{file.name}.sha256")
 
@@ -225,8 +231,9 @@ def add_hashes(run: Path) -> bool:
 
 def files_to_hash(run: Path) -> list[Path]:
     """Return the files of a run's folder that its manifest answers for."""
-    ours = (path for path in run.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in ours if path.name != "manifest.json")
+    kinds = (".json", ".csv", ".parquet", ".safetensors")
+    found = (path for path in run.iterdir() if path.suffix in kinds and path.name[0] != ".")
+    return sorted(path for path in found if path.name != "manifest.json")
 
 
 if __name__ == "__main__":
