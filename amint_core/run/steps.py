@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from amint_core import provenance
-from amint_core.config import RunConfig
+from amint_core.config import RunConfig, settings_of
 from amint_core.data.prepare import Data
 from amint_core.errors import ResultsError
 from amint_core.evaluation import metrics as measures
@@ -248,7 +248,7 @@ def _manifest(run: Run, training: dict[str, Any]) -> dict[str, Any]:
         "computed_in": chosen_precision(settings.precision),
         "processes": processes().num_processes,
         "seed": settings.seed,
-        "settings": settings.model_dump(mode="json", exclude={"profile", "workers"}),
+        "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
         "training": training_settings(settings, kind_of(settings)),
         "code": provenance.code_fingerprint(),
         "data": run.data.dataset.fingerprint,
