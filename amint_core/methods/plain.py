@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 
 def no_test(case: Case) -> np.ndarray:

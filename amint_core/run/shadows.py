@@ -27,7 +27,8 @@ from amint_core.errors import DataError, ResultsError, SettingsError
 from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
-from amint_core.methods.case import EXACT, Case, Shadows
+from amint_core.methods.case import Case, Shadows
+from amint_core.methods.method import EXACT
 from amint_core.progress import progress_bar
 from amint_core.training.device import agreed, processes
 from amint_core.training.store import Training, training_settings

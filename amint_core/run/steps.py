@@ -20,7 +20,9 @@ from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.methods import METHODS
-from amint_core.methods.case import EXACT, Case
+from amint_core.methods.case import Case
+from amint_core.methods.method import EXACT
+from amint_core.model import zoo
 from amint_core.model.inference import predicted_classes
 from amint_core.model.mint import EnhancedAuditedModel, describe, parameter_count
 from amint_core.run import shadows
@@ -260,13 +262,19 @@ def _describe_training(
     return described
 
 
+def code_of(settings: RunConfig) -> str:
+    """Return a hash of all sources that compute a run: ours, and those of a model or test added."""
+    added = *zoo.code_of(settings.model), *METHODS.roots(settings.method)
+    return provenance.code_fingerprint(__name__, *added)
+
+
 def _identity(settings: RunConfig, data: Data) -> dict[str, Any]:
     """Return everything that a run's numbers depend on."""
     versions = provenance.versions()
     return {
         "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
         "training": training_settings(settings, _trains(settings)),
-        "code": provenance.code_fingerprint(),
+        "code": code_of(settings),
         "data": data.dataset.fingerprint,
         "split": data.split.digest,
         "torch": versions["torch"],

@@ -78,7 +78,7 @@ def surroundings(settings: RunConfig) -> dict[str, str]:
     """
     versions = provenance.versions()
     return {
-        "code": provenance.code_fingerprint(provenance.TRAINING),
+        "code": provenance.code_fingerprint(__name__, *zoo.code_of(settings.model)),
         "torch": versions["torch"],
         "timm": versions["timm"],
         "computed_in": chosen_precision(settings.precision),
