@@ -183,6 +183,6 @@ def test_on_gpus_statistics_are_of_the_whole_batch():
 def test_batches_that_processes_cannot_share_are_refused():
     data = steps.prepare(settings_of(SMALL, batch_size=21))
     roles = data.split.roles
-    indices = roles["members"].indices, roles["external"].indices
+    indices = roles["members"], roles["external"]
     with pytest.raises(SettingsError, match="2 processes cannot share batches of 21 members"):
-        trained.batches_of(data.settings, data.dataset.pool, *indices, Two(), with_external=True)
+        trained.batches_of(data.settings, data.dataset, *indices, Two(), with_external=True)

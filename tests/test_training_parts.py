@@ -3,26 +3,25 @@
 import numpy as np
 import pytest
 import torch
+from amint_core.training.checkpoint import Checkpoint
 
-from amint_core.data.base import Images
 from amint_core.data.transforms import normalised, to_bytes
 from amint_core.errors import ResultsError
 from amint_core.training.batches import Copies, JointBatches, batch_shape
-from amint_core.training.checkpoint import Checkpoint
-from amint_core.training.losses import LossBalance, audited_loss, mint_loss
+from amint_core.training.losses import audited_loss, mint_loss
+from amint_core.training.step import LossBalance
 
 CPU = torch.device("cpu")
 
 
 def images(count=40, side=4, channels=3):
-    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
-    numbers = np.arange(count)
-    return Images(pixels, numbers % 10, numbers, numbers.astype("S32"))
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
 
 
 def batches(**changes):
     given = {
-        "images": images(),
+        "pixels": images(),
+        "labels": np.arange(40) % 10,
         "members": np.arange(10),
         "external": np.arange(10, 33),
         "size": 4,
@@ -37,10 +36,10 @@ def test_pixels_become_floats_around_zero_in_channels_last():
     pixels = np.array([[[[0, 255, 51]]]], np.uint8)  # (1, 1, 1, 3)
     tensor = normalised(to_bytes(pixels, CPU))
     torch.testing.assert_close(tensor.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
-    wide = normalised(to_bytes(images().pixels, CPU))
+    wide = normalised(to_bytes(images(), CPU))
     assert wide.is_contiguous(memory_format=torch.channels_last)
     # ((x / 255) - .5) / .5, the published scaling
-    expected = (torch.from_numpy(images().pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    expected = (torch.from_numpy(images()).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     torch.testing.assert_close(wide, expected)
 
 

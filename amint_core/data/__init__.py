@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from amint_core.data.base import Dataset, DatasetSpec, Images
+from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
 from amint_core.registry import Registry
 
-__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Images", "download", "load", "status"]
+__all__ = ["DATASETS", "Dataset", "DatasetSpec", "download", "load", "status"]
 
 #: Every dataset by the name used in settings.
 DATASETS: Registry[DatasetSpec] = Registry(
