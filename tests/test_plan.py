@@ -11,6 +11,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from amint_core.training.trained import build
 from torch.utils.flop_counter import FlopCounterMode
 
 from amint_core import provenance
@@ -26,7 +27,6 @@ from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.run.folder import run_folder
 from amint_core.settings import create
-from amint_core.training.trained import build
 
 
 def settings(**given) -> RunConfig:
