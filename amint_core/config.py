@@ -75,6 +75,8 @@ Variance = Literal["global", "per_class", "per_image"]
 Transformation = Literal["flip", "shift", "crop", "resize", "jpeg", "blur", "noise", "brightness"]
 #: What copies made for training may go through besides.
 Augmentation = Literal[Transformation, "border"]
+#: Stands for no transformation in tables.
+EXACT = "exact"
 Transformations = Annotated[tuple[Transformation, ...], BeforeValidator(_as_tuple)]
 Augmentations = Annotated[tuple[Augmentation, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]

@@ -42,8 +42,10 @@ def reached(*roots: str | Path) -> dict[str, Path]:
         followed |= {(name, calls), (name, False)}
         found[name] = path
         source, package = path.read_bytes(), path.name == "__init__.py"
-        for target in imports_in(source, name, package=package, calls=calls, types=False):
-            waiting.append((target, source_of(target), True))
+        for options in imports_in(source, name, package=package, calls=calls, types=False):
+            target = next((option for option in options if source_of(option)), None)
+            if target is not None:
+                waiting.append((target, source_of(target), True))
         waiting += [(outer, source_of(outer), False) for outer in _packages_of(name)]
     return found
 
@@ -79,10 +81,11 @@ def _spec_of(module: str) -> ModuleSpec | None:
 @cache
 def imports_in(
     source: bytes, module: str, *, package: bool, calls: bool = True, types: bool = True
-) -> tuple[str, ...]:
-    """Return the names of all modules that a source may import.
+) -> tuple[tuple[str, ...], ...]:
+    """Return what a source imports: for each import the names of modules that it may mean.
 
-    `from a import b` names both `a` and `a.b`: which of them is a module only the files tell.
+    `from a import b` means `a.b` where that is a module, else `a`: only the files tell. The first
+    name that is a module counts.
 
     Args:
         source: the file's content.
@@ -92,15 +95,15 @@ def imports_in(
         types: whether imports under `if TYPE_CHECKING` count.
     """
     outer = module.split(".") if package else module.split(".")[:-1]
-    names: dict[str, None] = {}
+    found: dict[tuple[str, ...], None] = {}
     for node in _nodes(ast.parse(source), calls, types):
         if isinstance(node, ast.Import):
-            names |= dict.fromkeys(alias.name for alias in node.names)
+            found |= dict.fromkeys((alias.name,) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = outer[: len(outer) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= dict.fromkeys([base, *(f"{base}.{alias.name}" for alias in node.names)])
-    return tuple(names)
+            found |= dict.fromkeys((f"{base}.{alias.name}", base) for alias in node.names)
+    return tuple(found)
 
 
 def _nodes(tree: ast.AST, calls: bool, types: bool) -> Iterator[ast.AST]:

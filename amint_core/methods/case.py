@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amint_core.config import RunConfig
+from amint_core.config import EXACT, RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.split import Split
 from amint_core.data.transforms import transform
 from amint_core.evaluation.scores import pixels_of, tracks_of
-from amint_core.methods.method import EXACT
 from amint_core.model.inference import class_logits, membership_logits, predicted_classes
 from amint_core.model.mint import EnhancedAuditedModel
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from amint_core.methods.case import Case
 
-#: Stands for no transformation in tables.
-EXACT = "exact"
-
 
 @dataclass(frozen=True)
 class Method:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amint_core.config import EXACT
 from amint_core.errors import SettingsError
-from amint_core.methods.method import EXACT, Method
+from amint_core.methods.method import Method
 from amint_core.methods.posteriors import check_finite, top_posteriors
 
 if TYPE_CHECKING:

@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amint_core.config import RunConfig
+from amint_core.config import EXACT, RunConfig
 from amint_core.data.identity import image_hashes
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import DataError, ResultsError, SettingsError
 from amint_core.evaluation.scores import tracks_of
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case, Shadows
-from amint_core.methods.method import EXACT
 from amint_core.progress import progress_bar
 from amint_core.run.models import build
 from amint_core.run.trainings import Training, identity, train_and_store

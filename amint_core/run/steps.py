@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from amint_core import provenance
-from amint_core.config import RunConfig, settings_of
+from amint_core.config import EXACT, RunConfig, settings_of
 from amint_core.data.prepare import Data
 from amint_core.errors import ResultsError
 from amint_core.evaluation import metrics as measures
@@ -21,7 +21,6 @@ from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case
-from amint_core.methods.method import EXACT
 from amint_core.model import zoo
 from amint_core.model.inference import predicted_classes
 from amint_core.model.mint import describe, parameter_count
