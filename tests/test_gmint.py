@@ -179,7 +179,7 @@ def test_of_an_active_target_it_learns_from_calibration_images(overfitted, monke
         return np.zeros(len(features))
 
     monkeypatch.setattr(gmint, "cross_fitted", cross_fitted)
-    pixels = overfitted.dataset.pool.pixels
+    pixels = overfitted.dataset.pixels
     for target in ("plain", "active"):
         model = overfitted.target.audited
         case = made_case(SIZES, pixels, overfitted.labels, audited=model, target=target)
