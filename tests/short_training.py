@@ -6,7 +6,7 @@ import small_run
 
 from amint_core.run import steps
 from amint_core.run.folder import Run
-from amint_core.run.models import training_of
+from amint_core.run.trainings import training_of
 from amint_core.settings import create
 from amint_core.training.kinds import ACTIVE
 

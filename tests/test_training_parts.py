@@ -13,9 +13,10 @@ from amint_core.data.transforms import normalised, to_bytes
 from amint_core.errors import SettingsError
 from amint_core.model.mint import enhance
 from amint_core.training.batches import Copies, JointBatches, batch_shape
-from amint_core.training.kinds import ACTIVE, KINDS, Kind, Step
+from amint_core.training.kinds import ACTIVE, KINDS, Kind
 from amint_core.training.loop import fit
-from amint_core.training.losses import Loss, LossBalance, audited_loss, mint_loss
+from amint_core.training.losses import Loss, audited_loss, mint_loss
+from amint_core.training.step import LossBalance, Step
 from amint_core.training.transcript import state_digest
 
 CPU = torch.device("cpu")

@@ -26,10 +26,11 @@ from amint_core.data.prepare import Data, prepare
 from amint_core.errors import DataError, ResultsError, SettingsError
 from amint_core.evaluation.scores import tracks_of
 from amint_core.methods import METHODS
-from amint_core.methods.case import EXACT, Case, Shadows
+from amint_core.methods.case import Case, Shadows
+from amint_core.methods.method import EXACT
 from amint_core.progress import progress_bar
-from amint_core.run.models import build, train_and_store
-from amint_core.run.trainings import Training, identity
+from amint_core.run.models import build
+from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
 from amint_core.training.kinds import KINDS
