@@ -165,7 +165,7 @@ def train_shadows(data: Data) -> None:
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
     trainings = drawn.trainings
-    missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
+    missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_whole()])
     title = f"shadow models ({len(trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
         if settings.workers > 1 and len(missing) > 1:

@@ -160,10 +160,14 @@ class Training:
         """Tell whether the model has been trained to the end."""
         return self.weights.is_file() and self.history.is_file()
 
+    def is_whole(self) -> bool:
+        """Tell whether the model has been trained to the end; what is damaged is set aside."""
+        return _are_whole(self.weights, self.history)
+
     def load(self) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
         """Return weights and history; None where training has not ended, or what it left is
         damaged and set aside."""
-        if not self._is_whole(self.weights, self.history):
+        if not agreed(self.is_whole):
             return None
         return load_file(self.weights), pd.read_csv(self.history)
 
@@ -172,22 +176,13 @@ class Training:
 
         Of the same identity, whatever it holds: the folder is named after that.
         """
-        if not self._is_whole(self.checkpoint):
+        if not agreed(lambda: _are_whole(self.checkpoint)):
             return None
         # weights_only: a checkpoint from elsewhere runs no code.
         state = State(**torch.load(self.checkpoint, map_location="cpu", weights_only=True))
         if processes().is_main_process:
             tqdm.write(f"Going on after epoch {state.epoch}, from {self.checkpoint.name}.")
         return state
-
-    @staticmethod
-    def _is_whole(*files: Path) -> bool:
-        """Tell whether all files are there and undamaged; the first process says so for all."""
-
-        def look() -> bool:
-            return None not in [read_or_set_aside(file, lambda path: path) for file in files]
-
-        return agreed(look)
 
     def keep(self, state: State) -> None:
         """Write the state atomically: after a crash the one before is still there."""
@@ -207,6 +202,11 @@ class Training:
 
     def __str__(self) -> str:
         return shown(self.folder)
+
+
+def _are_whole(*files: Path) -> bool:
+    """Tell whether all files are there and undamaged; damaged ones are said and set aside."""
+    return None not in [read_or_set_aside(file, lambda path: path) for file in files]
 
 
 def kind_of(settings: RunConfig) -> Kind:
