@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from amint_core.training.trained import batches_of, build, step_of
 from PIL import Image
 from tqdm import tqdm
 
@@ -42,7 +43,6 @@ from amint_core.locations import results_root
 from amint_core.settings import create
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.loop import Fit
-from amint_core.training.trained import batches_of, build, step_of
 from benchmarks.machine import machine
 
 SIDE = 112  # pixels of a stored face, as aligned copies have; decoding shrinks them to 64

@@ -78,8 +78,7 @@ def test_on_strict_cifar10_only_the_model_can_tell_members(real_data):
     from amint_core.settings import create
 
     settings = create(dataset="cifar10", model="tiny", method="blind", cpu_threads=1)
-    prepared = steps.prepare(settings)
-    case = steps._case(settings, prepared, steps.build(prepared))
+    case = steps.case_of(steps.Run(settings))
     scores = METHODS["blind"].score(case)
     judged, member = ~case.known, case.member
     found = metrics.auc(scores[judged & member], scores[judged & ~member])

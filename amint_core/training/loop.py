@@ -28,7 +28,7 @@ from amint_core.training.distributed import (
     averaged,
     share_batch_statistics,
 )
-from amint_core.training.kinds import Step
+from amint_core.training.step import Step
 from amint_core.training.transcript import state_digest
 
 _EPOCH = 13  # the stream of random numbers that layers such as dropout draw from
