@@ -14,6 +14,7 @@ import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -28,7 +29,7 @@ from amint_core.evaluation.scores import tracks_of
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
-from amint_core.run.models import build
+from amint_core.run.models import build, trained_part
 from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
@@ -193,7 +194,13 @@ def _quietly() -> None:
 
 
 def _train_in_process(settings: RunConfig, number: int) -> None:
-    _train_one(draw(prepare(settings)), number)
+    _train_one(_draw_of(settings), number)
+
+
+@lru_cache(maxsize=1)
+def _draw_of(settings: RunConfig) -> Draw:
+    """Draw for a run once in a process that trains several of its shadow models."""
+    return draw(prepare(settings))
 
 
 def answers(drawn: Draw, case: Case) -> Shadows:
@@ -262,8 +269,7 @@ def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
     model = build(data)
-    trained = model.audited if data.settings.target == "plain" else model
-    trained.load_state_dict(found[0])
+    trained_part(KINDS[data.settings.target], model).load_state_dict(found[0])
     logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
     with stored(file) as temporary:
         np.save(temporary, logits)
