@@ -148,7 +148,7 @@ def put_pairs(results):
             folder = put_judged(results, shift, 150, seed, **changes)
             scores = pd.read_parquet(folder / "judged.parquet")
             asked = made_scores(seed, 100).drop(columns="image")
-            asked = asked.assign(role="test", part="test", judged=False, member=False)
+            asked = asked.assign(role="test", judged=False, member=False)
             answers = np.random.default_rng(seed).integers(0, 2, 400)
             asked["predicted"] = (asked["label"] + (answers if changes else 0)) % 10
             # The order of rows does not matter.

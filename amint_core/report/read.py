@@ -17,11 +17,11 @@ from amint_core.config import RunConfig
 from amint_core.errors import ResultsError
 from amint_core.evaluation.metrics import threshold_at_fpr
 from amint_core.evaluation.scores import JUDGED_FILE
-from amint_core.files import read_json
 from amint_core.locations import results_root, shown
 from amint_core.recipes import RECIPES
 from amint_core.report import paper
 from amint_core.report.names import method_order
+from amint_core.store import run_file, run_json
 
 #: Measure → its place in metrics.json, each {value, low, high}.
 MEASURES = {
@@ -108,7 +108,7 @@ class Results:
     def counted(self) -> dict[str, pd.DataFrame]:
         """Run id → the rows of its scores that count for a metric, where these are at hand.
 
-        `image` is the image's place in its dataset, which is the same in runs of one fingerprint.
+        `image` is the image's index in its dataset, the same in runs of one fingerprint.
 
         Raises:
             ResultsError: a file is damaged (named).
@@ -240,7 +240,7 @@ def read_metrics(source: Path | str) -> dict[str, Any]:
         ResultsError: the file is missing, damaged or lacks a part; the message names both.
     """
     source = Path(source)
-    metrics = read_json(source)
+    metrics = run_json(source)
     for place in (FACTS[name] for name in NEEDED):
         if at(metrics, place) is None:
             raise _damaged(source, f"lacks {place}")
@@ -354,9 +354,8 @@ def _are_counts(values: pd.Series) -> bool:
 
 def _counted(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(path)
-        place = table[["part", "index"]].astype(str)
-        return table.assign(image=place["part"] + ":" + place["index"])
+        table = pd.read_parquet(run_file(path))
+        return table.assign(image=table["index"])
     except (OSError, ValueError, KeyError) as error:
         raise ResultsError(
             f"{shown(path)} is not a readable table of scores ({error}). Delete "

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from amint_core.methods.case import EXACT
+from amint_core.config import EXACT
 from amint_core.report.names import place_title, recipe_title
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
