@@ -56,7 +56,7 @@ def keep_outputs(new: NotebookNode, old: NotebookNode) -> None:
 
 
 def main() -> None:
-    """Write every notebook, and say which have no outputs now."""
+    """Write every notebook that is not what its source says."""
     for name in names():
         path = SOURCE.parent / f"{name}.ipynb"
         new = written(name)
@@ -64,8 +64,10 @@ def main() -> None:
         same = code_of(new) == code_of(old)
         if same:
             keep_outputs(new, old)
+        if new == old:
+            continue  # its date stays, and with it the runs that were made from it
         nbformat.write(new, path)
-        print(f"{path.name}: {'written' if same else 'written; its code changed, so run it'}")
+        print(f"{path.name}: written{'' if same else '; its code changed, so run it'}")
 
 
 if __name__ == "__main__":
