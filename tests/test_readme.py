@@ -105,6 +105,26 @@ def test_every_notebook_has_a_row():
     assert all(f"(notebooks/{name}.ipynb)" in README for name in present)
 
 
+def test_data_describes_every_dataset():
+    from amint_core.data import DATASETS
+
+    page = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    lines = page.split("| name | folder |")[1].split("\n\n")[0].splitlines()[2:]
+    described = {row[0].strip("`"): row[2:5] for row in map(cells, lines)}
+    assert list(described) == list(DATASETS)
+    for name, spec in DATASETS.items():
+        sizes = spec.official_sizes
+        # CASIA-WebFace's test images are set aside from the pool.
+        parts = sizes.values() if name != "casia_webface" else [sum(sizes.values())]
+        side = f"{spec.image_size}×{spec.image_size}×{spec.channels}"
+        images = " + ".join(f"{count:,}" for count in parts)
+        assert described[name] == [images, f"{spec.num_classes:,}", side]
+    for name in ("tiny_imagenet", "casia_webface"):
+        spec = DATASETS[name]
+        size = sum(spec.official_sizes.values()) * spec.image_size**2 * spec.channels
+        assert f"{size / 1e9:.1f} GB for {spec.title}" in " ".join(page.split())
+
+
 TABLE1_ROWS = "| dataset | setup |"
 METHOD_ROWS = "| test | accuracy at its own threshold |"
 TARGET_ROWS = "| attack | AUC on the plain model |"
