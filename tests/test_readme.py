@@ -76,16 +76,6 @@ def test_the_architecture_names_every_folder():
     assert {"config", "workflow", "benchmarks", "tests", "data", "results", "docs"} <= set(named)
 
 
-def test_the_architecture_has_a_floor_for_every_module():
-    page = PAGES["docs/architecture.md"]
-    floors = re.findall(r"^\d+\. (.+)$", page.split("## Who may import whom")[1], re.M)
-    named = [name for floor in floors for name in re.findall(r"`(\w+)`", floor)]
-    assert len(set(named)) == len(named)
-    beside = {path.stem for path in (ROOT / "amint_core").glob("*.py")}
-    rooms = {path.parent.name for path in (ROOT / "amint_core").glob("*/__init__.py")}
-    assert set(named) == (beside | rooms) - {"__init__", "__main__", "cli"}
-
-
 def test_names_in_the_tables_are_those_that_settings_take():
     from amint_core.methods import METHODS
     from amint_core.recipes import DEFECTS, RECIPES
