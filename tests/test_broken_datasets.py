@@ -205,3 +205,13 @@ def test_gtsrb_names_without_track_are_refused(tmp_path):
     save(home / "GTSRB" / "Training" / "00003" / "sign.ppm")
     with pytest.raises(DataError, match=r"sign\.ppm: the name tells no track"):
         load("gtsrb", root=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("label", [10, 255])
+def test_labels_that_are_no_class_are_refused_before_anything_is_decoded(tmp_path, label):
+    path = mnist_idx(tmp_path) / "train-labels-idx1-ubyte"
+    content = bytearray(path.read_bytes())
+    content[-1] = label
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"image 19 has label {label}, but the classes are 0 to 9"):
+        load("mnist", root=tmp_path, progress=False)

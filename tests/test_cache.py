@@ -46,15 +46,16 @@ def test_second_load_decodes_nothing_and_is_the_same(root, monkeypatch):
     monkeypatch.setattr(building, "decode", None)
     second = cifar(root)
     assert second.fingerprint == first.fingerprint
-    assert isinstance(second.pool.pixels, np.memmap)
-    assert not second.pool.pixels.flags.writeable
+    assert isinstance(second.pixels, np.memmap)
+    assert not second.pixels.flags.writeable
     assert (second.notes, second.class_names) == (first.notes, first.class_names)
 
 
 def test_fingerprint_and_hashes_are_those_of_the_content(root):
     dataset = cifar(root)
-    assert dataset.fingerprint == fingerprint({"pool": dataset.pool, "test": dataset.test})
-    np.testing.assert_array_equal(dataset.pool.hashes, image_hashes(dataset.pool.pixels))
+    arrays = dataset.pixels, dataset.labels, dataset.groups, dataset.official_test
+    assert dataset.fingerprint == fingerprint(*arrays)
+    np.testing.assert_array_equal(dataset.hashes, image_hashes(dataset.pixels))
 
 
 def test_fingerprint_does_not_depend_on_chunks_or_place(root, tmp_path, monkeypatch):
@@ -67,18 +68,19 @@ def test_fingerprint_does_not_depend_on_chunks_or_place(root, tmp_path, monkeypa
 
 def test_fingerprint_sees_one_pixel_and_one_label(root):
     dataset = cifar(root)
-    pixels, labels = np.array(dataset.pool.pixels), np.array(dataset.pool.labels)
-    parts = {"pool": dataset.pool, "test": dataset.test}
+    kinds = ("pixels", "labels", "groups", "official_test")
+    arrays = {kind: np.array(getattr(dataset, kind)) for kind in kinds}
+    pixels, labels, official_test = (arrays[k].copy() for k in ("pixels", "labels", kinds[3]))
     pixels[3, 4, 5, 1] ^= 1
     labels[2] += 1
-    for change in ({"pixels": pixels}, {"labels": labels}):
-        changed = type(dataset.pool)(**{**vars(dataset.pool), **change})
-        assert fingerprint({**parts, "pool": changed}) != dataset.fingerprint
+    official_test[29] = True  # the pool's last image goes over to the test set
+    for change in ({"pixels": pixels}, {"labels": labels}, {"official_test": official_test}):
+        assert fingerprint(**{**arrays, **change}) != dataset.fingerprint
 
 
 def test_each_size_has_its_own_cache(root, tmp_path):
-    assert cifar(root, image_size=16).pool.pixels.shape[1:3] == (16, 16)
-    assert cifar(root).pool.pixels.shape[1:3] == (32, 32)
+    assert cifar(root, image_size=16).pixels.shape[1:3] == (16, 16)
+    assert cifar(root).pixels.shape[1:3] == (32, 32)
     assert len(folders(tmp_path)) == 2
 
 
@@ -104,20 +106,22 @@ def test_changed_files_are_named_and_never_served(root, tmp_path, change):
     assert cifar(root).fingerprint == after.fingerprint
 
 
-@pytest.mark.parametrize("name", ["pool-pixels.npy", "test-labels.npy", "description.json"])
+@pytest.mark.parametrize(
+    "name", ["pixels.npy", "labels.npy", "official_test.npy", "description.json"]
+)
 def test_damaged_cache_is_refused_with_a_remedy(root, tmp_path, name):
     cifar(root)
     path = folders(tmp_path)[0] / name
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(CacheError, match=rf"is damaged: {name} .* rebuild=True"):
         cifar(root)
-    assert len(cifar(root, rebuild=True).pool) == 30
+    assert len(cifar(root, rebuild=True)) == 40
 
 
 def test_array_of_another_size_is_refused(root, tmp_path):
     cifar(root)
-    np.save(folders(tmp_path)[0] / "pool-labels.npy", np.zeros(5, np.int64))
-    with pytest.raises(CacheError, match=r"pool-labels\.npy holds \(5,\) int64, not \(30,\)"):
+    np.save(folders(tmp_path)[0] / "labels.npy", np.zeros(5, np.int64))
+    with pytest.raises(CacheError, match=r"labels\.npy holds \(5,\) int64, not \(40,\)"):
         cifar(root)
 
 
@@ -194,11 +198,10 @@ def test_building_takes_constant_memory(tmp_path):
     build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, sources, progress=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (tmp_path / "out" / "pool-pixels.npy").stat().st_size > 73e6
+    assert (tmp_path / "out" / "pixels.npy").stat().st_size > 73e6
     assert peak < 30e6
-    assert (
-        json.loads((tmp_path / "out" / "description.json").read_text())["parts"]["pool"][0] == 6_000
-    )
+    description = json.loads((tmp_path / "out" / "description.json").read_text())
+    assert description["shape"][0] == 6_010
 
 
 def test_images_without_labels_are_refused(tmp_path):

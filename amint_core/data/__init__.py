@@ -1,6 +1,6 @@
 """The datasets: find their files, decode them once, or make a stand-in on request.
 
-To add a dataset, write a file with its `DatasetSpec` and register it in `DATASETS`.
+To add a dataset, write a file with its `DatasetSpec` and name it in `DATASETS`.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from amint_core.data import casia_webface, cifar, gtsrb, mnist, tiny_imagenet
-from amint_core.data.base import Dataset, DatasetSpec, Images
+from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
+from amint_core.registry import Registry
 
-__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Images", "download", "load", "status"]
+__all__ = ["DATASETS", "Dataset", "DatasetSpec", "download", "load", "status"]
 
 #: Every dataset by the name used in settings.
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
-        mnist.SPEC,
-        cifar.CIFAR10,
-        cifar.CIFAR100,
-        gtsrb.SPEC,
-        tiny_imagenet.SPEC,
-        casia_webface.SPEC,
-    )
-}
+DATASETS: Registry[DatasetSpec] = Registry(
+    __name__,
+    {
+        "mnist": "mnist:SPEC",
+        "cifar10": "cifar:CIFAR10",
+        "cifar100": "cifar:CIFAR100",
+        "gtsrb": "gtsrb:SPEC",
+        "tiny_imagenet": "tiny_imagenet:SPEC",
+        "casia_webface": "casia_webface:SPEC",
+    },
+)
 
 
 def load(
