@@ -76,6 +76,14 @@ def test_the_architecture_names_every_folder():
     assert {"config", "workflow", "benchmarks", "tests", "data", "results", "docs"} <= set(named)
 
 
+def test_the_architecture_names_every_file_of_a_run():
+    from amint_core.run.folder import FILES
+
+    part = PAGES["docs/architecture.md"].split("| file | holds |")[1].split("\n\n")[0]
+    named = re.findall(r"^\| `([a-z_.]+)` \|", part, re.M)
+    assert set(named) == {*FILES, "notebook.ipynb"}
+
+
 def test_names_in_the_tables_are_those_that_settings_take():
     from amint_core.methods import METHODS
     from amint_core.recipes import DEFECTS, RECIPES
