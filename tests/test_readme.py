@@ -94,7 +94,7 @@ def test_names_in_the_tables_are_those_that_settings_take():
     assert re.findall(r"^\| `(\w+)`", recipes, re.M) == list(RECIPES)
     defects = PAGES["docs/recipes.md"].split("| switch |")[1].split("\n\n")[0]
     switches = dict(re.findall(r"^\| (\d+) \|.*\| `(\w+)` \|$", defects, re.M))
-    assert switches == {text.split(":")[0]: name for name, text in DEFECTS.items()}
+    assert switches == {one.effect.split(":")[0]: name for name, one in DEFECTS.items()}
 
 
 def test_every_notebook_has_a_row():
