@@ -23,6 +23,6 @@ def require(extra: str, *modules: str) -> None:
     if missing:
         raise AmintError(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. "
-            f"The extra {extra!r} brings what this needs: pip install '{DISTRIBUTION}[{extra}]', or "
-            "`make setup` in a checkout of the repository."
+            f"The extra {extra!r} brings what this needs: pip install '{DISTRIBUTION}[{extra}]', "
+            "or `make setup` in a checkout of the repository."
         )

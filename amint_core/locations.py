@@ -35,7 +35,7 @@ def require_checkout(what: str) -> None:
         raise SettingsError(
             f"{what} needs a checkout of the repository, with its grids, notebooks and workflow, "
             f"and {root} is none. Clone the repository, run `make setup` there, and call it from "
-            "that folder. One run by itself needs no checkout: amint run dataset=mnist model=tiny."
+            "that folder. A single run needs none: amint run dataset=mnist model=tiny data=standin."
         )
 
 

@@ -230,8 +230,8 @@ QUICK = {
     "settings": "import amint_core as a; a.RunConfig.create(dataset='mnist', model='resnet50')",
     "grids": "from amint_core.batch.grid import *; "
     "[load_grid(grid_file(name)) for name in ('quick', 'laptop', 'comparison', 'paper')]",
-    "Snakefile": "from amint_core.batch import reproduce as r; from amint_core.batch.grid import *; "
-    "r.priorities(load_grid(grid_file('quick')))",
+    "Snakefile": "from amint_core.batch.grid import *; from amint_core.batch import reproduce; "
+    "reproduce.priorities(load_grid(grid_file('quick')))",
 }
 #: Packages that take a second or several to import.
 SLOW = ("torch", "torchvision", "timm", "accelerate", "sklearn", "scipy", "pandas", "matplotlib")
