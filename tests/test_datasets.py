@@ -138,7 +138,7 @@ def test_casia_sets_a_test_part_aside_by_name_alone(tmp_path):
     names = tuple(f"{i:07}" for i in range(30))
     listed = casia_webface.list_classes(home)
     parts = casia_webface.set_aside(listed, names)
-    counts = {name: (len(parts["pool"][name]), len(parts["test"][name])) for name in names}
+    counts = {name: tuple(len(part[name]) for part in parts) for name in names}
     assert sum(test for _, test in counts.values()) == round(177 * 44_406 / 494_414)
     assert all(pool >= 1 and test <= 1 + pool // 9 for pool, test in counts.values())
     # The order in which the files are listed makes no difference.

@@ -250,6 +250,15 @@ def test_names_and_settings_do_not_wait_for_pytorch(code):
     assert float(seconds) < 1.5
 
 
+def test_a_run_loads_no_more_than_it_needs():
+    told = "import sys, amint_core.run.steps; print([m for m in sys.argv[1:] if m in sys.modules])"
+    rarely = ["timm", "torchvision", "torch._dynamo", "matplotlib", "pyarrow.parquet"]
+    done = subprocess.run(
+        [sys.executable, "-c", told, *rarely], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("command", ["plan", "reproduce", "report", "compare", "reference"])
 def test_without_a_checkout_the_batch_says_so(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(locations, "__file__", str(tmp_path / "site" / "amint_core" / "l.py"))
