@@ -14,12 +14,12 @@ import torch
 from amint_core.training.trained import build
 from torch.utils.flop_counter import FlopCounterMode
 
-from amint_core.__main__ import main
 from amint_core.batch import plan
 from amint_core.batch.planning import calibrate, estimate, load
 from amint_core.batch.planning.calibrate import Measured
 from amint_core.batch.planning.flops import counts_of, step_flops
 from amint_core.batch.planning.work import case_of, role_sizes, work_of
+from amint_core.cli import main
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.files import write_json

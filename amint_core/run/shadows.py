@@ -167,7 +167,7 @@ def _train_one(drawn: Draw, number: int) -> None:
         settings = _settings_of(data.settings, number)
         train_and_store(
             training,
-            KINDS[settings.target],
+            KINDS[data.settings.target],
             dataclasses.replace(data, settings=settings),
             build(data, settings.seed),
             drawn.members[number],
