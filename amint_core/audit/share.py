@@ -76,19 +76,21 @@ def _weights(reference: np.ndarray, members: np.ndarray):
     """Return a function from scores to the share of members among equally many of both."""
     inner = np.linspace(0, 1, _BINS + 1)[1:-1]
     edges = np.unique(np.r_[np.quantile(reference, inner), np.quantile(members, inner)])
-    counts = [np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) + 0.5
-              for side in (members, reference)]
+    counts = [
+        np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) + 0.5
+        for side in (members, reference)
+    ]
     member, stranger = (count / count.sum() for count in counts)
     return lambda scores: (member / (member + stranger))[np.searchsorted(edges, scores)]
 
 
-def _deviation(
-    share: float, query: np.ndarray, stranger: np.ndarray, member: np.ndarray
-) -> float:
+def _deviation(share: float, query: np.ndarray, stranger: np.ndarray, member: np.ndarray) -> float:
     """Return the standard deviation of observed minus expected mean, where `share` is true."""
     gap = member.mean() - stranger.mean()
     inside = share * member.var() + (1 - share) * stranger.var() + share * (1 - share) * gap**2
-    known = share**2 * member.var() / len(member) + (1 - share) ** 2 * stranger.var() / len(stranger)
+    known = share**2 * member.var() / len(member) + (1 - share) ** 2 * stranger.var() / len(
+        stranger
+    )
     return float(np.sqrt(inside / len(query) + known))
 
 
