@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError
@@ -23,7 +24,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000
 MOST_BYTES = 200_000_000
 
-_GREY, _COLOUR = ("1", "L"), ("RGB", "YCbCr")
+#: Modes that become RGB, and what is noted then.
+_CONVERTED = {
+    "RGB": "",
+    "YCbCr": "",
+    "P": "had a palette",
+    "CMYK": "converted from CMYK without its colour profile",
+}
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError)
 
 
@@ -94,17 +101,14 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
     """
     _check_file(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise _Unfit(f"{image.width} × {image.height} pixels are more than {MOST_PIXELS:,}")
-            if getattr(image, "n_frames", 1) > 1:
-                raise _Unfit(f"has {image.n_frames} frames; save the one that is meant by itself")
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")  # what Pillow merely doubts is refused here, or noted
+            _check_header(image)
             image.load()
-            colour, notes = _as_colour(image)
-            upright = ImageOps.exif_transpose(colour)
-            if image.getexif().get(0x0112, 1) != 1:
-                notes.append("turned upright as its EXIF data say")
-            return how.apply(upright), "; ".join(notes)
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            colour, note = _as_colour(ImageOps.exif_transpose(image))
+            notes = [note, "turned upright as its EXIF data say" if turned else ""]
+            return how.apply(colour), "; ".join(filter(None, notes))
     except UnidentifiedImageError as error:
         raise _Unfit(f"is not an image of a known format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
@@ -146,24 +150,26 @@ def _check_file(path: Path) -> None:
         raise _Unfit(f"has {found.st_size:,} bytes, more than {MOST_BYTES:,}")
 
 
-def _as_colour(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Return the image as RGB or grey, with notes on conversions that lose or guess something."""
+def _check_header(image: Image.Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise _Unfit(f"has {image.width} × {image.height} pixels, more than {MOST_PIXELS:,}")
+    # Phones add a preview as a second frame; every other second frame is another image.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise _Unfit(f"has {image.n_frames} frames; save the one that is meant by itself")
+
+
+def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return the image as RGB or grey, with a note where a conversion guesses something."""
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image_with_alpha = image.convert("RGBA")
-        if image_with_alpha.getchannel("A").getextrema()[0] < 255:
+        opaque = image.convert("RGBA")
+        if opaque.getchannel("A").getextrema()[0] < 255:
             raise _Unfit("has transparent pixels, which have no colour; put it on a background")
-        return image_with_alpha.convert("RGB"), []
-    if image.mode in _GREY:
-        return image.convert("L"), []
-    if image.mode in _COLOUR:
-        return image.convert("RGB"), []
-    if image.mode == "P":
-        return image.convert("RGB"), ["had a palette"]
-    if image.mode == "CMYK":
-        return image.convert("RGB"), ["was converted from CMYK without its colour profile"]
-    raise _Unfit(
-        f"has pixels of mode {image.mode}, not of 8 bits; convert it as the owner did his images"
-    )
+        return opaque.convert("RGB"), ""
+    if image.mode in ("1", "L"):
+        return image.convert("L"), ""
+    if image.mode not in _CONVERTED:
+        raise _Unfit(f"has pixels of mode {image.mode}, not 8 bits; convert it as the owner did")
+    return image.convert("RGB"), _CONVERTED[image.mode]
 
 
 def _from_array(pixels: np.ndarray, how: Preprocessing) -> Iterator[Picture]:
