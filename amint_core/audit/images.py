@@ -52,7 +52,7 @@ class Refused:
     reason: str
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """A file that is not used; the message is the reason."""
 
 
@@ -77,7 +77,7 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
         try:
             pixels, note = open_image(path, how)
             yield Picture(name, pixels, note, path)
-        except _Unfit as error:
+        except Unfit as error:
             yield Refused(name, str(error))
 
 
@@ -97,7 +97,7 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
     """Return (H, W, C) uint8 pixels and a note ("" where nothing is to be said).
 
     Raises:
-        _Unfit: it is not an image that can be judged.
+        Unfit: it is not an image that can be judged.
     """
     _check_file(path)
     try:
@@ -110,11 +110,11 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
             notes = [note, "turned upright as its EXIF data say" if turned else ""]
             return how.apply(colour), "; ".join(filter(None, notes))
     except UnidentifiedImageError as error:
-        raise _Unfit(f"is not an image of a known format ({', '.join(FORMATS)})") from error
+        raise Unfit(f"is not an image of a known format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise _Unfit("has far more pixels than any photograph") from error
+        raise Unfit("has far more pixels than any photograph") from error
     except _BROKEN as error:
-        raise _Unfit(f"is damaged or truncated ({printable(str(error))})") from error
+        raise Unfit(f"is damaged or truncated ({printable(str(error))})") from error
 
 
 def shown(path: Path) -> str:
@@ -141,21 +141,21 @@ def _check_file(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise _Unfit(f"cannot be reached ({error.strerror}); a link that leads nowhere?") from error
+        raise Unfit(f"cannot be reached ({error.strerror}); a link that leads nowhere?") from error
     if not stat.S_ISREG(found.st_mode):
-        raise _Unfit("is not a plain file")
+        raise Unfit("is not a plain file")
     if not found.st_size:
-        raise _Unfit("is empty")
+        raise Unfit("is empty")
     if found.st_size > MOST_BYTES:
-        raise _Unfit(f"has {found.st_size:,} bytes, more than {MOST_BYTES:,}")
+        raise Unfit(f"has {found.st_size:,} bytes, more than {MOST_BYTES:,}")
 
 
 def _check_header(image: Image.Image) -> None:
     if image.width * image.height > MOST_PIXELS:
-        raise _Unfit(f"has {image.width} × {image.height} pixels, more than {MOST_PIXELS:,}")
+        raise Unfit(f"has {image.width} × {image.height} pixels, more than {MOST_PIXELS:,}")
     # Phones add a preview as a second frame; every other second frame is another image.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise _Unfit(f"has {image.n_frames} frames; save the one that is meant by itself")
+        raise Unfit(f"has {image.n_frames} frames; save the one that is meant by itself")
 
 
 def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
@@ -163,12 +163,12 @@ def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         opaque = image.convert("RGBA")
         if opaque.getchannel("A").getextrema()[0] < 255:
-            raise _Unfit("has transparent pixels, which have no colour; put it on a background")
+            raise Unfit("has transparent pixels, which have no colour; put it on a background")
         return opaque.convert("RGB"), ""
     if image.mode in ("1", "L"):
         return image.convert("L"), ""
     if image.mode not in _CONVERTED:
-        raise _Unfit(f"has pixels of mode {image.mode}, not 8 bits; convert it as the owner did")
+        raise Unfit(f"has pixels of mode {image.mode}, not 8 bits; convert it as the owner did")
     return image.convert("RGB"), _CONVERTED[image.mode]
 
 
