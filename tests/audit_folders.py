@@ -126,5 +126,6 @@ def hazards(folder: Path) -> dict[str, str]:
         "pipe.png": "is not a plain file",
         "dangling.png": "leads nowhere",
         "linked.png": "",
+        "loop": "is a folder that is not entered",
         ".DS_Store": "is not an image",
     }

@@ -130,10 +130,13 @@ def printable(text: str) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):  # does not follow links to folders
+    """Yield all files, and the folders that are not entered: links, and those that are locked."""
+    locked: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=locked.append):
         folders.sort()
-        for name in sorted(names):
+        for name in sorted([*names, *filter(lambda each: Path(place, each).is_symlink(), folders)]):
             yield Path(place, name)
+    yield from (Path(error.filename) for error in locked)
 
 
 def _check_file(path: Path) -> None:
@@ -142,6 +145,8 @@ def _check_file(path: Path) -> None:
         found = path.stat()
     except OSError as error:
         raise Unfit(f"cannot be reached ({error.strerror}); a link that leads nowhere?") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise Unfit("is a folder that is not entered: a link, or locked")
     if not stat.S_ISREG(found.st_mode):
         raise Unfit("is not a plain file")
     if not found.st_size:
