@@ -44,7 +44,7 @@ ifeq ($(strip $(TORCH_BACKEND)),)
 	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 else
 	$(UV) pip install --quiet --python $(PY) --torch-backend "$(TORCH_BACKEND)" --no-verify-hashes \
-	  -c requirements.lock -r pyproject.toml --extra test --extra bench --extra slurm setuptools
+	  -c requirements.lock -r pyproject.toml --extra test --extra bench --extra slurm --extra audit setuptools
 endif
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $(READY)

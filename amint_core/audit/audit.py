@@ -5,6 +5,7 @@ Stands on a plain function from a batch of images to scores, so it serves any mo
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,20 +133,22 @@ def score_all(
     batch_size: int = 256,
 ) -> Scored:
     """Score every image of a folder or an array, one batch in memory at a time."""
-    result, scores, statistics = Scored(), [], []
+    # Flat and growing at their ends: small arrays kept from every batch would lie between the large
+    # ones of the next, and memory would grow by half a batch with each.
+    result, scores, statistics = Scored(), array("d"), array("f")
     result.pixels = source if isinstance(source, np.ndarray) else None
     for batch in batches(_pictures(source, preprocessing, result.refused), batch_size):
         pixels = np.stack([picture.pixels for picture in batch])
-        scores.append(_scores(score, preprocessing.normalise(pixels)))
-        statistics.append(fit.image_statistics(pixels))
+        scores.frombytes(_scores(score, preprocessing.normalise(pixels)).tobytes())
+        statistics.frombytes(fit.image_statistics(pixels).tobytes())
         for picture in batch:
             result.names.append(picture.name)
             result.notes.append(picture.note)
             result.sources.append(picture.source)
             result.hashes.append(content_hash(picture.pixels))
             result.copies.append(published.match(picture.pixels) if published else "")
-    if scores:
-        result.scores, result.statistics = np.concatenate(scores), np.concatenate(statistics)
+    result.scores = np.array(scores)
+    result.statistics = np.array(statistics).reshape(-1, len(fit.STATISTICS))
     return result
 
 

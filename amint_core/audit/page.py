@@ -80,7 +80,7 @@ def html(found: Found) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("page.html")
-    order = np.argsort(found.verdict.p[found.rows], kind="stable")
+    order = np.argsort(-found.images.scores, kind="stable")  # so by p, and within equal ones
     accused = found.verdict.accused[found.rows][order]
     shown = [order[accused][:MOST_ACCUSED], order[~accused][:MOST_OTHERS]]
     return template.render(

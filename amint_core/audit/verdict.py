@@ -203,10 +203,10 @@ def _on_set(
     above = stats.mannwhitneyu(scores, reference, alternative="greater").pvalue
     p = min(1.0, 2 * min(float(above), tails.p_none()))  # two tests, so twice the smaller
     if p <= 1 - confidence:
-        none = f"That none of these images was used is refuted (p = {p:.2g})."
+        none = f"That none of these images was used is refuted ({_shown(p)})."
     else:
         none = (
-            f"That none of these images was used is not refuted (p = {p:.2g}). This is no sign "
+            f"That none of these images was used is not refuted ({_shown(p)}). This is no sign "
             "that none was."
         )
     least = tails.least_used
@@ -219,6 +219,11 @@ def _on_set(
             least,
         ),
     ]
+
+
+def _shown(p: float) -> str:
+    """Return a p-value as text; below a millionth it says more of formulas than of images."""
+    return f"p = {p:.2g}" if p >= 1e-6 else "p < 0.000001"
 
 
 def _on_share(
@@ -239,7 +244,7 @@ def _on_share(
     )
     p = float(stats.mannwhitneyu(scores, members, alternative="less").pvalue)
     if p <= 1 - confidence:
-        all_used = f"That all of them were used is refuted (p = {p:.2g}), {provided}."
+        all_used = f"That all of them were used is refuted ({_shown(p)}), {provided}."
     else:
         all_used = f"All of them may have been used: their scores do not contradict it, {provided}."
     return [said, Statement("all used", all_used, p)]
