@@ -14,8 +14,10 @@ import pytest
 import torch
 from audit_folders import HOW, ONERROR, SCRIPT, fill, hazards, pictures, recognises
 
-from amint_core.audit.audit import Found, audit, score_all
+from amint_core.audit.audit import audit
 from amint_core.audit.fingerprints import Published
+from amint_core.audit.found import Found
+from amint_core.audit.scoring import score_all
 from amint_core.errors import DataError, ModelError
 
 MEMBERS = pictures(1, 60)
@@ -73,7 +75,8 @@ def test_equal_images_are_one_question(folders, found: Found) -> None:
 
 def test_reference_images_in_question_leave_the_reference() -> None:
     strangers = pictures(3, 300)
-    found = audit(recognises(MEMBERS), strangers[:40], strangers, preprocessing=HOW)
+    twice = np.concatenate([strangers, strangers[100:150]])  # and count once
+    found = audit(recognises(MEMBERS), strangers[:40], twice, preprocessing=HOW)
     assert found.verdict.references == 260
     assert "40 reference images are among" in found.warnings[0]
 

@@ -1,72 +1,17 @@
-"""Audit a folder of images: score, judge, and keep what a report needs.
-
-Stands on a plain function from a batch of images to scores, so it serves any model.
-"""
+"""Audit a folder of images: score it, judge it, and keep what a report needs."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from amint_core.audit import fit
-from amint_core.audit.fingerprints import Published, content_hash
-from amint_core.audit.images import Picture, Refused, batches, read
+from amint_core.audit.fingerprints import Published
+from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.audit.verdict import Verdict, judge
-from amint_core.errors import DataError, ModelError
-
-#: (B, C, H, W) floats, normalised → (B,) scores; higher ones speak for membership.
-Score = Callable[[Tensor], Tensor]
-
-EXIT_DONE, EXIT_CANNOT_TELL = 0, 3
-
-
-@dataclass
-class Scored:
-    """What is kept of images once they were seen: some 100 bytes each, no pixels."""
-
-    names: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    copies: list[str] = field(default_factory=list)  # of published images, or of one in this set
-    hashes: list[bytes] = field(default_factory=list)
-    sources: list[Path | None] = field(default_factory=list)
-    scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,)
-    statistics: np.ndarray = field(default_factory=lambda: np.empty((0, len(fit.STATISTICS))))
-    refused: list[Refused] = field(default_factory=list)
-    pixels: np.ndarray | None = None  # where the images were in memory anyway
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-@dataclass(frozen=True)
-class Found:
-    """An audit's result."""
-
-    images: Scored
-    verdict: Verdict
-    reference: np.ndarray  # (n,) scores
-    rows: np.ndarray  # (N,) the row of the verdict that speaks for each image
-    preprocessing: Preprocessing
-    members: np.ndarray | None = None  # (k,) scores of known members
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """What `amint audit` ends with: 0 where someone is accused, 3 where it cannot tell."""
-        return EXIT_DONE if self.verdict.accused.any() else EXIT_CANNOT_TELL
-
-    def save(self, folder: Path | str) -> Path:
-        """Write images.csv, audit.json and report.html; return the path of the last."""
-        from amint_core.audit import page
-
-        return page.save(self, Path(folder))
+from amint_core.audit.scoring import Score, Scored, score_all
+from amint_core.audit.verdict import judge
+from amint_core.errors import DataError
 
 
 def audit(
@@ -100,11 +45,7 @@ def audit(
         ModelError: the scores have another form.
     """
     queries = score_all(score, images, preprocessing, published, batch_size)
-    if not len(queries):
-        raise DataError(
-            f"No image could be read ({len(queries.refused)} files refused). "
-            + "; ".join(f"{each.name} {each.reason}" for each in queries.refused[:3])
-        )
+    _require_images(queries)
     known, warnings = _reference(score, reference, preprocessing, batch_size)
     scores, statistics, dropped = _without(known, set(queries.hashes))
     if dropped:
@@ -124,32 +65,10 @@ def audit(
     return Found(queries, verdict, scores, rows, preprocessing, members, tuple(warnings))
 
 
-@torch.inference_mode()
-def score_all(
-    score: Score,
-    source: Path | str | np.ndarray,
-    preprocessing: Preprocessing,
-    published: Published | None = None,
-    batch_size: int = 256,
-) -> Scored:
-    """Score every image of a folder or an array, one batch in memory at a time."""
-    # Flat and growing at their ends: small arrays kept from every batch would lie between the large
-    # ones of the next, and memory would grow by half a batch with each.
-    result, scores, statistics = Scored(), array("d"), array("f")
-    result.pixels = source if isinstance(source, np.ndarray) else None
-    for batch in batches(_pictures(source, preprocessing, result.refused), batch_size):
-        pixels = np.stack([picture.pixels for picture in batch])
-        scores.frombytes(_scores(score, preprocessing.normalise(pixels)).tobytes())
-        statistics.frombytes(fit.image_statistics(pixels).tobytes())
-        for picture in batch:
-            result.names.append(picture.name)
-            result.notes.append(picture.note)
-            result.sources.append(picture.source)
-            result.hashes.append(content_hash(picture.pixels))
-            result.copies.append(published.match(picture.pixels) if published else "")
-    result.scores = np.array(scores)
-    result.statistics = np.array(statistics).reshape(-1, len(fit.STATISTICS))
-    return result
+def _require_images(queries: Scored) -> None:
+    if not len(queries):
+        refused = "; ".join(f"{each.name} {each.reason}" for each in queries.refused[:3])
+        raise DataError(f"No image could be read ({len(queries.refused)} files refused). {refused}")
 
 
 def _reference(
@@ -168,33 +87,13 @@ def _reference(
     return score_all(score, reference, preprocessing, batch_size=batch_size), []
 
 
-def _pictures(
-    source: Path | str | np.ndarray, how: Preprocessing, refused: list[Refused]
-) -> Iterator[Picture]:
-    for each in read(source, how):
-        if isinstance(each, Picture):
-            yield each
-        else:
-            refused.append(each)
-
-
-def _scores(score: Score, batch: Tensor) -> np.ndarray:
-    result = score(batch)
-    values = torch.as_tensor(result).detach().cpu().double().numpy()
-    if values.size != len(batch):
-        raise ModelError(
-            f"The score function returned shape {values.shape} for {len(batch)} images. It must "
-            "return one number for each."
-        )
-    return values.reshape(-1)
-
-
 def _without(known: Scored, hashes: set[bytes]) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Return scores and statistics of the references that are not among the queries."""
+    """Return scores and statistics of the different references that are not among the queries."""
     if not known.hashes:
         return known.scores, None, 0
-    kept = np.array([each not in hashes for each in known.hashes])
-    return known.scores[kept], known.statistics[kept], int((~kept).sum())
+    firsts, _ = _unique(known.hashes)
+    kept = np.array([row for row in firsts if known.hashes[row] not in hashes], int)
+    return known.scores[kept], known.statistics[kept], len(firsts) - len(kept)
 
 
 def _unique(hashes: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

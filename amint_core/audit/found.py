@@ -1,4 +1,4 @@
-"""Write an audit's report: one HTML file that needs nothing else, a CSV of all files, a JSON."""
+"""An audit's result and its report: one HTML file that needs nothing else, a CSV, a JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from amint_core.audit.audit import Found
 from amint_core.audit.images import Unfit, open_image
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.files import atomic_path, write_json, write_text
+from amint_core.audit.scoring import Scored
+from amint_core.audit.verdict import Verdict
+from amint_core.files import write_json, write_text
 
 #: Rows in the HTML file; the CSV has all.
 MOST_ACCUSED, MOST_OTHERS, MOST_REFUSED = 300, 40, 300
@@ -29,21 +30,39 @@ _BLUE, _ORANGE, _GREEN = "#0072b2", "#d55e00", "#009e73"
 #: A spreadsheet would run a cell that starts with one of these.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
+EXIT_DONE, EXIT_CANNOT_TELL = 0, 3
 
-def save(found: Found, folder: Path) -> Path:
-    """Write images.csv, audit.json and report.html into a folder; return the path of the last.
 
-    Raises:
-        ResultsError: the folder cannot be written.
-    """
-    with (
-        atomic_path(folder / "images.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows(_csv_rows(found))
-    write_json(folder / "audit.json", summary(found))
-    write_text(folder / "report.html", html(found))
-    return folder / "report.html"
+@dataclass(frozen=True)
+class Found:
+    """An audit's result."""
+
+    images: Scored
+    verdict: Verdict
+    reference: np.ndarray  # (n,) scores
+    rows: np.ndarray  # (N,) the row of the verdict that speaks for each image
+    preprocessing: Preprocessing
+    members: np.ndarray | None = None  # (k,) scores of known members
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """What `amint audit` ends with: 0 where someone is accused, 3 where it cannot tell."""
+        return EXIT_DONE if self.verdict.accused.any() else EXIT_CANNOT_TELL
+
+    def save(self, folder: Path | str) -> Path:
+        """Write images.csv, audit.json and report.html into a folder; return the last's path.
+
+        Raises:
+            ResultsError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(_csv_rows(self))
+        write_text(folder / "images.csv", text.getvalue())
+        write_json(folder / "audit.json", summary(self))
+        write_text(folder / "report.html", html(self))
+        return folder / "report.html"
 
 
 def summary(found: Found) -> dict[str, Any]:
@@ -79,7 +98,7 @@ def html(found: Found) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("page.html")
+    ).get_template("report.html")
     order = np.argsort(-found.images.scores, kind="stable")  # so by p, and within equal ones
     accused = found.verdict.accused[found.rows][order]
     shown = [order[accused][:MOST_ACCUSED], order[~accused][:MOST_OTHERS]]
