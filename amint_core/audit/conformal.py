@@ -18,9 +18,6 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-#: Ranks of the reference at which tails are counted grow by this factor, from 1 to n / 2.
-_STEP = math.sqrt(2)
-
 
 def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the (m,) conformal p-values of `scores` (m,) against `reference` (n,).
@@ -89,9 +86,9 @@ class Tails:
 
     def __init__(self, scores: np.ndarray, reference: np.ndarray, confidence: float = 0.95) -> None:
         self.queries, self.references = len(scores), len(reference)
+        # Ranks 1, 2, 4, … to n / 2: with more of them each had to be less certain.
         half = max(1, self.references // 2)
-        steps = _STEP ** np.arange(math.floor(math.log(half, _STEP)) + 1)
-        self.ranks = np.unique(np.append(np.round(steps).astype(int), half))  # (K,)
+        self.ranks = np.unique([*(2 ** np.arange(half.bit_length())), half])  # (K,)
         cuts = np.sort(reference)[::-1][self.ranks - 1]
         ranked = np.sort(scores)
         self.above = self.queries - np.searchsorted(ranked, cuts, side="right")  # (K,)
