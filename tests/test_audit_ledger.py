@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 
 import pytest
 import torch
 
-from amint_core.audit import merkle
-
-pytest.importorskip("cryptography", reason="signed ledgers need the extra `audit`")
-
-from amint_core.audit import ledger, statement
+from amint_core.audit import ledger, merkle, statement
 from amint_core.audit.statement import LedgerError
 
 #: The leaves and roots that Certificate Transparency's own implementations test with.
@@ -176,6 +173,7 @@ def test_the_owner_keeps_his_list_on_disk(owned: ledger.Ledger, tmp_path) -> Non
 def test_wrong_key_altered_statement_and_swapped_model_are_refused(
     owned: ledger.Ledger, tmp_path
 ) -> None:
+    pytest.importorskip("cryptography", reason="signatures need the extra `audit`")
     model, path = torch.nn.BatchNorm1d(3), tmp_path / "ledger.json"
     weights = statement.hash_of_weights(model.state_dict())
     public = statement.public_key_of(PRIVATE)
@@ -212,3 +210,9 @@ def test_the_hash_of_weights_sees_names_types_shapes_and_values() -> None:
     assert len(hashes) == 5
     shuffled = dict(reversed(state.items()))
     assert statement.hash_of_weights(shuffled) == statement.hash_of_weights(state)
+
+
+def test_without_cryptography_the_remedy_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    with pytest.raises(LedgerError, match="Install the extra `audit`"):
+        statement.public_key_of(PRIVATE)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from amint_core.errors import AmintError
 from amint_core.files import read_json, write_json
@@ -53,12 +51,12 @@ def hash_of_weights(state: Mapping[str, Any]) -> str:
 
 def sign(statement: Statement, private_key: bytes) -> bytes:
     """Return the Ed25519 signature (64 bytes) of a statement by a raw private key (32 bytes)."""
-    return ed25519.Ed25519PrivateKey.from_private_bytes(private_key).sign(statement.to_bytes())
+    return _ed25519().Ed25519PrivateKey.from_private_bytes(private_key).sign(statement.to_bytes())
 
 
 def public_key_of(private_key: bytes) -> bytes:
     """Return the raw public key (32 bytes), which auditors must get on a way they trust."""
-    key = ed25519.Ed25519PrivateKey.from_private_bytes(private_key)
+    key = _ed25519().Ed25519PrivateKey.from_private_bytes(private_key)
     return key.public_key().public_bytes_raw()
 
 
@@ -83,18 +81,40 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
     try:
         statement = Statement(**record["statement"])
         signature = bytes.fromhex(record["signature"])
-        key = ed25519.Ed25519PublicKey.from_public_bytes(public_key)
-        key.verify(signature, statement.to_bytes())
-    except InvalidSignature as error:
+        signed = _verifies(signature, statement, public_key)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LedgerError(f"{path} is no published ledger ({error!r}).") from error
+    if not signed:
         raise LedgerError(
             f"{path} was not signed with this key, or was altered afterwards. Ask the owner for "
             "his public key and for the published file."
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise LedgerError(f"{path} is no published ledger ({error!r}).") from error
+        )
     if weights is not None and weights != statement.weights:
         raise LedgerError(
             f"{path} is about the weights {statement.weights[:12]}…, this model has "
             f"{weights[:12]}…. It is not the model that the list was signed for."
         )
     return statement
+
+
+def _verifies(signature: bytes, statement: Statement, public_key: bytes) -> bool:
+    key = _ed25519().Ed25519PublicKey.from_public_bytes(public_key)
+    from cryptography.exceptions import InvalidSignature  # there, since Ed25519 is
+
+    try:
+        key.verify(signature, statement.to_bytes())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _ed25519():
+    """Return cryptography's Ed25519, which only those need who sign or check a signature."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise LedgerError(
+            "Signatures need the package cryptography. Install the extra `audit`: "
+            "pip install 'cryptography>=44'."
+        ) from error
+    return ed25519
