@@ -9,10 +9,10 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "RunConfig": "config",
+    "RunConfig": "settings",
     "Run": "run.folder",
     "prepare": "data.prepare",
-    "build": "training.trained",
+    "build": "run.models",
     "stages": "run.steps",
     "train": "run.steps",
     "score": "run.steps",

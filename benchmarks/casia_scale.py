@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from amint_core.training.trained import batches_of, build, step_of
 from PIL import Image
 from tqdm import tqdm
 
@@ -42,7 +43,6 @@ from amint_core.locations import results_root
 from amint_core.settings import create
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.loop import Fit
-from amint_core.training.trained import batches_of, build, step_of
 from benchmarks.machine import machine
 
 SIDE = 112  # pixels of a stored face, as aligned copies have; decoding shrinks them to 64
@@ -131,11 +131,12 @@ PHASES: dict[str, Callable[[RunConfig], None]] = {
 
 def _fit(settings: RunConfig, data: Data) -> Fit:
     accelerator, model = open_accelerator(settings), build(data)
-    members, external = (data.split.roles[role].indices for role in ("members", "external"))
-    pool = data.dataset.pool
+    members, external = (data.split.roles[role] for role in ("members", "external"))
     return Fit(
         model=model.to(accelerator.device, memory_format=torch.channels_last),
-        batches=batches_of(settings, pool, members, external, accelerator, with_external=True),
+        batches=batches_of(
+            settings, data.dataset, members, external, accelerator, with_external=True
+        ),
         step=step_of("active", settings, accelerator),
         settings=settings,
         accelerator=accelerator,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from amint_core.training.trained import build
 from torch import Tensor
 
 from amint_core.batch.planning import calibrate
@@ -12,7 +13,6 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.settings import create
 from amint_core.training.device import chosen_precision
 from amint_core.training.losses import mint_loss
-from amint_core.training.trained import build
 from benchmarks.cases import Case
 from benchmarks.clock import timed
 

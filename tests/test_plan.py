@@ -11,22 +11,22 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from amint_core.training.trained import build
 from torch.utils.flop_counter import FlopCounterMode
 
-from amint_core import provenance
-from amint_core.__main__ import main
 from amint_core.batch import plan
 from amint_core.batch.planning import calibrate, estimate, load
 from amint_core.batch.planning.calibrate import Measured
 from amint_core.batch.planning.flops import counts_of, step_flops
 from amint_core.batch.planning.work import case_of, role_sizes, work_of
+from amint_core.cli import main
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.run.folder import run_folder
+from amint_core.run.steps import code_of
 from amint_core.settings import create
-from amint_core.training.trained import build
 
 
 def settings(**given) -> RunConfig:
@@ -46,7 +46,7 @@ def finish(run: RunConfig, code: str | None = None) -> None:
     """Leave the files of a finished run."""
     folder = run_folder(run)
     write_json(folder / "metrics.json", {})
-    write_json(folder / "manifest.json", {"code": code or provenance.code_fingerprint()})
+    write_json(folder / "manifest.json", {"code": code or code_of(run)})
     (folder / "scores.parquet").touch()
 
 

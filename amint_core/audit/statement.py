@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from amint_core.errors import AmintError
+from amint_core.extras import require
 from amint_core.files import read_json, write_json
 
 ROLES = ("members", "external", "calibration")
@@ -110,11 +111,7 @@ def _verifies(signature: bytes, statement: Statement, public_key: bytes) -> bool
 
 def _ed25519():
     """Return cryptography's Ed25519, which only those need who sign or check a signature."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise LedgerError(
-            "Signatures need the package cryptography. Install the extra `audit`: "
-            "pip install 'cryptography>=44'."
-        ) from error
+    require("audit", "cryptography")
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
     return ed25519

@@ -188,14 +188,14 @@ def _cases(work: Work) -> list[Any]:
 
 def status(settings: RunConfig) -> str:
     """Return "done", "again" (there, but from other code: it would run again) or "to run"."""
-    from amint_core import provenance
+    from amint_core.run.steps import code_of
 
     folder = run_folder(settings)
     if not all((folder / name).is_file() for name in ("metrics.json", "scores.parquet")):
         return "to run"
     manifest = folder / "manifest.json"
     code = read_json(manifest).get("code") if manifest.is_file() else None
-    return "done" if code == provenance.code_fingerprint() else "again"
+    return "done" if code == code_of(settings) else "again"
 
 
 def _payers(works: dict[str, Work], states: dict[str, str]) -> dict[str, str]:

@@ -8,11 +8,15 @@ beyond this, which the table of transformations shows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from amint_core.data.identity import image_hashes
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 _CHUNK = 4096  # images in memory at a time
 
@@ -33,8 +37,7 @@ def found(pixels: np.ndarray, hashes: Iterable[str] | Iterable[bytes]) -> np.nda
 
 def published(case: Case) -> np.ndarray:
     """Return the (members,) S32 content hashes of the whole training set, as its owner has them."""
-    members = case.split.roles["members"]
-    return np.asarray(getattr(case.dataset, members.part).hashes)[members.indices]
+    return case.dataset.hashes[case.split.roles["members"]]
 
 
 def score(case: Case) -> np.ndarray:

@@ -21,9 +21,9 @@ from torch import Tensor
 from amint_core import provenance
 from amint_core.batch.planning.work import Case
 from amint_core.data import DATASETS
-from amint_core.data.base import Dataset, Images
+from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data
-from amint_core.data.split import Role, Split
+from amint_core.data.split import Split
 from amint_core.errors import AmintError, ModelError
 from amint_core.model.inference import BATCH, class_logits, membership_logits
 from amint_core.training.batches import Copies, JointBatches
@@ -70,7 +70,7 @@ class Loop:
     def __init__(self, case: Case) -> None:
         settings = case.settings
         data = made_up(case)
-        self.pixels, plain = data.dataset.pool.pixels, case.kind == "plain"
+        self.pixels, plain = data.dataset.pixels, case.kind == "plain"
         self.model = build(data).train()
         self.accelerator = open_accelerator(settings)
         self.device = self.accelerator.device
@@ -79,11 +79,12 @@ class Loop:
             self.model.audited.requires_grad_(False)
         roles = data.split.roles
         self.batches = JointBatches(
-            images=data.dataset.pool,
-            members=roles["members"].indices,
-            external=None if plain else roles["external"].indices,
+            pixels=data.dataset.pixels,
+            labels=data.dataset.labels,
+            members=roles["members"],
+            external=None if plain else roles["external"],
             size=case.batch,
-            steps=len(roles["members"].indices) // case.batch,
+            steps=len(roles["members"]) // case.batch,
             seed=0,
             device=self.device,
             member_copies=Copies(settings.augment_members, settings.member_transformations),
@@ -134,14 +135,20 @@ def made_up(case: Case) -> Data:
     shape = (count, case.image_size, case.image_size, case.channels)
     numbers = np.arange(count)
     pixels = random.integers(0, 256, shape, dtype=np.uint8)
-    images = Images(pixels, numbers % case.classes, numbers, numbers.astype("S32"))
-    roles = {
-        "members": Role("pool", numbers[: count // 2]),
-        "external": Role("pool", numbers[count // 2 :]),
-    }
+    roles = {"members": numbers[: count // 2], "external": numbers[count // 2 :]}
     names = tuple(map(str, range(case.classes)))
     spec = DATASETS[case.settings.dataset]
-    dataset = Dataset(spec, "standin", images, images, names, "made up")
+    dataset = Dataset(
+        spec=spec,
+        source="standin",
+        pixels=pixels,
+        labels=numbers % case.classes,
+        groups=numbers,
+        hashes=numbers.astype("S32"),
+        official_test=np.zeros(count, bool),
+        class_names=names,
+        fingerprint="made up",
+    )
     return Data(case.settings, dataset, Split(roles, "test", np.ones(count // 2, bool), 0, ""))
 
 

@@ -1,0 +1,271 @@
+"""Trained models, stored by what they were trained from, so that each is trained once.
+
+A folder of `AMINT_CACHE/trainings/` is named after the hash of a training's identity: settings that
+take part in it, code, data, members, library versions. A change of any of them is another folder:
+a stale model cannot be taken for a fresh one. What is damaged is trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from amint_core import provenance
+from amint_core.config import RunConfig
+from amint_core.data.prepare import Data
+from amint_core.errors import ResultsError
+from amint_core.locations import cache_root, shown
+from amint_core.model import zoo
+from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.run.models import build, fit_model, monitor_of, trained_part
+from amint_core.run.needs import training_settings
+from amint_core.store import read_or_set_aside, remove, stored
+from amint_core.training.device import agreed, chosen_precision, processes
+from amint_core.training.kinds import Kind
+from amint_core.training.loop import State
+
+#: Where the code begins that a trained model depends on. Storage is no part of it.
+_TRAINING = "amint_core.run.models"
+_PATIENCE = 5.0  # seconds of waiting for another process before saying so
+
+
+def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> dict[str, Any]:
+    """Return everything that a trained model depends on.
+
+    What "auto" computes in here is part of it: another machine may take another precision.
+    Not how many processes it has: a notebook, which is one, shows what several have trained.
+
+    Args:
+        settings: the run's settings.
+        kind: the kind of training.
+        fingerprint: of the dataset.
+        split: digest of what the model learns from.
+    """
+    versions = provenance.versions()
+    losses = [loss.value for loss in kind.losses]  # a membership test may bring its own
+    return {
+        "training": training_settings(settings, kind),
+        "data": fingerprint,
+        "split": split,
+        "code": provenance.code_fingerprint(_TRAINING, *zoo.code_of(settings.model), *losses),
+        "torch": versions["torch"],
+        "timm": versions["timm"],
+        "computed_in": chosen_precision(settings.precision),
+    }
+
+
+@dataclass
+class Training:
+    """One training's folder.
+
+    Attributes:
+        identity: everything that the trained model depends on, see `identity`.
+    """
+
+    identity: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The training's own folder."""
+        key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:24]
+        return cache_root() / "trainings" / key
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that training resumes from."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        """The file of the trained weights."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """The file of the history, one row per epoch."""
+        return self.folder / "history.csv"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training the same model; wait where one does already.
+
+        Processes that train together go in and come out together, so that all see the same files.
+
+        Raises:
+            ResultsError: the folder cannot be written.
+        """
+        lock = self._lock()
+        try:
+            processes().wait_for_everyone()
+            yield
+            processes().wait_for_everyone()
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _lock(self) -> FileLock | None:
+        if not processes().is_main_process:
+            return None
+        lock = FileLock(self.folder / ".lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                tqdm.write("Another process is training the same model; waiting for it.")
+                lock.acquire()
+        except OSError as error:
+            raise ResultsError(
+                f"Cannot write to {self.folder}: {error.strerror}. Free some space, mend the "
+                "permissions, or name another folder by AMINT_CACHE."
+            ) from error
+        return lock
+
+    def is_busy(self) -> bool:
+        """Tell whether another process is training this model now."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def is_done(self) -> bool:
+        """Tell whether the model has been trained to the end."""
+        return self.weights.is_file() and self.history.is_file()
+
+    def is_whole(self) -> bool:
+        """Tell whether the model has been trained to the end; what is damaged is set aside."""
+        return _are_whole(self.weights, self.history)
+
+    def load(self) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
+        """Return weights and history; None where training has not ended, or what it left is
+        damaged and set aside."""
+        if not agreed(self.is_whole):
+            return None
+        return load_file(self.weights), pd.read_csv(self.history)
+
+    def state(self) -> State | None:
+        """Return the state that training goes on from; None where there is none, or a damaged one.
+
+        Of the same identity, whatever it holds: the folder is named after that.
+        """
+        if not agreed(lambda: _are_whole(self.checkpoint)):
+            return None
+        # weights_only: a checkpoint from elsewhere runs no code.
+        state = State(**torch.load(self.checkpoint, map_location="cpu", weights_only=True))
+        if processes().is_main_process:
+            tqdm.write(f"Going on after epoch {state.epoch}, from {self.checkpoint.name}.")
+        return state
+
+    def keep(self, state: State) -> None:
+        """Write the state atomically: after a crash the one before is still there."""
+        with stored(self.checkpoint) as temporary:
+            torch.save(vars(state), temporary)
+
+    def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
+        """Write the weights as safetensors, with the identity they belong to, and the history."""
+        if not processes().is_main_process:
+            return
+        with stored(self.history) as temporary:
+            history.to_csv(temporary, index=False)
+        weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+        with stored(self.weights) as temporary:
+            save_file(weights, temporary, metadata={"amint": json.dumps(self.identity)})
+        remove(self.checkpoint)
+
+    def __str__(self) -> str:
+        return shown(self.folder)
+
+
+def _are_whole(*files: Path) -> bool:
+    """Tell whether all files are there and undamaged; damaged ones are said and set aside."""
+    return None not in [read_or_set_aside(file, lambda path: path) for file in files]
+
+
+def training_of(kind: Kind, data: Data) -> Training:
+    """Return where the training of `kind` that a run's data and settings name is stored."""
+    return Training(identity(data.settings, kind, data.dataset.fingerprint, data.split.digest))
+
+
+def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
+    """Train a run's model in place, or load what the same training gave before.
+
+    Goes on from a checkpoint where the same training was cut off.
+
+    Returns:
+        The history, one row per epoch.
+
+    Raises:
+        TrainingError: training diverged; the last good checkpoint is kept.
+    """
+    if kind.starts_from is not None:
+        train_model(kind.starts_from, data, model)
+    training = training_of(kind, data)
+    with training.alone():
+        found = training.load()
+        if found:
+            weights, history = found
+            trained_part(kind, model).load_state_dict(weights)
+            print(
+                f"Already trained with this code, settings and data: loaded the {kind.name} model."
+            )
+            return history
+        if kind.starts_from is None:
+            # Whatever the model has learnt before: weights start as the seed says.
+            model.load_state_dict(build(data).state_dict())
+        members = data.split.roles["members"]
+        if kind.learns_from == "members_not_judged":
+            members = members[~data.split.members_judged]
+        title = f"{kind.name}: {data.settings.id}"
+        monitor = monitor_of(data, model) if kind.has_head else None
+        return train_and_store(training, kind, data, model, members, title, monitor)
+
+
+def train_and_store(
+    training: Training,
+    kind: Kind,
+    data: Data,
+    model: EnhancedAuditedModel,
+    members: np.ndarray,
+    title: str,
+    monitor: Callable[[torch.device], float] | None = None,
+) -> pd.DataFrame:
+    """Train a model in place, from a stored state where there is one, and store it.
+
+    Args:
+        training: where it is stored; the caller keeps it alone.
+        kind: what is trained, and how.
+        data: images, external ones among them, and settings.
+        model: the model, its weights as they are to start from.
+        members: indices of the training set.
+        title: what the progress bar says.
+        monitor: device → AUC on the calibration images; None: there are none.
+
+    Returns:
+        The history, one row per epoch.
+    """
+    history = fit_model(
+        kind,
+        data,
+        model,
+        members,
+        monitor=monitor,
+        resume=training.state(),
+        keep=training.keep,
+        title=title,
+    )
+    training.save(trained_part(kind, model), history)
+    return history

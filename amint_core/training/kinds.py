@@ -1,0 +1,72 @@
+"""Kinds of training, as data; `step.py` trains any of them.
+
+A membership test that trains a model of its own names a `Kind` in its file: one of those below, or
+a new one, with losses of its own if it has any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from amint_core.training.losses import AUDITED, MINT, Loss
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of training.
+
+    Attributes:
+        name: the name in histories, metrics and names of stored trainings.
+        trains: "all", the audited model and its MINT head; "audited", the audited model alone, as
+            if there were no head; "head", the head on the audited model as it is.
+        losses: what is descended; several are balanced, see `LossBalance`.
+        starts_from: the kind that trains the model first; None: new weights.
+        learns_from: all members, or only those that are not judged.
+    """
+
+    name: str
+    trains: Literal["all", "audited", "head"]
+    losses: tuple[Loss, ...]
+    starts_from: Kind | None = None
+    learns_from: Literal["members", "members_not_judged"] = "members"
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether members pass the whole audited model, and not just the layers under the head."""
+        return any(loss.reads == "logits" for loss in self.losses)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a MINT head is trained; external images are in the batches for it alone."""
+        return any(loss.reads == "membership" for loss in self.losses)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the model has learnt its classes in the end."""
+        return self.reads_logits or (self.starts_from is not None and self.starts_from.classifies)
+
+    @property
+    def leaves_some_out(self) -> bool:
+        """Whether some weights that are to be trained get no gradient: those behind the head."""
+        return self.trains == "all" and not self.reads_logits
+
+
+#: The audited model and its MINT head learn together (paper, method).
+ACTIVE = Kind("active", trains="all", losses=(AUDITED, MINT))
+#: The audited model alone, on the members, as anybody would train it.
+PLAIN = Kind("plain", trains="audited", losses=(AUDITED,))
+#: The MINT head on the finished plain model (paper, baselines).
+PASSIVE = Kind("passive", trains="head", losses=(MINT,), starts_from=PLAIN)
+#: The same, for a stranger who knows a part of the members.
+PASSIVE_UNSEEN = Kind(
+    "passive_unseen",
+    trains="head",
+    losses=(MINT,),
+    starts_from=PLAIN,
+    learns_from="members_not_judged",
+)
+#: The same layers and head with no classes to learn.
+MEMORIZER = Kind("memorizer", trains="all", losses=(MINT,))
+
+KINDS = {one.name: one for one in (ACTIVE, PLAIN, PASSIVE, PASSIVE_UNSEEN, MEMORIZER)}
