@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from amint_core.exceptions import SettingsError, unknown_name
-from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
+from amint_core.recipes import DEFECTS, MOVES, RECIPES, recipe_settings
 
 if TYPE_CHECKING:
     from amint_core.methods import Method
@@ -29,6 +29,9 @@ SPELLED = ("dataset", "data", "model", "setup", "method", "protocol", "seed")
 UNHASHED = (*SPELLED, "profile", "workers")
 #: Settings that are lists of names; one name alone may stand without brackets.
 LISTS = ("defects", "taps", "member_transformations", "external_transformations", "transformations")
+
+#: Passes of the second stage where a method has two and the run does not say.
+HEAD_EPOCHS = 10
 
 
 class RunConfig(BaseModel):
@@ -85,6 +88,15 @@ class RunConfig(BaseModel):
     external_transformations: tuple[str, ...] = ()  # names of amint_core.transformations
     defects: tuple[str, ...] = ()  # the published notebooks' defects to keep; see recipes.py
 
+    # Training in two stages: the trunk, then the head alone on recorded activations.
+    head_epochs: Count = 0  # of the second stage, passes over the external images; 0: one stage
+    head_batch: AtLeastTwo = 512  # members per step of the second stage, and as many others
+    head_rate: Weight = 0.02  # Muon's learning rate in the second stage
+    head_copies: Count = 2  # recorded copies of each external image, moved as in the first stage
+    optimizer: Literal["adam", "muon"] = "adam"  # of the first stage; muon: of its matrices
+    matrix_rate: Weight = 0.02  # Muon's learning rate in the first stage
+    label_smoothing: Share = 0.0  # of the classification loss, in the first of two stages
+
     # What is measured.
     transformations: tuple[str, ...] = ()  # of judged images: are they still told apart?
 
@@ -110,6 +122,10 @@ class RunConfig(BaseModel):
         method = METHODS.get(str(settings.get("method", "active")))
         if method is not None and not method.asks_head and "views" not in given:
             settings["views"] = "one"  # a recipe's views are of the MINT head's answers
+        if settings.get("method") in TWO_STAGES:
+            settings.setdefault("head_epochs", HEAD_EPOCHS)
+        if method is not None and method.training in ("attached", "joint"):
+            settings.setdefault("head_epochs", HEAD_EPOCHS)  # there is no other way to train them
         if settings.get("protocol") == "paper":
             settings["holdout"] = 0  # the official test set is judged in its place
         return settings
@@ -129,7 +145,7 @@ class RunConfig(BaseModel):
 
     @field_validator(
         *("learning_rate", "weight_decay", "lambda_audited", "lambda_mint"),
-        *("augment_members", "augment_external"),
+        *("augment_members", "augment_external", "head_rate", "matrix_rate", "label_smoothing"),
         mode="before",
     )
     @classmethod
@@ -165,6 +181,7 @@ class RunConfig(BaseModel):
                 if name not in known:
                     raise SettingsError(unknown_name(kind, name, known))
         self._check_augmentation()
+        self._check_stages()
         self._check_method(METHODS[self.method])
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
             raise SettingsError(
@@ -193,6 +210,24 @@ class RunConfig(BaseModel):
                     f"{share} = {getattr(self, share):g} makes copies, but {side}_transformations "
                     "names nothing that happens to them. Name some, or set the share to 0."
                 )
+
+    def _check_stages(self) -> None:
+        if not self.head_epochs:
+            if self.optimizer != "adam" or self.label_smoothing:
+                raise SettingsError(
+                    "optimizer and label_smoothing belong to training in two stages, and "
+                    f"head_epochs = 0 asks for one. Set head_epochs to {HEAD_EPOCHS}, or leave "
+                    "them at 'adam' and 0."
+                )
+            return
+        for name in (*self.member_transformations, *self.external_transformations):
+            if name not in MOVES:
+                raise SettingsError(unknown_name("transformation in two stages", name, MOVES))
+        if self.defects or self.patience:
+            raise SettingsError(
+                "Training in two stages has no published defects and no early stopping. Leave "
+                "defects empty and patience at 0, or set head_epochs = 0."
+            )
 
     def _check_method(self, method: Method) -> None:
         if method.shadows > self.shadows:

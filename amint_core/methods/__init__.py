@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from amint_core.methods import (
     active,
+    attached,
     blind,
     gmint,
+    joint,
     lira,
     lookup,
     memorizer,
@@ -29,6 +31,8 @@ METHODS: dict[str, Method] = {
     one.name: one
     for one in (
         active.METHOD,
+        attached.METHOD,
+        joint.METHOD,
         plain.METHOD,
         passive.METHOD,
         passive.UNSEEN,

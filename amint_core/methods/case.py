@@ -63,7 +63,10 @@ class Method:
     summary: str
     score: Callable[[Case], np.ndarray]
     thresholds: tuple[str, ...] = THRESHOLDS
-    training: Literal["active", "plain", "passive", "passive_unseen", "memorizer"] | None = None
+    training: (
+        Literal["active", "attached", "joint", "plain", "passive", "passive_unseen", "memorizer"]
+        | None
+    ) = None
     shadows: int = 0
     most_shadows: int | None = None
     published_shadows: tuple[int, int] | None = None
@@ -75,7 +78,7 @@ class Method:
     @property
     def asks_head(self) -> bool:
         """Whether its score is the answer of a MINT head, over the views of the settings."""
-        return self.training not in (None, "plain")
+        return self.training not in (None, "plain", "joint")
 
     def shadows_used(self, given: int) -> int:
         """Return how many of the `given` shadow models it reads."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from amint_core.exceptions import ModelError, unknown_name
 from amint_core.models.architecture import SETUPS, Architecture
+from amint_core.models.convnet import CONVNET
 from amint_core.models.densenet import DENSENET121
 from amint_core.models.mobilenet import MOBILENET
 from amint_core.models.resnet import RESNET50, RESNET101
@@ -33,10 +34,13 @@ __all__ = [
     "known_names",
 ]
 
-#: In the order of the paper's columns.
+#: In the order of the paper's columns; then models of ours.
 AUDITED: dict[str, Architecture] = {
     registered.name: registered
-    for registered in (MOBILENET, RESNET50, RESNET101, DENSENET121, XCEPTION, VIT, TINY)
+    for registered in (
+        *(MOBILENET, RESNET50, RESNET101, DENSENET121, XCEPTION, VIT),
+        *(CONVNET, TINY),
+    )
 }
 
 
