@@ -93,6 +93,30 @@ def reproduce(options: argparse.Namespace) -> int:
     return batch.reproduce(options.profile, options.grid, options.snakemake, options.cluster)
 
 
+def grid(options: argparse.Namespace) -> int:
+    """Run as much of a profile's grid as a time limit allows, in one process."""
+    import torch
+
+    from amint_core.grid import grid_file, load_grid
+    from amint_core.locations import results_root
+    from amint_core.timed.grid import Clock, Timed, specs_of
+
+    path = options.grid or grid_file(options.profile)
+    specs = specs_of(load_grid(path, options.profile))
+    if options.datasets:
+        specs = [spec for spec in specs if spec.dataset in options.datasets]
+    timed = Timed(
+        root=results_root() / options.profile,
+        device=torch.device(options.device),
+        clock=Clock(60 * options.minutes),
+        packed=options.packed,
+        graph=not options.no_graphs,
+        say=lambda line: print(line, flush=True),
+    )
+    timed.run(specs)
+    return 0
+
+
 def plan(options: argparse.Namespace) -> int:
     """Say what a profile's runs would cost, hours and memory, before anything starts."""
     from amint_core.plan import show
@@ -176,6 +200,13 @@ def parser() -> argparse.ArgumentParser:
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
 
+    limited = _command(commands, "grid", grid, profiled=True)
+    limited.add_argument("--minutes", type=float, required=True, help="from now on")
+    limited.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    limited.add_argument("--packed", type=Path, help="folder of packed datasets, if any")
+    limited.add_argument("--datasets", nargs="*", help="these alone (default: all of the grid)")
+    limited.add_argument("--no-graphs", action="store_true", help="capture no CUDA graphs")
+
     cost = _command(commands, "plan", plan, profiled=True)
     cost.add_argument(
         "--seconds", type=float, default=60, help="for the calibration (default: %(default)s)"
@@ -185,7 +216,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "report", report, profiled=True)
     against = _command(commands, "compare", compare, profiled=True)
     keep = _command(commands, "reference", bless, profiled=True)
-    for command in (batch, cost, against, keep):
+    for command in (batch, limited, cost, against, keep):
         command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     _command(commands, "list", show_names)
     return top

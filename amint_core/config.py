@@ -122,8 +122,6 @@ class RunConfig(BaseModel):
         method = METHODS.get(str(settings.get("method", "active")))
         if method is not None and not method.asks_head and "views" not in given:
             settings["views"] = "one"  # a recipe's views are of the MINT head's answers
-        if settings.get("method") in TWO_STAGES:
-            settings.setdefault("head_epochs", HEAD_EPOCHS)
         if method is not None and method.training in ("attached", "joint"):
             settings.setdefault("head_epochs", HEAD_EPOCHS)  # there is no other way to train them
         if settings.get("protocol") == "paper":

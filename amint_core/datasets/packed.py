@@ -1,0 +1,218 @@
+"""A dataset in one small file, for a machine that sees no network and little disk.
+
+`python -m amint_core.datasets.packed NAME FOLDER` writes FOLDER/NAME-SIZE.packed from the files in
+`AMINT_DATA`; `load_packed` reads it. The file is a zip archive: `description.json`, labels and
+groups as `.npy`, and the images either as their own JPEG files, compressed together (their headers
+are the same), or as decoded pixels in the smallest of a few lossless forms. What comes out is
+compared with the dataset's fingerprint, pixel by pixel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import lzma
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from amint_core.datasets import DATASETS, load
+from amint_core.datasets.base import Dataset, DatasetSpec, Images
+from amint_core.datasets.decode import decode
+from amint_core.datasets.identity import fingerprint, image_hashes
+from amint_core.datasets.sources import Item
+from amint_core.exceptions import AmintError, DataError
+from amint_core.files import atomic_path
+from amint_core.locations import data_root, shown
+
+PARTS = ("pool", "test")
+STRIP = 30  # images in one lossless WebP: a track of GTSRB
+_LZMA = {"preset": 9}
+
+
+def packed_file(folder: Path, name: str, image_size: int) -> Path:
+    """Return the file of a dataset at a size in `folder`."""
+    return folder / f"{name}-{image_size}.packed"
+
+
+def pack(name: str, folder: Path, image_size: int | None = None) -> Path:
+    """Write a dataset as one small file and return its path.
+
+    Args:
+        name: a name of `DATASETS`.
+        folder: where the file goes.
+        image_size: pixels a side; None: the dataset's own.
+
+    Raises:
+        DataError: the dataset's files are missing or damaged.
+    """
+    dataset = load(name, image_size=image_size)
+    target = packed_file(folder, name, dataset.image_size)
+    description = {
+        "dataset": name,
+        "image_size": dataset.image_size,
+        "class_names": dataset.class_names,
+        "fingerprint": dataset.fingerprint,
+        "notes": dataset.notes,
+        "forms": {},
+    }
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for part in PARTS:
+            images = getattr(dataset, part)
+            form, content = _encoded(dataset, part)
+            description["forms"][part] = form
+            archive.writestr(f"{part}.images", content)
+            for kind in ("labels", "groups"):
+                values = np.asarray(getattr(images, kind)).astype(np.int32)
+                archive.writestr(f"{part}-{kind}", lzma.compress(values.tobytes(), **_LZMA))
+        archive.writestr("description.json", json.dumps(description))
+    return target
+
+
+def load_packed(path: Path) -> Dataset:
+    """Read a dataset from its packed file, all of it into memory.
+
+    Pixels of JPEG files follow from this machine's decoder; where they differ from those packed,
+    the dataset says so in its notes and has a fingerprint of its own.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            description = json.loads(archive.read("description.json"))
+            spec = DATASETS[description["dataset"]]
+            parts = {part: _part(archive, part, description, spec) for part in PARTS}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
+        raise DataError(f"{shown(path)} cannot be read ({error!r}). Pack it again.") from error
+    found, notes = fingerprint(parts), tuple(description["notes"])
+    if found != description["fingerprint"]:
+        if set(description["forms"].values()) != {"files"}:
+            raise DataError(f"{shown(path)}: its pixels are not those packed. Pack it again.")
+        notes = (*notes, "JPEG files decoded to other pixels than on the machine that packed them.")
+    names = tuple(description["class_names"])
+    return Dataset(spec, "real", parts["pool"], parts["test"], names, found, notes)
+
+
+def _part(archive: zipfile.ZipFile, part: str, description: dict, spec: DatasetSpec) -> Images:
+    labels, groups = (
+        np.frombuffer(lzma.decompress(archive.read(f"{part}-{kind}")), np.int32).astype(np.int64)
+        for kind in ("labels", "groups")
+    )
+    side = description["image_size"]
+    content, form = archive.read(f"{part}.images"), description["forms"][part]
+    pixels = _FORMS[form](content, len(labels), side, spec)
+    return Images(pixels, labels, groups, image_hashes(pixels))
+
+
+def _encoded(dataset: Dataset, part: str) -> tuple[str, bytes]:
+    """Return the form and the bytes of a part's images, the smallest that there is."""
+    files = _jpeg_files(dataset, part)
+    if files is not None:
+        sizes = np.array([len(one) for one in files], np.int32).tobytes()
+        return "files", lzma.compress(sizes + b"".join(files), **_LZMA)
+    pixels = np.asarray(getattr(dataset, part).pixels)
+    found = {"pixels": lzma.compress(pixels.tobytes(), **_LZMA)}
+    if dataset.channels == 3:
+        found["strips"] = _strips(pixels)
+    form = min(found, key=lambda name: len(found[name]))
+    return form, found[form]
+
+
+def _jpeg_files(dataset: Dataset, part: str) -> list[bytes] | None:
+    """Return the bytes of a part's JPEG files, or None where it has other files, or larger ones."""
+    items = dataset.spec.find(Path(data_root()))[part].read().items
+    contents = []
+    for item in items:
+        if not isinstance(item.data, str) or not item.data.lower().endswith((".jpg", ".jpeg")):
+            return None
+        content = Path(item.data).read_bytes()
+        if Image.open(io.BytesIO(content)).size != (dataset.image_size,) * 2:
+            return None
+        contents.append(content)
+    return contents
+
+
+def _strips(pixels: np.ndarray) -> bytes:
+    """Write neighbouring images one above the other as lossless WebP, `STRIP` at a time."""
+
+    def strip(start: int) -> bytes:
+        stacked = np.concatenate(pixels[start : start + STRIP])  # (STRIP · H, W, 3)
+        target = io.BytesIO()
+        Image.fromarray(stacked).save(target, "webp", lossless=True, quality=100, method=4)
+        return target.getvalue()
+
+    strips = list(_threads(strip, range(0, len(pixels), STRIP)))
+    sizes = np.array([len(strips), *map(len, strips)], np.int32).tobytes()
+    return sizes + b"".join(strips)
+
+
+def _from_files(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:
+    raw = lzma.decompress(content)
+    items = [
+        Item(f"image {number}", one)
+        for number, one in enumerate(_cut(raw[4 * count :], raw[: 4 * count]))
+    ]
+    decoded = _threads(partial(decode, spec=spec, image_size=side), items)
+    return np.stack([image.pixels for image in decoded])
+
+
+def _from_strips(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:
+    strips = int(np.frombuffer(content[:4], np.int32)[0])
+    parts = _cut(content[4 * strips + 4 :], content[4 : 4 * strips + 4])
+    read = _threads(lambda one: np.asarray(Image.open(io.BytesIO(one)).convert("RGB")), parts)
+    return np.concatenate(list(read)).reshape(count, side, side, 3)
+
+
+def _from_pixels(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:
+    raw = np.frombuffer(lzma.decompress(content), np.uint8)
+    return raw.reshape(count, side, side, spec.channels)
+
+
+_FORMS: dict[str, Callable[[bytes, int, int, DatasetSpec], np.ndarray]] = {
+    "files": _from_files,
+    "strips": _from_strips,
+    "pixels": _from_pixels,
+}
+
+
+def _cut(content: bytes, sizes: bytes) -> list[bytes]:
+    ends = np.cumsum(np.frombuffer(sizes, np.int32), dtype=np.int64)
+    starts = np.concatenate([[0], ends[:-1]])
+    return [content[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _threads(call: Callable, items) -> Iterator:
+    """Call on each item, in order; Pillow frees the interpreter while it works."""
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
+        yield from threads.map(call, items, chunksize=64)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Pack a dataset from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m amint_core.datasets.packed", description=pack.__doc__.splitlines()[0]
+    )
+    parser.add_argument("name", metavar="NAME", help="a dataset")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the file goes")
+    parser.add_argument("--size", type=int, help="pixels a side (default: the dataset's own)")
+    options = parser.parse_args(arguments)
+    try:
+        target = pack(options.name, options.folder, options.size)
+    except AmintError as error:
+        print(f"amint: {error}", file=sys.stderr)
+        return 2
+    print(f"amint: {shown(target)}, {target.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
