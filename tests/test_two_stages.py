@@ -202,7 +202,8 @@ def test_divergence_is_refused():
 
 def test_activations_are_those_of_evaluation_mode():
     model, images = tiny(), resident()
-    found = record(model.audited, TAPS, images, [Part(rows(5, 9)), Part(rows(0, 2))])
+    parts = [Part(rows(5, 9)), Part(rows(0, 2))]
+    found = record(model.audited, TAPS, images, parts, half=False)
     assert len(found) == 6
     model.eval()
     seen = {}
@@ -210,7 +211,7 @@ def test_activations_are_those_of_evaluation_mode():
         model.audited.get_submodule(tap).register_forward_hook(
             lambda _, __, output, tap=tap: seen.update({tap: output})
         )
-    with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16):
+    with torch.no_grad():
         model.audited(images.images(rows(5, 9)))
     for tap, maps in zip(TAPS, found.take(rows(0, 4), TAPS), strict=True):
         torch.testing.assert_close(maps, seen[tap].bfloat16())
@@ -221,16 +222,16 @@ def test_activations_on_disk_are_read_again_until_the_trunk_changes(monkeypatch)
     model, images = tiny().cpu(), resident()
     images = Resident(images.pixels.cpu(), images.labels.cpu())
     parts = parts_of(torch.arange(4), torch.arange(4, 10), 2, ("flip",))
-    first = recorded_on_disk(model.audited, TAPS, images, parts, "data")
+    first = recorded_on_disk(model.audited, TAPS, images, parts, "data", half=False)
     assert len(first) == 4 + 6 * 3
     calls = []
     monkeypatch.setattr(activations, "record", lambda *given, **more: calls.append(1) or first)
-    again = recorded_on_disk(model.audited, TAPS, images, parts, "data")
+    again = recorded_on_disk(model.audited, TAPS, images, parts, "data", half=False)
     assert not calls
     for tap in TAPS:
         torch.testing.assert_close(first.maps[tap], again.maps[tap])
     next(model.audited.parameters()).data.add_(1)
-    recorded_on_disk(model.audited, TAPS, images, parts, "data")
+    recorded_on_disk(model.audited, TAPS, images, parts, "data", half=False)
     assert calls == [1]
 
 
@@ -244,7 +245,7 @@ def test_activations_beyond_the_budget_are_refused(monkeypatch):
 def test_a_head_learns_members_on_a_frozen_trunk():
     model, images = tiny(), resident()
     parts = parts_of(rows(0, 48), rows(48, 96), 1, ("flip", "shift"))
-    recording = record(model.audited, TAPS, images, parts)
+    recording = record(model.audited, TAPS, images, parts, half=False)
     before = activations.weights_hash(model.audited)
 
     def trained():
@@ -267,5 +268,5 @@ def test_tokens_are_recorded_and_read_as_they_are():
     torch.manual_seed(0)
     vit = models.create("vit", 3, 8, 4).to(DEVICE).eval()
     taps = models.default_taps("vit", vit, "middle")
-    found = record(vit, taps, resident(), [Part(rows(0, 5))])
+    found = record(vit, taps, resident(), [Part(rows(0, 5))], half=False)
     assert [tuple(maps.shape) for maps in found.take(rows(1, 3), taps)] == [(2, 5, 64)] * 2

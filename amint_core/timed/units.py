@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from amint_core import models
 from amint_core.heads import build_head
-from amint_core.mint import EnhancedAuditedModel, enhance, parameter_count
+from amint_core.mint import EnhancedAuditedModel, parameter_count
 from amint_core.timed.dealt import SCORED, Dealt
 from amint_core.training.activations import Part, Recording, outputs, record, size_of
 from amint_core.training.head_stage import membership, parts_of, train_head
@@ -144,16 +144,24 @@ def do(
 
 
 def _build(spec: Spec, dealt: Dealt) -> EnhancedAuditedModel:
-    dataset = dealt.dataset
-    with torch.random.fork_rng():
+    """Build the model where it computes: its weights follow from the seed and the kind of device."""
+    dataset, device = dealt.dataset, dealt.images.pixels.device
+    side, channels = dataset.image_size, dataset.channels
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(spec.seed)
-        audited = models.create(
-            spec.model, dataset.channels, dataset.image_size, dataset.num_classes
-        )
+        with device:
+            audited = models.create(spec.model, channels, side, dataset.num_classes)
+        audited = audited.to(memory_format=torch.channels_last)
         taps = spec.taps or models.default_taps(spec.model, audited, spec.setup)
-        blank = torch.zeros(2, dataset.channels, dataset.image_size, dataset.image_size)
-        model = enhance(audited, taps, blank, spec.head, spec.model)
-    return model.to(dealt.images.pixels.device, memory_format=torch.channels_last)
+        blank = torch.zeros(2, channels, side, side, device=device)
+        # Looking at shapes takes one pass; that the batch can be cut there, tests have shown.
+        audited.eval()
+        with torch.no_grad():
+            seen = outputs(audited, taps, blank, half=False)
+        shapes = [tuple(seen[tap].shape[1:]) for tap in taps]
+        head = build_head(spec.head, shapes, spec.model)
+    model = EnhancedAuditedModel(audited, head, taps)
+    return model.to(device, memory_format=torch.channels_last)
 
 
 def _joint(kind: str, spec: Spec) -> Joint:
@@ -222,7 +230,8 @@ class _Trunk:
         parts = parts_of(rows["members"], rows["external"], copies, moves)
         parts += [Part(rows[role]) for role in SCORED[1:]]
         taps = list(dict.fromkeys(tap for spec in specs for tap in self.taps(spec)))
-        return record(self.model.audited, taps, self.dealt.images, parts, first.seed)
+        half = first.precision != "fp32"
+        return record(self.model.audited, taps, self.dealt.images, parts, first.seed, half=half)
 
     def with_head(
         self, spec: Spec, recording: Recording, deadline: Callable[[], None], graph: bool
@@ -293,6 +302,6 @@ def _that_fit(specs: list[Spec], trunk: _Trunk) -> list[list[Spec]]:
     blank = torch.zeros(2, channels, side, side, device=device)
     taps = list(dict.fromkeys(tap for spec in specs for tap in trunk.taps(spec)))
     with torch.no_grad():
-        seen = outputs(trunk.model.audited, taps, blank)
+        seen = outputs(trunk.model.audited, taps, blank, half=False)
     together = size_of({tap: tuple(one.shape[1:]) for tap, one in seen.items()}, count)
     return [specs] if together < 0.7 * free else [[spec] for spec in specs]

@@ -76,6 +76,7 @@ def record(
     parts: Sequence[Part],
     seed: int = 0,
     folder: Path | None = None,
+    half: bool = True,
 ) -> Recording:
     """Return the activations of all parts' images, one part after the other.
 
@@ -89,6 +90,7 @@ def record(
         parts: what to record.
         seed: moves follow from it.
         folder: keep them in files there; None: in the device's memory.
+        half: compute in bf16 by autocast; else in fp32, and only keep them in bf16.
     """
     was_training = audited.training
     audited.eval()
@@ -99,7 +101,7 @@ def record(
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            _fill(audited, taps, images, parts, maps)
+            _fill(audited, taps, images, parts, maps, half)
     finally:
         audited.train(was_training)
     return Recording(maps, shapes)
@@ -112,13 +114,14 @@ def _fill(
     images: Resident,
     parts: Sequence[Part],
     maps: Mapping[str, Tensor],
+    half: bool,
 ) -> None:
     device, place = images.pixels.device, 0
     batches = [(part, start) for part in parts for start in range(0, len(part.rows), BATCH)]
     shown_bar = device.type == "cpu" and len(batches) > 1
     for part, start in progress_bar(batches, shown=shown_bar, desc="activations", unit="batch"):
         rows = part.rows[start : start + BATCH]
-        seen = outputs(audited, taps, images.images(rows, part.moves, len(rows)))
+        seen = outputs(audited, taps, images.images(rows, part.moves, len(rows)), half)
         for tap in taps:
             maps[tap][place : place + len(rows)] = _flat(seen[tap])
         place += len(rows)
@@ -153,7 +156,7 @@ def _shapes(
     audited: nn.Module, taps: Sequence[str], images: Resident
 ) -> dict[str, tuple[int, ...]]:
     rows = torch.zeros(2, dtype=torch.int64, device=images.pixels.device)
-    seen = outputs(audited, taps, images.images(rows))
+    seen = outputs(audited, taps, images.images(rows), half=False)
     return {tap: tuple(seen[tap].shape[1:]) for tap in taps}
 
 
@@ -194,6 +197,7 @@ def recorded_on_disk(
     parts: Sequence[Part],
     data: str,
     seed: int = 0,
+    half: bool = True,
 ) -> Recording:
     """Return the activations of all parts, from files where the same were recorded before.
 
@@ -203,7 +207,7 @@ def recorded_on_disk(
     Raises:
         CacheError: they would take more than `DISK_BUDGET`, or more than the disk has.
     """
-    identity = _identity(audited, taps, parts, data, seed)
+    identity = _identity(audited, taps, parts, data, seed) | {"half": half}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_root() / "activations" / key
     count = sum(len(part.rows) for part in parts)
@@ -214,7 +218,7 @@ def recorded_on_disk(
     _make_room(folder.parent, size_of(audited_shapes, count))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    recording = record(audited, taps, images, parts, seed, folder)
+    recording = record(audited, taps, images, parts, seed, folder, half)
     write_json(folder / "identity.json", identity)  # last: it says that the files are whole
     return recording
 

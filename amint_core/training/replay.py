@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -42,12 +43,21 @@ class Replay:
         else:
             if self.graph is None:
                 self._capture()
-            self.graph.replay()
+            if self.graph is not None:
+                self.graph.replay()
+            else:
+                self.step()
         self.done += 1
 
     def _capture(self) -> None:
         torch.cuda.synchronize()
-        self.graph = torch.cuda.CUDAGraph()
-        # Capturing records the kernels and runs none: what follows is the first replay.
-        with torch.cuda.graph(self.graph, stream=self.stream):
-            self.step()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Capturing records the kernels and runs none: what follows is the first replay.
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.step()
+        except RuntimeError as error:
+            warnings.warn(f"No CUDA graph of this step ({error}); it runs as it is.", stacklevel=2)
+            self.captures = False
+        else:
+            self.graph = graph
