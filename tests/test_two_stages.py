@@ -43,9 +43,7 @@ def schedule(**changes):
 def train(model=None, joint=None, **changes):
     model = model or tiny()
     joint = joint or Joint("active", moves=("flip", "shift"), moved_members=1.0)
-    history = train_trunk(
-        model, resident(), rows(0, 48), rows(48, 96), joint, schedule(**changes)
-    )
+    history = train_trunk(model, resident(), rows(0, 48), rows(48, 96), joint, schedule(**changes))
     return model, history
 
 
@@ -251,9 +249,7 @@ def test_a_head_learns_members_on_a_frozen_trunk():
     def trained():
         torch.manual_seed(3)
         head = build_head(None, [recording.shapes[tap] for tap in TAPS]).to(DEVICE)
-        history = train_head(
-            head, TAPS, recording, 48, 48, 1, schedule(epochs=30, muon=0.05)
-        )
+        history = train_head(head, TAPS, recording, 48, 48, 1, schedule(epochs=30, muon=0.05))
         return head, history
 
     (head, history), (again, _) = trained(), trained()

@@ -3,8 +3,8 @@
 `python -m amint_core.datasets.packed NAME FOLDER` writes FOLDER/NAME-SIZE.packed from the files in
 `AMINT_DATA`; `load_packed` reads it. The file is a zip archive: `description.json`, labels and
 groups as `.npy`, and the images either as their own JPEG files, compressed together (their headers
-are the same), or as decoded pixels in the smallest of a few lossless forms. What comes out is
-compared with the dataset's fingerprint, pixel by pixel.
+are the same), or as decoded pixels, lossless: in colour as WebP, in grey as they are, compressed.
+What comes out is compared with the dataset's fingerprint, pixel by pixel.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from amint_core.locations import data_root, shown
 
 PARTS = ("pool", "test")
 STRIP = 30  # images in one lossless WebP: a track of GTSRB
+CHUNK = 1000  # JPEG files that a process decodes at a time
 _LZMA = {"preset": 9}
 
 
@@ -114,17 +116,15 @@ def _part(archive: zipfile.ZipFile, part: str, description: dict, spec: DatasetS
 
 
 def _encoded(dataset: Dataset, part: str) -> tuple[str, bytes]:
-    """Return the form and the bytes of a part's images, the smallest that there is."""
+    """Return the form and the bytes of a part's images."""
     files = _jpeg_files(dataset, part)
     if files is not None:
         sizes = np.array([len(one) for one in files], np.int32).tobytes()
         return "files", lzma.compress(sizes + b"".join(files), **_LZMA)
     pixels = np.asarray(getattr(dataset, part).pixels)
-    found = {"pixels": lzma.compress(pixels.tobytes(), **_LZMA)}
     if dataset.channels == 3:
-        found["strips"] = _strips(pixels)
-    form = min(found, key=lambda name: len(found[name]))
-    return form, found[form]
+        return "strips", _strips(pixels)
+    return "pixels", lzma.compress(pixels.tobytes(), **_LZMA)
 
 
 def _jpeg_files(dataset: Dataset, part: str) -> list[bytes] | None:
@@ -161,8 +161,18 @@ def _from_files(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.
         Item(f"image {number}", one)
         for number, one in enumerate(_cut(raw[4 * count :], raw[: 4 * count]))
     ]
-    decoded = _threads(partial(decode, spec=spec, image_size=side), items)
-    return np.stack([image.pixels for image in decoded])
+    # In processes: for small images most of the time goes to Python, which threads share.
+    several = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+    decode_several = partial(_decoded, name=spec.name, side=side)
+    workers = min(16, os.cpu_count() or 1, len(several))
+    if workers == 1:
+        return np.concatenate(list(map(decode_several, several)))
+    with get_context("fork").Pool(workers) as pool:
+        return np.concatenate(pool.map(decode_several, several, chunksize=1))
+
+
+def _decoded(items: list[Item], name: str, side: int) -> np.ndarray:
+    return np.stack([decode(item, DATASETS[name], side).pixels for item in items])
 
 
 def _from_strips(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:

@@ -76,9 +76,7 @@ def _without_twins(
     return found
 
 
-def _paper(
-    members: pd.DataFrame, test: pd.DataFrame, own_threshold: bool
-) -> dict[str, Any] | None:
+def _paper(members: pd.DataFrame, test: pd.DataFrame, own_threshold: bool) -> dict[str, Any] | None:
     if not own_threshold or not len(test):
         return None
     counts = {"members": len(members), "non_members": len(test)}

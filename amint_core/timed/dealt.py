@@ -45,9 +45,7 @@ class Dealt:
         return torch.cat([self.rows[role] for role in SCORED])
 
 
-def deal(
-    dataset: Dataset, sizes: Mapping[str, int], seed: int, device: torch.device
-) -> Dealt:
+def deal(dataset: Dataset, sizes: Mapping[str, int], seed: int, device: torch.device) -> Dealt:
     """Bring a dataset to the device and deal it, all roles but `test` from the training pool.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -78,19 +79,38 @@ class Timed:
         A unit that would take longer than what is left, judged by one of its kind, is passed over
         for others that fit.
         """
-        saver, left = Saver(self.root, self.device, self.say), []
-        self._dealt: dict[tuple, Dealt] = {}
         todo = [spec for spec in specs if not is_done(self.root, spec)]
+        self._dealt: dict[tuple, Dealt] = {}
+        self._read_ahead(todo)
+        saver, left = Saver(self.root, self.device, self.say), []
         try:
             for unit in units_of(todo):
                 why = self._unit(unit, saver)
                 left += [{"run": spec.id, "why": why} for spec in unit.specs] if why else []
         finally:
             saver.close()
-        left = [one for one in left if not (self.root / "runs" / one["run"] / "metrics.json").is_file()]
+        runs = self.root / "runs"
+        left = [one for one in left if not (runs / one["run"] / "metrics.json").is_file()]
         write_json(self.root / "left.json", left)
         self.say(_summary(specs, left))
         return left
+
+    def _read_ahead(self, specs: Sequence[Spec]) -> None:
+        """Read the packed datasets that are there before the device is used.
+
+        Some are decoded by other processes, and a process that uses a GPU should not be forked.
+        """
+        self._read: dict[Path, Dataset] = {}
+        for path in dict.fromkeys(map(self._packed_file, specs)):
+            if path is not None and path.is_file() and self.clock.left > 0:
+                self._read[path] = load_packed(path)
+                self.say(f"{self.clock.left:.0f} s left. Read {path.name}")
+
+    def _packed_file(self, spec: Spec) -> Path | None:
+        if self.packed is None or spec.data != "real":
+            return None
+        size = spec.image_size or datasets.DATASETS[spec.dataset].image_size
+        return packed_file(self.packed, spec.dataset, size)
 
     def _unit(self, unit: Unit, saver: Saver) -> str:
         """Do one unit and return why it was not finished, or nothing."""
@@ -104,10 +124,11 @@ class Timed:
             do(unit, dealt, lambda result: saver.save(result, dealt), self.clock.check, self.graph)
         except OutOfTime:
             return "no time: stopped on the way"
-        except (AmintError, torch.cuda.OutOfMemoryError) as error:
+        except (AmintError, RuntimeError) as error:  # the device's errors are RuntimeErrors
             self.say(f"{unit.title}: {error}")
             return str(error)
         finally:
+            gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         seconds = time.perf_counter() - started - waited
@@ -124,15 +145,15 @@ class Timed:
         return self._dealt[key]
 
     def _load(self, spec: Spec) -> Dataset:
-        same = (spec.dataset, spec.data, spec.image_size)
+        path = self._packed_file(spec)
+        if path in self._read:
+            return self._read[path]
+        if path is not None and path.is_file():  # it came while the grid was running
+            self._read[path] = load_packed(path)
+            return self._read[path]
         for key, dealt in self._dealt.items():
-            if key[:3] == same:
+            if key[:3] == (spec.dataset, spec.data, spec.image_size):
                 return dealt.dataset
-        size = spec.image_size or datasets.DATASETS[spec.dataset].image_size
-        if self.packed is not None and spec.data == "real":
-            path = packed_file(self.packed, spec.dataset, size)
-            if path.is_file():
-                return load_packed(path)
         return datasets.load(spec.dataset, spec.data, spec.image_size)
 
 

@@ -104,9 +104,7 @@ class Saver:
         }
         identity = {"data": dealt.dataset.fingerprint, "split": dealt.split.digest}
         manifest = {"run": spec.id, "finished": now, **self._machine, **identity}
-        manifest["scores"] = hashlib.sha256(
-            (folder / "scores.parquet").read_bytes()
-        ).hexdigest()
+        manifest["scores"] = hashlib.sha256((folder / "scores.parquet").read_bytes()).hexdigest()
         write_json(folder / "manifest.json", manifest)
         write_json(folder / "metrics.json", metrics)  # last: it says that the run is complete
         self.say(f"  {spec.id}: {in_a_line(metrics)}")
@@ -144,8 +142,7 @@ def _describe(dealt: Dealt) -> dict[str, Any]:
 
 def _plain(settings: Any) -> dict[str, Any]:
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in settings.items()
+        name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()
     }
 
 

@@ -219,9 +219,7 @@ class _Trunk:
 
     def taps(self, spec: Spec) -> list[str]:
         """Return the taps of a run, the deepest last."""
-        return list(
-            spec.taps or models.default_taps(spec.model, self.model.audited, spec.setup)
-        )
+        return list(spec.taps or models.default_taps(spec.model, self.model.audited, spec.setup))
 
     def record(self, specs: Sequence[Spec]) -> Recording:
         """Record what the heads of some runs read, of all images that they learn or score."""

@@ -27,7 +27,7 @@ from amint_core.progress import progress_bar
 from amint_core.training.resident import Resident
 
 DISK_BUDGET = 40 * 2**30  # bytes of all recordings together; the oldest go first
-BATCH = 1024  # images a forward pass
+BATCH = 512  # images a forward pass, always: a GPU's libraries prepare for each number anew
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,16 @@ def _fill(
     shown_bar = device.type == "cpu" and len(batches) > 1
     for part, start in progress_bar(batches, shown=shown_bar, desc="activations", unit="batch"):
         rows = part.rows[start : start + BATCH]
-        seen = outputs(audited, taps, images.images(rows, part.moves, len(rows)), half)
+        whole = filled(rows, BATCH if device.type == "cuda" else len(rows))
+        seen = outputs(audited, taps, images.images(whole, part.moves, len(whole)), half)
         for tap in taps:
-            maps[tap][place : place + len(rows)] = _flat(seen[tap])
+            maps[tap][place : place + len(rows)] = _flat(seen[tap][: len(rows)])
         place += len(rows)
+
+
+def filled(rows: Tensor, count: int) -> Tensor:
+    """Return (count,) rows: those given, and the last one again and again."""
+    return torch.cat([rows, rows[-1:].expand(count - len(rows))])
 
 
 def outputs(

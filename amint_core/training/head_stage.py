@@ -23,9 +23,7 @@ from amint_core.training.trunk import Plan, Schedule, Steps
 _COPIES = 33  # stream of random numbers that follows from a seed
 
 
-def parts_of(
-    members: Tensor, external: Tensor, copies: int, moves: Sequence[str]
-) -> list[Part]:
+def parts_of(members: Tensor, external: Tensor, copies: int, moves: Sequence[str]) -> list[Part]:
     """Return what a head stage reads: members, external images, and copies of these, moved.
 
     Args:
@@ -73,9 +71,7 @@ def train_head(
     plan = Plan(rows[:members], rows[members:], schedule, device)
     others = _with_copies(plan, external, copies, schedule.seed)
     weights = [weight for weight in head.parameters() if weight.requires_grad]
-    optimizer = MuonAdam(
-        weights, matrices_of(head), schedule.muon, schedule.adam, schedule.decay
-    )
+    optimizer = MuonAdam(weights, matrices_of(head), schedule.muon, schedule.adam, schedule.decay)
 
     def step() -> tuple[Tensor, Tensor]:
         chosen = torch.cat([plan.now(plan.members), plan.now(others)])

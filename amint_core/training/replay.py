@@ -49,6 +49,10 @@ class Replay:
                 self.step()
         self.done += 1
 
+    def release(self) -> None:
+        """Give the graph's memory back; no step can follow."""
+        self.graph, self.step = None, None
+
     def _capture(self) -> None:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()

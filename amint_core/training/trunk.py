@@ -20,6 +20,7 @@ from torch.nn import functional
 from amint_core.exceptions import TrainingError
 from amint_core.mint import EnhancedAuditedModel
 from amint_core.progress import progress_bar
+from amint_core.training.activations import BATCH, filled
 from amint_core.training.losses import mint_accuracy, mint_loss
 from amint_core.training.muon import MuonAdam, cosine, matrices_of
 from amint_core.training.replay import Replay
@@ -123,9 +124,7 @@ def _permutation(count: int, seed: int, stream: int, number: int, device: torch.
 def _rounds(rows: Tensor, count: int, seed: int, stream: int) -> Tensor:
     """Return `count` of the rows, each as often as the others, shuffled anew in each round."""
     rounds = range(math.ceil(count / len(rows)))
-    drawn = [
-        rows[_permutation(len(rows), seed, stream, number, rows.device)] for number in rounds
-    ]
+    drawn = [rows[_permutation(len(rows), seed, stream, number, rows.device)] for number in rounds]
     return torch.cat(drawn)[:count]
 
 
@@ -183,6 +182,7 @@ class Steps:
             for epoch in range(1, self.schedule.epochs + 1):
                 rows.append(self._epoch(epoch, bar))
                 deadline()
+        self.replay.release()
         return rows
 
     def _epoch(self, epoch: int, bar) -> dict[str, float]:
@@ -272,9 +272,7 @@ class _Joint:
         labels = self.images.labels.index_select(0, members)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.half):
             logits, membership = self._forward(pixels)
-        audited = functional.cross_entropy(
-            logits.float(), labels, label_smoothing=joint.smoothing
-        )
+        audited = functional.cross_entropy(logits.float(), labels, label_smoothing=joint.smoothing)
         hits = (logits.detach().argmax(1) == labels).float().mean()
         if membership is None:
             nothing = torch.zeros_like(hits)
@@ -300,8 +298,11 @@ class _Joint:
 
 
 @torch.no_grad()
-def class_logits(model: nn.Module, images: Resident, rows: Tensor, batch: int = 2048) -> Tensor:
+def class_logits(model: nn.Module, images: Resident, rows: Tensor) -> Tensor:
     """Return (N, classes) logits of some images in fp32, on their device."""
     model.eval()
-    parts = [model(images.images(part)).float() for part in rows.split(batch)]
-    return torch.cat(parts)
+    logits = []
+    for part in rows.split(BATCH):
+        whole = filled(part, BATCH if part.device.type == "cuda" else len(part))
+        logits.append(model(images.images(whole)).float()[: len(part)])
+    return torch.cat(logits)
