@@ -1,4 +1,4 @@
-"""A dataset dealt to its roles, on the device: shared by all runs of one dataset, sizes and seed."""
+"""A dataset dealt to its roles, on the device: shared by all runs of one dataset and seed."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from amint_core.exceptions import AmintError
 from amint_core.files import write_json
 from amint_core.timed.dealt import Dealt, deal
 from amint_core.timed.saving import Saver, is_done
-from amint_core.timed.units import Result, Spec, Unit, do, units_of
+from amint_core.timed.units import Spec, Unit, do, units_of
 
 MARGIN = 4.0  # seconds before the limit in which nothing is computed: what is done gets written
 

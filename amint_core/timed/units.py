@@ -19,7 +19,7 @@ from amint_core import models
 from amint_core.heads import build_head
 from amint_core.mint import EnhancedAuditedModel, parameter_count
 from amint_core.timed.dealt import SCORED, Dealt
-from amint_core.training.activations import Part, Recording, outputs, record, size_of
+from amint_core.training.activations import Part, Recording, record, shapes_of, size_of
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.trunk import Joint, Schedule, class_logits, train_trunk
 
@@ -144,7 +144,7 @@ def do(
 
 
 def _build(spec: Spec, dealt: Dealt) -> EnhancedAuditedModel:
-    """Build the model where it computes: its weights follow from the seed and the kind of device."""
+    """Build the model where it computes; its weights follow from the seed and the device."""
     dataset, device = dealt.dataset, dealt.images.pixels.device
     side, channels = dataset.image_size, dataset.channels
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -153,13 +153,9 @@ def _build(spec: Spec, dealt: Dealt) -> EnhancedAuditedModel:
             audited = models.create(spec.model, channels, side, dataset.num_classes)
         audited = audited.to(memory_format=torch.channels_last)
         taps = spec.taps or models.default_taps(spec.model, audited, spec.setup)
-        blank = torch.zeros(2, channels, side, side, device=device)
         # Looking at shapes takes one pass; that the batch can be cut there, tests have shown.
-        audited.eval()
-        with torch.no_grad():
-            seen = outputs(audited, taps, blank, half=False)
-        shapes = [tuple(seen[tap].shape[1:]) for tap in taps]
-        head = build_head(spec.head, shapes, spec.model)
+        shapes = shapes_of(audited, taps, dealt.images, spec.precision != "fp32")
+        head = build_head(spec.head, [shapes[tap] for tap in taps], spec.model)
     model = EnhancedAuditedModel(audited, head, taps)
     return model.to(device, memory_format=torch.channels_last)
 
@@ -211,7 +207,7 @@ class _Trunk:
         if spec.method == "yeom":
             labels = self.dealt.images.labels[self.dealt.scored]
             loss = functional.cross_entropy(self.logits, labels, reduction="none")
-            judged = torch.from_numpy(self.dealt.table["judged"].to_numpy())
+            judged = torch.from_numpy(self.dealt.table["judged"].to_numpy(copy=True))
             known = ~judged[: len(self.dealt.rows["members"])].to(loss.device)
             # Above 0: less loss than a member on average that is not judged.
             scores = loss[: len(known)][known].mean() - loss
@@ -296,10 +292,8 @@ def _that_fit(specs: list[Spec], trunk: _Trunk) -> list[list[Spec]]:
     free -= torch.cuda.memory_allocated(device)
     rows = trunk.dealt.rows
     count = len(trunk.dealt.scored) + len(rows["external"]) * (1 + specs[0].head_copies)
-    side, channels = trunk.dealt.dataset.image_size, trunk.dealt.dataset.channels
-    blank = torch.zeros(2, channels, side, side, device=device)
     taps = list(dict.fromkeys(tap for spec in specs for tap in trunk.taps(spec)))
-    with torch.no_grad():
-        seen = outputs(trunk.model.audited, taps, blank, half=False)
-    together = size_of({tap: tuple(one.shape[1:]) for tap, one in seen.items()}, count)
+    half = specs[0].precision != "fp32"
+    shapes = shapes_of(trunk.model.audited, taps, trunk.dealt.images, half)
+    together = size_of(shapes, count)
     return [specs] if together < 0.7 * free else [[spec] for spec in specs]

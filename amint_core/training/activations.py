@@ -95,7 +95,7 @@ def record(
     was_training = audited.training
     audited.eval()
     device = images.pixels.device
-    shapes = _shapes(audited, taps, images)
+    shapes = shapes_of(audited, taps, images, half)
     count = sum(len(part.rows) for part in parts)
     maps = {tap: _room(count, shapes[tap], device, folder, tap) for tap in taps}
     try:
@@ -158,11 +158,17 @@ def outputs(
 
 
 @torch.no_grad()
-def _shapes(
-    audited: nn.Module, taps: Sequence[str], images: Resident
+def shapes_of(
+    audited: nn.Module, taps: Sequence[str], images: Resident, half: bool = True
 ) -> dict[str, tuple[int, ...]]:
-    rows = torch.zeros(2, dtype=torch.int64, device=images.pixels.device)
-    seen = outputs(audited, taps, images.images(rows), half=False)
+    """Return the shape of an image's activation at each tap."""
+    was_training, device = audited.training, images.pixels.device
+    audited.eval()
+    rows = torch.zeros(BATCH if device.type == "cuda" else 2, dtype=torch.int64, device=device)
+    try:
+        seen = outputs(audited, taps, images.images(rows), half)
+    finally:
+        audited.train(was_training)
     return {tap: tuple(seen[tap].shape[1:]) for tap in taps}
 
 
@@ -217,27 +223,16 @@ def recorded_on_disk(
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_root() / "activations" / key
     count = sum(len(part.rows) for part in parts)
+    shapes = shapes_of(audited, taps, images, half)
     if (folder / "identity.json").is_file():
         (folder / "identity.json").touch()
-        return _opened(folder, taps, _shapes_in(audited, taps, images), count)
-    audited_shapes = _shapes_in(audited, taps, images)
-    _make_room(folder.parent, size_of(audited_shapes, count))
+        return _opened(folder, taps, shapes, count)
+    _make_room(folder.parent, size_of(shapes, count))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     recording = record(audited, taps, images, parts, seed, folder, half)
     write_json(folder / "identity.json", identity)  # last: it says that the files are whole
     return recording
-
-
-def _shapes_in(
-    audited: nn.Module, taps: Sequence[str], images: Resident
-) -> dict[str, tuple[int, ...]]:
-    was_training = audited.training
-    audited.eval()
-    try:
-        return _shapes(audited, taps, images)
-    finally:
-        audited.train(was_training)
 
 
 def _identity(
