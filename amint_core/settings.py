@@ -34,10 +34,9 @@ class RunConfig(config.RunConfig):
         method = METHODS.get(str(given.get("method", "active")))
         if method is not None and not method.asks_head and "views" not in given:
             given["views"] = "one"  # a recipe's views are of the MINT head's answers
-        if method is not None and method.training == ATTACHED:
-            # Two stages are its only way to be trained; a recipe may say how long.
-            if "head_epochs" not in RECIPES.get(str(given.get("recipe")), {}):
-                given.setdefault("head_epochs", HEAD_EPOCHS)
+        told = {**RECIPES.get(str(given.get("recipe")), {}), **given}
+        if method is not None and method.training == ATTACHED and "head_epochs" not in told:
+            given["head_epochs"] = HEAD_EPOCHS  # two stages are its only way to be trained
         try:
             settings = cls(**given)
         except ValidationError as error:

@@ -1,6 +1,6 @@
 """The paper's Table 1 beside ours: sheets and one figure, from the saved runs alone.
 
-`python -m amint_core.batch.timed.sheets` writes results/table1/tables/table1.{csv,md} and
+`python -m amint_core.report.sheets` writes results/table1/tables/table1.{csv,md} and
 results/table1/figures/table1.{png,svg}. A cell has the paper's own judgement (threshold .5, the
 official test images as non-members), the strict one, and the audited accuracy.
 """
@@ -303,7 +303,7 @@ def write(root: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a profile's Table 1 anew from its runs."""
-    parser = argparse.ArgumentParser(prog="python -m amint_core.batch.timed.sheets")
+    parser = argparse.ArgumentParser(prog="python -m amint_core.report.sheets")
     parser.add_argument("--profile", default="table1", help="default: %(default)s")
     options = parser.parse_args(arguments)
     for path in write(results_root() / options.profile):

@@ -117,5 +117,5 @@ def _make_room(folder: Path, size: int) -> None:
 
 
 def _last_used(folder: Path) -> float:
-    """Return when a recording was used last: touching its file does not change the folder's time."""
+    """Return when a recording was used last, by its files."""
     return max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)

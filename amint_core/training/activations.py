@@ -118,10 +118,10 @@ def outputs(
 
         return hook
 
-    half = torch.autocast(images.device.type, torch.bfloat16, enabled=half)
-    with hooked({name: audited.get_submodule(name) for name in taps}, keep), half:
-        with suppress(PastTheTaps):
-            audited(images)
+    modules = {name: audited.get_submodule(name) for name in taps}
+    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=half)
+    with hooked(modules, keep), autocast, suppress(PastTheTaps):
+        audited(images)
     return seen
 
 

@@ -3,7 +3,8 @@
 Muon (Jordan et al., 2024) steps along the orthogonalised momentum of a matrix. `torch.optim.Muon`
 takes one matrix after the other, two-dimensional weights alone and a rate that is a Python number;
 here matrices of one shape are orthogonalised together, convolutions are seen as matrices, and rates
-are tensors, so that a step fits into a CUDA graph. The updates are the same (tests/test_two_stages.py).
+are tensors, so that a step fits into a CUDA graph. The updates are the same, which
+tests/test_two_stages.py shows.
 """
 
 from __future__ import annotations
