@@ -228,6 +228,11 @@ class RunConfig(BaseModel):
             )
 
     def _check_method(self, method: Method) -> None:
+        if method.shadows and self.head_epochs:
+            raise SettingsError(
+                f"method = {self.method!r} trains shadow models, which learn in one stage as their "
+                "target must. Set head_epochs = 0, or take another recipe than 'staged'."
+            )
         if method.shadows > self.shadows:
             raise SettingsError(
                 f"method = {self.method!r} needs {method.shadows} or more shadow models; "

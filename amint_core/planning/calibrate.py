@@ -75,7 +75,7 @@ class Loop:
         self.accelerator = open_accelerator(settings)
         self.device = self.accelerator.device
         self.model.to(self.device, memory_format=torch.channels_last)
-        if case.kind.startswith("passive"):
+        if case.kind.startswith("passive") or case.kind == "attached":
             self.model.audited.requires_grad_(False)
         roles = data.split.roles
         self.batches = JointBatches(

@@ -146,7 +146,8 @@ def work_of(settings: RunConfig) -> Work:
     asked = sum(sizes[role] for role in {"members", "external", "calibration", judged})
     of_members = sizes["members"] // 2 if sizes["calibration"] else sizes["members"]
     judged_images = of_members + sizes[judged]
-    own = ("plain", kind) if kind.startswith("passive") else (kind,)
+    on_plain = kind.startswith("passive") or kind == "attached"
+    own = ("plain", kind) if on_plain else (kind,)
     shadows = method.shadows_used(settings.shadows)
     tasks = [_task(settings, one) for one in own]
     once = judged_images if method.transformed == "alone" else asked

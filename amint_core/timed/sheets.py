@@ -166,7 +166,8 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
         *("seconds_trunk", "seconds_head", "audited", "audited_on_members"),
     ]
     order = {name: place for place, name in enumerate([*DATASETS, *METHODS, *paper.MODELS])}
-    grouped = runs.groupby(["dataset", "method", "model"], as_index=False)[columns].mean()
+    with_head = runs[runs["method"].isin(list(METHODS))]
+    grouped = with_head.groupby(["dataset", "method", "model"], as_index=False)[columns].mean()
     found = grouped.sort_values(
         ["dataset", "method", "model"], key=lambda names: names.map(order).fillna(99)
     )
@@ -233,7 +234,11 @@ def draw(table: pd.DataFrame):
 
     figure, axes = plt.subplots(2, 3, figsize=(15, 11), layout="constrained")
     titles = ("MINT as the paper judges it", "MINT, strict and calibrated", "Audited accuracy")
-    columns = (("mint_paper", "paper_mint"), ("mint_calibrated", None), ("audited", "paper_audited"))
+    columns = (
+        ("mint_paper", "paper_mint"),
+        ("mint_calibrated", None),
+        ("audited", "paper_audited"),
+    )
     for line, method in zip(axes, METHODS, strict=True):
         own = table[table["method"] == method].set_index(_KEY)
         for place, title, (ours, theirs) in zip(line, titles, columns, strict=True):
@@ -247,16 +252,26 @@ def draw(table: pd.DataFrame):
     return figure
 
 
-def _panel(axes, own: pd.DataFrame, ours: str, theirs: str | None) -> None:
+def _panel(axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
     keys = [(dataset, setup) for dataset in DATASETS for setup in paper.SETUPS]
     for y, (dataset, setup) in enumerate(keys):
         for x, model in enumerate(paper.MODELS):
             row = own.loc[(dataset, setup, model)]
             value, printed = row[ours], row[theirs] if theirs else None
-            axes.add_patch(_square(x, y, _colour(value, printed)))
+            colour = _colour(value, printed)
+            axes.add_patch(_square(x, y, colour))
             text = "–" if pd.isna(value) else _two(value)
             text += f"\n{_two(printed)}" if theirs else ""
-            axes.text(x, y, text, ha="center", va="center", fontsize=8, linespacing=1.1)
+            axes.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                linespacing=1.1,
+                color=_ink(colour),
+            )
     labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
     axes.set(xlim=(-0.5, 5.5), ylim=(len(keys) - 0.5, -0.5))
     axes.set_xticks(range(6), paper.MODELS.values(), rotation=30, ha="right", fontsize=8)
@@ -283,6 +298,14 @@ def _colour(value: float | None, printed: float | None):
     if abs(difference) <= NOISE:
         return "#F7F7F7"
     return colormaps["RdBu"](0.5 + max(-0.4, min(0.4, 2 * difference)))
+
+
+def _ink(colour) -> str:
+    """Return black or white, whichever can be read on a colour."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.45 else "white"
 
 
 def write(root: Path) -> list[Path]:

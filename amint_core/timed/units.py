@@ -21,7 +21,8 @@ from amint_core.mint import EnhancedAuditedModel, parameter_count
 from amint_core.timed.dealt import SCORED, Dealt
 from amint_core.training.activations import Part, Recording, record, shapes_of, size_of
 from amint_core.training.head_stage import membership, parts_of, train_head
-from amint_core.training.trunk import Joint, Schedule, class_logits, train_trunk
+from amint_core.training.staged import stages_of
+from amint_core.training.trunk import class_logits, train_trunk
 
 #: Method → the kind of trunk that its run tests; see `trunk.Joint`.
 TRUNKS = {"active": "active", "joint": "joint", "plain": "plain", "yeom": "plain"}
@@ -34,7 +35,6 @@ _OF_THE_TRUNK = (
 )
 _OF_THE_JOINT_PASS = ("setup", "taps", "augment_external", "external_transformations")
 _OF_THE_LOSS = ("head", "lambda_mint")
-RAMP = 0.1  # share of the first stage's steps over which its rates rise
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,14 @@ def do(
         TrainingError: training diverged.
     """
     started, first = time.perf_counter(), unit.specs[0]
-    model = _build(first, dealt)
+    model, stages = _build(first, dealt), stages_of(unit.kind, first, _half(first), graph)
     history = train_trunk(
         model,
         dealt.images,
         dealt.rows["members"],
         dealt.rows["external"],
-        _joint(unit.kind, first),
-        _schedule(first, graph),
+        stages.joint,
+        stages.trunk,
         deadline=deadline,
     )
     logits = class_logits(model.audited, dealt.images, dealt.scored)
@@ -154,36 +154,14 @@ def _build(spec: Spec, dealt: Dealt) -> EnhancedAuditedModel:
         audited = audited.to(memory_format=torch.channels_last)
         taps = spec.taps or models.default_taps(spec.model, audited, spec.setup)
         # Looking at shapes takes one pass; that the batch can be cut there, tests have shown.
-        shapes = shapes_of(audited, taps, dealt.images, spec.precision != "fp32")
+        shapes = shapes_of(audited, taps, dealt.images, _half(spec))
         head = build_head(spec.head, [shapes[tap] for tap in taps], spec.model)
     model = EnhancedAuditedModel(audited, head, taps)
     return model.to(device, memory_format=torch.channels_last)
 
 
-def _joint(kind: str, spec: Spec) -> Joint:
-    return Joint(
-        kind=kind,
-        lambda_mint=spec.lambda_mint,
-        smoothing=spec.label_smoothing,
-        moves=tuple(spec.member_transformations),
-        external_moves=tuple(spec.external_transformations),
-        moved_members=spec.augment_members,
-        moved_external=spec.augment_external,
-    )
-
-
-def _schedule(spec: Spec, graph: bool) -> Schedule:
-    return Schedule(
-        epochs=spec.epochs,
-        batch=spec.batch_size,
-        muon=spec.matrix_rate if spec.optimizer == "muon" else 0.0,
-        adam=spec.learning_rate,
-        decay=spec.weight_decay,
-        ramp=RAMP,
-        seed=spec.seed,
-        half=spec.precision != "fp32",
-        graph=graph,
-    )
+def _half(spec: Spec) -> bool:
+    return spec.precision != "fp32"
 
 
 class _Trunk:
@@ -224,8 +202,8 @@ class _Trunk:
         parts = parts_of(rows["members"], rows["external"], copies, moves)
         parts += [Part(rows[role]) for role in SCORED[1:]]
         taps = list(dict.fromkeys(tap for spec in specs for tap in self.taps(spec)))
-        half = first.precision != "fp32"
-        return record(self.model.audited, taps, self.dealt.images, parts, first.seed, half=half)
+        images = self.dealt.images
+        return record(self.model.audited, taps, images, parts, first.seed, half=_half(first))
 
     def with_head(
         self, spec: Spec, recording: Recording, deadline: Callable[[], None], graph: bool
@@ -234,17 +212,10 @@ class _Trunk:
         started, taps, rows = time.perf_counter(), self.taps(spec), self.dealt.rows
         head = self._head(spec, [recording.shapes[tap] for tap in taps])
         members, external = len(rows["members"]), len(rows["external"])
-        copies = spec.head_copies if spec.external_transformations else 0
-        schedule = Schedule(
-            epochs=spec.head_epochs,
-            batch=spec.head_batch,
-            muon=spec.head_rate,
-            seed=spec.seed,
-            half=spec.precision != "fp32",
-            graph=graph,
-        )
+        stages = stages_of(TRUNKS[spec.method], spec, _half(spec), graph)
+        copies = stages.copies
         history = train_head(
-            head, taps, recording, members, external, copies, schedule, deadline=deadline
+            head, taps, recording, members, external, copies, stages.head, deadline=deadline
         )
         first = members + external * (1 + copies)
         scored = torch.cat(
@@ -293,7 +264,6 @@ def _that_fit(specs: list[Spec], trunk: _Trunk) -> list[list[Spec]]:
     rows = trunk.dealt.rows
     count = len(trunk.dealt.scored) + len(rows["external"]) * (1 + specs[0].head_copies)
     taps = list(dict.fromkeys(tap for spec in specs for tap in trunk.taps(spec)))
-    half = specs[0].precision != "fp32"
-    shapes = shapes_of(trunk.model.audited, taps, trunk.dealt.images, half)
+    shapes = shapes_of(trunk.model.audited, taps, trunk.dealt.images, _half(specs[0]))
     together = size_of(shapes, count)
     return [specs] if together < 0.7 * free else [[spec] for spec in specs]

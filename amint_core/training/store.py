@@ -40,6 +40,7 @@ _NEVER = {
 _OF_THE_HEAD = {
     *("setup", "taps", "head", "lambda_audited", "lambda_mint", "patience"),
     *("augment_external", "external_transformations"),
+    *("head_batch", "head_rate", "head_copies"),
 }
 #: Published defects that change training; 9 counts through the split, the others are of judging.
 _DEFECTS = ("frozen_batchnorm", "separate_batches", "hundred_outputs")

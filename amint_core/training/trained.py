@@ -25,6 +25,7 @@ from amint_core.training.batches import Copies, JointBatches, batch_shape
 from amint_core.training.loop import Fit, Step
 from amint_core.training.membership import MembershipStep
 from amint_core.training.plain import PlainStep
+from amint_core.training.staged import KINDS, fit, stages_of
 from amint_core.training.store import Training, training_settings
 
 _CLASSES_OF_DEFECT_8 = 100
@@ -92,7 +93,8 @@ def train_model(kind: str, data: Data, model: EnhancedAuditedModel) -> pd.DataFr
     Args:
         kind: "active"; "plain": the audited model alone, the head stays untrained; "passive":
             the head on the plain model; "passive_unseen": the same, from members that are not
-            judged; "memorizer": trunk and head without classification.
+            judged; "memorizer": trunk and head without classification; "attached", "joint" and,
+            where the settings ask for two stages, "active" and "plain": see `training/staged.py`.
 
     Returns:
         The history, one row per epoch.
@@ -100,7 +102,7 @@ def train_model(kind: str, data: Data, model: EnhancedAuditedModel) -> pd.DataFr
     Raises:
         TrainingError: training diverged; the last good checkpoint is kept.
     """
-    passive = kind.startswith("passive")
+    passive = kind.startswith("passive") or kind == "attached"  # on the plain model, frozen
     if passive:
         train_model("plain", data, model)
     training = training_of(kind, data)
@@ -116,7 +118,12 @@ def train_model(kind: str, data: Data, model: EnhancedAuditedModel) -> pd.DataFr
             # Whatever the model has learnt before: weights start as the seed says.
             model.load_state_dict(build(data).state_dict())
         with _frozen(model.audited, passive):
-            history = _fit(kind, data, model, trained, training)
+            staged = data.settings.head_epochs and kind in KINDS
+            history = (
+                _fit_staged(kind, data, model)
+                if staged
+                else _fit(kind, data, model, trained, training)
+            )
         training.save(trained, history)
     return history
 
@@ -149,6 +156,33 @@ def _fit(
             monitor=None if kind == "plain" else _monitor(data, model, accelerator.device),
             title=f"{kind}: {settings.id}",
         ).run()
+
+
+def _fit_staged(kind: str, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
+    """Train in two stages, in one process; a stage that was cut off is done again."""
+    settings, roles = data.settings, data.split.roles
+    with repeatable(settings):
+        accelerator = open_accelerator(settings)
+        if accelerator.num_processes > 1 or accelerator.mixed_precision == "fp16":
+            raise SettingsError(
+                "Training in two stages runs in one process, in fp32 or bf16. Start it alone with "
+                "precision = 'bf16', or set head_epochs = 0."
+            )
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        members, external = roles["members"], roles["external"]
+        half = accelerator.mixed_precision == "bf16"
+        first = "plain" if kind == "attached" else kind
+        return fit(
+            kind,
+            model,
+            getattr(data.dataset, members.part),
+            members.indices,
+            external.indices,
+            stages_of(first, settings, half),
+            accelerator.device,
+            f"{data.dataset.fingerprint} {data.split.digest}",
+            f"{kind}: {settings.id}",
+        )
 
 
 def train_twin(
@@ -206,11 +240,11 @@ def _frozen(model: nn.Module, frozen: bool) -> Iterator[None]:
 
 def step_of(kind: str, settings: RunConfig, accelerator: Accelerator) -> Step:
     """Return how a training of `kind` (see `Method.training`) turns a batch into a loss."""
-    if kind == "active":
+    if kind in ("active", "joint"):
         return ActiveStep(settings, lambda loss: accelerator.reduce(loss, "mean"))
     if kind == "plain":
         return PlainStep(settings)
-    return MembershipStep(frozen=kind.startswith("passive"))
+    return MembershipStep(frozen=kind.startswith("passive") or kind == "attached")
 
 
 def batches_of(
