@@ -1,4 +1,4 @@
-"""Table 1's sheets: verdicts, counts, and that the committed ones follow from the committed runs."""
+"""Table 1's sheets: verdicts, counts, and that the committed ones follow from committed runs."""
 
 import json
 from pathlib import Path
