@@ -1,19 +1,25 @@
 """Training in two stages: resident images, Muon, recorded activations, heads."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import small_run
 import torch
 from torch import nn
 
-from amint_core import models
+from amint_core import experiment, models
+from amint_core.config import RunConfig
 from amint_core.exceptions import CacheError, SettingsError, TrainingError
 from amint_core.heads import build_head
 from amint_core.mint import enhance
+from amint_core.runs import Run
 from amint_core.training import activations
 from amint_core.training.activations import Part, record, recorded_on_disk
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.muon import MuonAdam, cosine, matrices_of
 from amint_core.training.resident import Resident
+from amint_core.training.trained import train_model
 from amint_core.training.trunk import Joint, Plan, Schedule, train_trunk
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -277,3 +283,44 @@ def test_tokens_are_recorded_and_read_as_they_are():
     taps = models.default_taps("vit", vit, "middle")
     found = record(vit, taps, resident(), [Part(rows(0, 5))], half=False)
     assert [tuple(maps.shape) for maps in found.take(rows(1, 3), taps)] == [(2, 5, 64)] * 2
+
+
+def staged_settings(**changes):
+    return RunConfig.create(**{**small_run.SMALL, "head_epochs": 2, "head_rate": 0.0, **changes})
+
+
+def test_a_run_in_two_stages_ends_with_a_head_on_a_trunk_that_stands_still():
+    settings = staged_settings(method="attached")
+    data = experiment.prepare(settings)
+    model = experiment.build(data)
+    history = experiment.train(Run(settings), data, model)
+    assert history["epoch"].tolist() == [1, 2]
+    plain = experiment.build(data)
+    alone = settings.to_train("plain")
+    train_model("plain", replace(data, settings=alone), plain)
+    assert activations.weights_hash(plain.audited) == activations.weights_hash(model.audited)
+    both = train_model("active", replace(data, settings=settings.to_train("active")), plain)
+    assert both["epoch"].tolist() == [1, 2, 3]
+
+
+def test_settings_of_two_stages_are_refused_where_they_would_do_nothing():
+    for wrong, named in (
+        ({"optimizer": "muon"}, "head_epochs"),
+        ({"label_smoothing": 0.1}, "head_epochs"),
+        ({"head_epochs": 2, "patience": 1}, "early stopping"),
+        ({"head_epochs": 2, "defects": ["separate_batches"]}, "defects"),
+        ({"recipe": "staged", "external_transformations": ["crop"]}, "flip, shift"),
+        ({"recipe": "staged", "method": "lira_online"}, "shadow"),
+    ):
+        with pytest.raises(SettingsError, match=named):
+            RunConfig.create(**{**small_run.SMALL, **wrong})
+
+
+def test_methods_of_two_stages_get_a_second_stage_and_old_ids_stay():
+    assert RunConfig.create(**small_run.SMALL, method="attached").head_epochs == 10
+    old = RunConfig.create(dataset="cifar10", model="mobilenet", data="real")
+    assert old.head_epochs == 0
+    same = RunConfig.create(
+        dataset="cifar10", model="mobilenet", data="real", head_batch=512, optimizer="adam"
+    )
+    assert old.id == same.id

@@ -71,7 +71,8 @@ def train_head(
     plan = Plan(rows[:members], rows[members:], schedule, device)
     others = _with_copies(plan, external, copies, schedule.seed)
     weights = [weight for weight in head.parameters() if weight.requires_grad]
-    optimizer = MuonAdam(weights, matrices_of(head), schedule.muon, schedule.adam, schedule.decay)
+    matrices = matrices_of(head) if schedule.muon else []
+    optimizer = MuonAdam(weights, matrices, schedule.muon, schedule.adam, schedule.decay)
 
     def step() -> tuple[Tensor, Tensor]:
         chosen = torch.cat([plan.now(plan.members), plan.now(others)])
