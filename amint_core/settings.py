@@ -83,6 +83,11 @@ def _check_names(settings: RunConfig) -> None:
 
 
 def _check_method(settings: RunConfig, method: Method) -> None:
+    if method.shadows and settings.head_epochs:
+        raise SettingsError(
+            f"method = {settings.method!r} trains shadow models, which learn in one stage as their "
+            "target must. Set head_epochs = 0, or take another recipe than 'staged'."
+        )
     if method.shadows > settings.shadows:
         raise SettingsError(
             f"method = {settings.method!r} needs {method.shadows} or more shadow models; "

@@ -34,7 +34,7 @@ SMALL = {
     "batch_size": 20,
     "head_epochs": 2,
     "head_batch": 20,
-    "precision": "bf16" if DEVICE == "cuda" else "fp32",
+    **({"precision": "bf16"} if DEVICE == "cuda" else {"optimizer": "adam", "head_rate": 0.0}),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from amint_core.config import given_values
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.files import write_text
-from amint_core.report import render, style
+from amint_core.report import render, sheets, style
 from amint_core.report.figures import FIGURES
 from amint_core.report.figures.diagram import tap_diagram
 from amint_core.report.figures.images import images_by_role, most_and_least_recognised
@@ -54,7 +54,7 @@ def profile_of(namespace: Mapping[str, Any]) -> str:
 def write(profile: str) -> dict[str, Path]:
     """Write all tables and figures of a profile.
 
-    Where there is nothing to show, a table has no rows and a figure says why. In a profile none of
+    The runs of a timed grid have sheets of their own. Where there is nothing to show, a table has no rows and a figure says why. In a profile none of
     whose runs has its scores here, what was made of them before stays as it is.
 
     Returns:
@@ -63,7 +63,10 @@ def write(profile: str) -> dict[str, Path]:
     Raises:
         ResultsError: the profile has no finished run, or a file of one is damaged (named).
     """
-    results, folder = read(profile), profile_folder(profile)
+    folder = profile_folder(profile)
+    if (folder / "splits").is_dir():  # of `amint grid`, whose runs are judged both ways
+        return {path.name: path for path in sheets.write(folder)}
+    results = read(profile)
     files = []
     for table in TABLES.values():
         forms = ["csv", *(render.FORMS if table.document else ())]

@@ -1,22 +1,25 @@
 """The paper's Table 1 beside ours: sheets and one figure, from the saved runs alone.
 
-`python -m amint_core.report.sheets` writes results/table1/tables/table1.{csv,md} and
+`amint report --profile table1` writes results/table1/tables/table1.{csv,md} and
 results/table1/figures/table1.{png,svg}. A cell has the paper's own judgement (threshold .5, the
 official test images as non-members), the strict one, and the audited accuracy.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 
-from amint_core.files import read_json, write_text
-from amint_core.locations import results_root, shown
+from amint_core.files import write_text
 from amint_core.report import paper
+from amint_core.report.style import save
+from amint_core.store import run_json
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
 #: stopped by hand: a published value is known to about this much.
@@ -33,7 +36,7 @@ _KEY = ["dataset", "setup", "model"]
 def read(root: Path) -> pd.DataFrame:
     """Return one row per saved run: its settings that matter, and its numbers."""
     files = sorted((root / "runs").glob("*/metrics.json"))
-    return pd.DataFrame([_row(read_json(file)) for file in files])
+    return pd.DataFrame([_row(run_json(file)) for file in files])
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +169,8 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
         *("seconds_trunk", "seconds_head", "audited", "audited_on_members"),
     ]
     order = {name: place for place, name in enumerate([*DATASETS, *METHODS, *paper.MODELS])}
-    grouped = runs.groupby(["dataset", "method", "model"], as_index=False)[columns].mean()
+    with_head = runs[runs["method"].isin(list(METHODS))]
+    grouped = with_head.groupby(["dataset", "method", "model"], as_index=False)[columns].mean()
     found = grouped.sort_values(
         ["dataset", "method", "model"], key=lambda names: names.map(order).fillna(99)
     )
@@ -229,8 +233,6 @@ def _three(value: float) -> str:
 
 def draw(table: pd.DataFrame):
     """Draw all cells at a glance: difference to the paper's MINT, strict MINT, audited accuracy."""
-    from matplotlib import pyplot as plt
-
     figure, axes = plt.subplots(2, 3, figsize=(15, 11), layout="constrained")
     titles = ("MINT as the paper judges it", "MINT, strict and calibrated", "Audited accuracy")
     columns = (
@@ -251,16 +253,26 @@ def draw(table: pd.DataFrame):
     return figure
 
 
-def _panel(axes, own: pd.DataFrame, ours: str, theirs: str | None) -> None:
+def _panel(axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
     keys = [(dataset, setup) for dataset in DATASETS for setup in paper.SETUPS]
     for y, (dataset, setup) in enumerate(keys):
         for x, model in enumerate(paper.MODELS):
             row = own.loc[(dataset, setup, model)]
             value, printed = row[ours], row[theirs] if theirs else None
-            axes.add_patch(_square(x, y, _colour(value, printed)))
+            colour = _colour(value, printed)
+            axes.add_patch(_square(x, y, colour))
             text = "–" if pd.isna(value) else _two(value)
             text += f"\n{_two(printed)}" if theirs else ""
-            axes.text(x, y, text, ha="center", va="center", fontsize=8, linespacing=1.1)
+            axes.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                linespacing=1.1,
+                color=_ink(colour),
+            )
     labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
     axes.set(xlim=(-0.5, 5.5), ylim=(len(keys) - 0.5, -0.5))
     axes.set_xticks(range(6), paper.MODELS.values(), rotation=30, ha="right", fontsize=8)
@@ -271,14 +283,10 @@ def _panel(axes, own: pd.DataFrame, ours: str, theirs: str | None) -> None:
 
 
 def _square(x: int, y: int, colour):
-    from matplotlib.patches import Rectangle
-
     return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1)
 
 
 def _colour(value: float | None, printed: float | None):
-    from matplotlib import colormaps
-
     if value is None or pd.isna(value):
         return "#EEEEEE"
     if printed is None:
@@ -289,6 +297,12 @@ def _colour(value: float | None, printed: float | None):
     return colormaps["RdBu"](0.5 + max(-0.4, min(0.4, 2 * difference)))
 
 
+def _ink(colour) -> str:
+    """Return black or white, whichever can be read on a colour."""
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.45 else "white"
+
+
 def write(root: Path) -> list[Path]:
     """Write the sheets and the figure of the runs under `root`, and return the files."""
     runs = read(root)
@@ -296,20 +310,4 @@ def write(root: Path) -> list[Path]:
     targets = [root / "tables" / "table1.csv", root / "tables" / "table1.md"]
     write_text(targets[0], table.to_csv(index=False, float_format="%.6g"))
     write_text(targets[1], document(runs, table))
-    from amint_core.report.style import save
-
     return [*targets, *save(draw(table), root / "figures" / "table1")]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a profile's Table 1 anew from its runs."""
-    parser = argparse.ArgumentParser(prog="python -m amint_core.report.sheets")
-    parser.add_argument("--profile", default="table1", help="default: %(default)s")
-    options = parser.parse_args(arguments)
-    for path in write(results_root() / options.profile):
-        print(shown(path))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
