@@ -1,0 +1,217 @@
+"""The training loop of a run on made-up pixels, in turns: no dataset need be there."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from queue import SimpleQueue
+
+import numpy as np
+import pandas as pd
+import torch
+
+from amint_core import provenance
+from amint_core.batch.planning.work import Cost, Workload
+from amint_core.batch.planning.worker import Worker, WorkerEndedError, peak
+from amint_core.data import DATASETS
+from amint_core.data.base import Dataset
+from amint_core.data.prepare import Data
+from amint_core.data.split import Split
+from amint_core.model.inference import BATCH, class_logits, membership_logits
+from amint_core.run.models import batches_of, build, step_of
+from amint_core.training.batches import Batch
+from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.loop import fit
+
+_MEBI = 2**20
+_MOST_STEPS = 50
+#: Steps before the clock starts; a GPU chooses its kernels and fills its memory in the first.
+_WARM_UP = {"cpu": 1, "cuda": 5}
+_ENDLESS = 10**9  # steps of the one epoch
+
+
+def made_up(workload: Workload) -> Data:
+    """Return random pixels in the shape of a workload's dataset, dealt to members and external."""
+    random, count = np.random.default_rng(0), 4 * workload.batch
+    shape = (count, workload.image_size, workload.image_size, workload.channels)
+    numbers = np.arange(count)
+    dataset = Dataset(
+        spec=DATASETS[workload.settings.dataset],
+        source="standin",
+        pixels=random.integers(0, 256, shape, dtype=np.uint8),
+        labels=numbers % workload.classes,
+        groups=numbers,
+        hashes=numbers.astype("S32"),
+        official_test=np.zeros(count, bool),
+        class_names=tuple(map(str, range(workload.classes))),
+        fingerprint="made up",
+    )
+    roles = {"members": numbers[: count // 2], "external": numbers[count // 2 :]}
+    split = Split(roles, "test", np.ones(count // 2, bool), 0, "")
+    return Data(workload.settings, dataset, split)
+
+
+class MadeUpTraining:
+    """`fit` at work on a workload, in a thread that waits for its turns.
+
+    Attributes:
+        held: bytes that the process had held at most before there was a model.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        settings, kind, data = workload.settings, workload.kind, made_up(workload)
+        self.workload, self.held, self.pixels = workload, peak(), data.dataset.pixels
+        self.model = build(data)
+        self.accelerator = open_accelerator(settings.precision, kind.leaves_some_out)
+        self.device = self.accelerator.device
+        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model.audited.requires_grad_(kind.trains != "head")
+        members, external = data.split.roles["members"], data.split.roles["external"]
+        self.batches = batches_of(
+            kind, settings, data.dataset, members, external, self.accelerator
+        )
+        self.step = step_of(kind, settings, self.accelerator)
+        self._turns: SimpleQueue[int | None] = SimpleQueue()
+        self._answers: SimpleQueue[float | BaseException | pd.DataFrame] = SimpleQueue()
+        threads = torch.get_num_threads()
+        threading.Thread(target=self._train, args=(threads,), daemon=True).start()
+
+    def _train(self, threads: int) -> None:
+        torch.set_num_threads(threads)  # a thread of its own has its own number
+        settings = self.workload.settings
+        try:
+            trained = self.model.audited if self.workload.kind.trains == "audited" else self.model
+            history = fit(
+                trained,
+                self,
+                self.step,
+                epochs=1,
+                learning_rate=settings.learning_rate,
+                schedule=settings.schedule,
+                weight_decay=settings.weight_decay,
+                accelerator=self.accelerator,
+            )
+            self._answers.put(history)
+        except BaseException as error:
+            self._answers.put(error)
+
+    # What `fit` asks of its batches.
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield as many batches as each turn has steps; without more turns the epoch ends."""
+        rounds = map(self.batches.epoch, itertools.count(1))
+        stream = itertools.chain.from_iterable(rounds)
+        while steps := self._turns.get():
+            started = self._now()
+            yield from itertools.islice(stream, steps)
+            self._answers.put(self._now() - started)
+
+    def order(self, epoch: int) -> str:
+        """Return no transcript: pixels are made up."""
+        return ""
+
+    def _now(self) -> float:
+        """Return the seconds on the clock once the device has done all its work."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def timed(self, call: Callable[[], object]) -> float:
+        """Return the seconds that a call takes, the device's own work included."""
+        started = self._now()
+        call()
+        return self._now() - started
+
+    def _turn(self, steps: int) -> float | pd.DataFrame:
+        self._turns.put(steps)
+        answer = self._answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def steps(self, count: int) -> float:
+        """Take some steps and return their seconds, those of making the batches included."""
+        return self._turn(count)
+
+    def finish(self) -> pd.DataFrame:
+        """End the epoch and return what `fit` returns; its means are of no use."""
+        return self._turn(0)
+
+    def classify(self, count: int = BATCH) -> float:
+        """Classify so many images and return the seconds."""
+        with self.accelerator.autocast():
+            model = self.model.audited
+            return self.timed(lambda: class_logits(model, self._some, count, self.device))
+
+    def score(self, count: int = BATCH) -> float:
+        """Score so many images for membership and return the seconds."""
+        with self.accelerator.autocast():
+            model = self.model
+            return self.timed(lambda: membership_logits(model, self._some, count, self.device))
+
+    def _some(self, rows: np.ndarray) -> np.ndarray:
+        return self.pixels[rows % len(self.pixels)]
+
+    def measure(self, seconds: float) -> Cost:
+        """Measure steps and a batch of scoring; the process's memory counts from its start.
+
+        Args:
+            seconds: for training steps; one is timed however long it takes.
+        """
+        self.steps(_WARM_UP.get(self.device.type, 1))
+        times: list[float] = []
+        while not times or (sum(times) < seconds and len(times) < _MOST_STEPS):
+            times.append(self.steps(1))
+        gpu = torch.cuda.max_memory_reserved() / _MEBI if self.device.type == "cuda" else 0.0
+        return Cost(
+            step=statistics.median(times),
+            classify=self.classify() / BATCH,
+            score=self.score() / BATCH if self.workload.kind.has_head else float("nan"),
+            idle=self.held / _MEBI,
+            memory=peak() / _MEBI,
+            gpu=gpu,
+            source="measured",
+            hardware=provenance.hardware(self.device),
+        )
+
+
+@contextmanager
+def training(workload: Workload) -> Iterator[MadeUpTraining]:
+    """Yield the training of a workload, with the arithmetic of a run."""
+    with repeatable(workload.settings.cpu_threads):
+        yield MadeUpTraining(workload)
+
+
+def measure_apart(workload: Workload, seconds: float, limit: float) -> Cost | None:
+    """Measure a workload in a process of its own, whose memory is the workload's alone.
+
+    Args:
+        seconds: for training steps.
+        limit: seconds after which the process is ended.
+
+    Returns:
+        None where the limit was reached, or the process was killed, as for want of memory.
+
+    Raises:
+        AmintError: the workload cannot be trained, whatever the time.
+    """
+    with Worker(f"Training steps of {workload.settings.id}", training, (workload,)) as worker:
+        try:
+            return worker.ask("measure", seconds, limit=limit)
+        except WorkerEndedError:
+            return None
+
+
+def seconds_to_start() -> float:
+    """Return the seconds that a fresh process takes until it has imported what a run needs."""
+    started = time.monotonic()
+    with Worker("An empty process", nullcontext, preload=[__name__]):
+        pass
+    return time.monotonic() - started
