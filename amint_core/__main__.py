@@ -148,8 +148,8 @@ def show_names(options: argparse.Namespace) -> int:
     for name, method in METHODS.items():
         print(f"  {name}: {method.summary}")
     print("defects of the published notebooks:")
-    for name, effect in DEFECTS.items():
-        print(f"  {name}: {effect}")
+    for name, defect in DEFECTS.items():
+        print(f"  {name}: {defect.effect}")
     return 0
 
 

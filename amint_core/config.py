@@ -6,89 +6,166 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
 
+#: What a setting takes part in. What follows from an earlier part is not named again: scores, for
+#: instance, depend on all that the training depends on.
+PARTS: dict[str, str] = {
+    "data": "which images have which role; a training sees the dataset's fingerprint and the split",
+    "model": "training the audited model, with a MINT head or without",
+    "head": "training a MINT head, together with the audited model or after it",
+    "test": "how membership is tested, or what else is measured",
+    "name": "what the run is called, and no number",
+    "nothing": "where results go and how many processes compute them",
+}
+#: What else a setting can be.
+MARKS: dict[str, str] = {
+    "spelled": "a word of the run's id; the others enter its hash where they are off their default",
+    "averaged": "results are averaged over it: a repetition, or something that changes no number",
+    "attack": "read by attacks and controls only: a MINT head's answers do not depend on it",
+    "speed": "changes what a training step costs, apart from the sizes of images and batches",
+}
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a setting takes part in: names of `PARTS`, at least one, and of `MARKS`."""
+
+    parts: frozenset[str]
+
+
+def _for(*parts: str) -> Use:
+    return Use(frozenset(parts))
+
+
+def _as_float(value: Any) -> Any:
+    # YAML and papermill read 1 as an integer and 1e-4 (no dot) as text.
+    try:
+        return float(value) if type(value) in (int, str) else value
+    except (ValueError, OverflowError):
+        return value
+
+
+def _as_tuple(value: Any) -> Any:
+    # One name alone may stand without brackets; YAML and papermill give lists.
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 AtLeastTwo = Annotated[int, Field(ge=2)]  # batch normalisation needs two images
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-#: Settings that are spelled out in a run's id; of the others only those off their default enter
-#: its hash, so that a new setting leaves the ids of old runs as they are.
-SPELLED = ("dataset", "data", "model", "setup", "method", "protocol", "seed")
-#: Settings that say where results go and how they are computed, not what they are.
-UNHASHED = (*SPELLED, "profile", "workers")
-#: Settings that are lists of names; one name alone may stand without brackets.
-LISTS = ("defects", "taps", "member_transformations", "external_transformations", "transformations")
+Rate = Annotated[float, BeforeValidator(_as_float), Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, BeforeValidator(_as_float), Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf_nan=False)]
+Setup = Literal["entry", "middle", "output"]
+Variance = Literal["global", "per_class", "per_image"]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
 class RunConfig(BaseModel):
     """The settings of one run (paper symbols: D = members, E = external, λ1 = lambda_audited,
-    λ2 = lambda_mint, R = weight_decay)."""
+    λ2 = lambda_mint, R = weight_decay).
+
+    Each declares by `_for` what it takes part in; see `settings_of`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     # What is run.
-    dataset: str  # a name of amint_core.data
-    model: str  # a name of amint_core.model.zoo, or any timm model
-    setup: Literal["entry", "middle", "output"] = "middle"  # where the taps sit (paper, setups)
-    method: str = "active"  # a membership test of amint_core.methods
-    target: Literal["plain", "active"] = "plain"  # the model that attacks and controls test
-    protocol: Literal["strict", "paper"] = "strict"  # who is judged against whom; see splits.py
-    recipe: str = "fixed"  # fills the settings left open; see recipes.py
-    data: Literal["real", "standin"] = "real"  # stand-ins only on request
-    profile: str = "quick"  # results/<profile>/ takes the results
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = (
-        0  # splits, initial weights and order of batches follow from it
-    )
+    # A name of amint_core.data.
+    dataset: Annotated[str, _for("data", "spelled")]
+    # A name of amint_core.model.zoo, or any timm model.
+    model: Annotated[str, _for("model", "spelled", "speed")]
+    # Where the taps sit (paper, setups).
+    setup: Annotated[Setup, _for("head", "spelled", "speed")] = "middle"
+    # A membership test of amint_core.methods.
+    method: Annotated[str, _for("test", "spelled")] = "active"
+    # The model that attacks and controls test.
+    target: Annotated[Literal["plain", "active"], _for("test", "attack")] = "plain"
+    # Who is judged against whom; see data/split.py.
+    protocol: Annotated[Literal["strict", "paper"], _for("data", "spelled")] = "strict"
+    # Fills the settings left open; see recipes.py.
+    recipe: Annotated[str, _for("name")] = "fixed"
+    # Stand-ins only on request.
+    data: Annotated[Literal["real", "standin"], _for("data", "spelled")] = "real"
+    # results/<profile>/ takes the results.
+    profile: Annotated[str, _for("nothing", "averaged")] = "quick"
+    # Splits, initial weights and order of batches follow from it.
+    seed: Annotated[int, Field(ge=0, lt=2**63), _for("data", "model", "spelled", "averaged")] = 0
 
-    # Images per role; 0 leaves the role empty. `test` = 0 takes the whole test set.
-    members: AtLeastTwo = 2_000
-    external: AtLeastTwo = 3_000
-    calibration: Count = 1_000  # non-members that choose thresholds and stop training early
-    holdout: Count = 2_000  # non-members that are judged (strict only)
-    test: Count = 0  # labelled images for audited accuracy (and judged, in `paper`)
-    image_size: Positive | None = None  # pixels a side; None: as in the paper's notebooks
+    # Images per role; 0 leaves the role empty.
+    members: Annotated[AtLeastTwo, _for("data")] = 2_000
+    external: Annotated[AtLeastTwo, _for("data")] = 3_000
+    # Non-members that choose thresholds and stop training early.
+    calibration: Annotated[Count, _for("data")] = 1_000
+    # Non-members that are judged (strict only).
+    holdout: Annotated[Count, _for("data")] = 2_000
+    # Labelled images for audited accuracy (and judged, in `paper`); 0 takes the whole test set.
+    test: Annotated[Count, _for("data")] = 0
+    # Pixels a side; None: as in the paper's notebooks.
+    image_size: Annotated[Positive | None, _for("data")] = None
 
     # The MINT model.
-    head: Literal["lean", "published", "token"] | None = None  # None: lean for maps, token for ViT
-    taps: tuple[str, ...] | None = None  # module names; None: the setup's own
+    # None: lean for maps, token for ViT.
+    head: Annotated[Literal["lean", "published", "token"] | None, _for("head", "speed")] = None
+    # Module names; None: the setup's own.
+    taps: Annotated[Names | None, _for("head", "speed")] = None
 
-    views: Literal["one", "flips", "flips_and_shifts"] = "one"  # of a query; the highest counts
+    # Of a query; the highest answer counts.
+    views: Annotated[Literal["one", "flips", "flips_and_shifts"], _for("test")] = "one"
 
     # Attacks.
-    shadows: Positive = 8  # shadow models, where the method uses them
-    variance: Literal["global", "per_class", "per_image"] = "global"  # of LiRA's Gaussians
-    workers: Positive = 1  # processes that train shadow models side by side
+    # Shadow models, where the method uses them.
+    shadows: Annotated[Positive, _for("test", "attack")] = 8
+    # Of LiRA's Gaussians.
+    variance: Annotated[Variance, _for("test", "attack")] = "global"
+    # Processes that train shadow models side by side.
+    workers: Annotated[Positive, _for("nothing", "averaged")] = 1
 
     # Training.
-    epochs: Positive = 20  # one epoch is one pass over the external images
-    batch_size: AtLeastTwo = 64  # members per batch, and as many external images
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3  # Adam
-    schedule: Literal["cosine", "constant"] = "cosine"  # of the learning rate, over all epochs
-    weight_decay: Weight = 1e-4  # L2 in the loss, R(w+)
-    lambda_audited: Weight = 1.0
-    lambda_mint: Weight = 1.0
-    patience: Count = 0  # epochs without a better AUC on calibration before stopping; 0: never
-    augment_members: Share = 0.0  # share of a batch's members that are augmented copies
-    augment_external: Share = 0.0  # the same of its external images, copies being non-members
-    member_transformations: tuple[str, ...] = ()  # each happens to a random half of the copies
-    external_transformations: tuple[str, ...] = ()  # names of amint_core.data.transforms
-    defects: tuple[str, ...] = ()  # the published notebooks' defects to keep; see recipes.py
+    # One epoch is one pass over the external images.
+    epochs: Annotated[Positive, _for("model")] = 20
+    # Members per batch, and as many external images.
+    batch_size: Annotated[AtLeastTwo, _for("model")] = 64
+    # Adam's.
+    learning_rate: Annotated[Rate, _for("model")] = 1e-3
+    # Of the learning rate, over all epochs.
+    schedule: Annotated[Literal["cosine", "constant"], _for("model")] = "cosine"
+    # L2 in the loss, R(w+).
+    weight_decay: Annotated[Weight, _for("model")] = 1e-4
+    lambda_audited: Annotated[Weight, _for("head")] = 1.0
+    lambda_mint: Annotated[Weight, _for("head")] = 1.0
+    # Epochs without a better AUC on calibration before stopping; 0: never.
+    patience: Annotated[Count, _for("head")] = 0
+    # Share of a batch's members that are augmented copies.
+    augment_members: Annotated[Share, _for("model", "speed")] = 0.0
+    # The same of its external images, copies being non-members.
+    augment_external: Annotated[Share, _for("head", "speed")] = 0.0
+    # Names of amint_core.data.transforms; each happens to a random half of the copies.
+    member_transformations: Annotated[Names, _for("model", "speed")] = ()
+    external_transformations: Annotated[Names, _for("head", "speed")] = ()
+    # The published notebooks' defects to keep; each says itself what it takes part in, see
+    # recipes.py.
+    defects: Annotated[Names, _for("model")] = ()
 
     # What is measured.
-    transformations: tuple[str, ...] = ()  # of judged images: are they still told apart?
+    # Of judged images: are they still told apart?
+    transformations: Annotated[Names, _for("test", "averaged")] = ()
 
     # Arithmetic.
     # Of the matrix products; auto: bf16 where this machine multiplies faster in it.
-    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
-    cpu_threads: Positive | None = None  # sums on a CPU depend on it; None: PyTorch's choice
+    precision: Annotated[Literal["fp32", "bf16", "fp16", "auto"], _for("model", "speed")] = "fp32"
+    # Sums on a CPU depend on it; None: PyTorch's choice.
+    cpu_threads: Annotated[Positive | None, _for("model", "averaged", "speed")] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -106,31 +183,11 @@ class RunConfig(BaseModel):
             settings["holdout"] = 0  # the official test set is judged in its place
         return settings
 
-    @field_validator(*LISTS, mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return (value,)
-        return tuple(value) if isinstance(value, list) else value
-
     @field_validator("defects")
     @classmethod
     def _in_one_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # The same defects make the same run, however they are listed.
         return tuple(sorted(set(value)))
-
-    @field_validator(
-        *("learning_rate", "weight_decay", "lambda_audited", "lambda_mint"),
-        *("augment_members", "augment_external"),
-        mode="before",
-    )
-    @classmethod
-    def _as_float(cls, value: Any) -> Any:
-        # YAML and papermill read 1 as an integer and 1e-4 (no dot) as text.
-        try:
-            return float(value) if type(value) in (int, str) else value
-        except (ValueError, OverflowError):
-            return value
 
     @model_validator(mode="after")
     def _check_fit(self) -> RunConfig:
@@ -174,14 +231,15 @@ class RunConfig(BaseModel):
         """
         if kind == self.method:
             return self
-        attack = ("target", "shadows", "variance", "transformations", "views")
-        own = {name: type(self).model_fields[name].default for name in attack}
+        tests = set(settings_of("test")) - {"method"}
+        own = {name: type(self).model_fields[name].default for name in tests}
         return self.model_copy(update={**own, "method": kind})
 
     @property
     def id(self) -> str:
         """Name of the run's folder: what it is in words, and a hash of the other settings."""
-        others = self.model_dump(mode="json", exclude=set(UNHASHED), exclude_defaults=True)
+        unhashed = set(settings_of("spelled", "nothing"))
+        others = self.model_dump(mode="json", exclude=unhashed, exclude_defaults=True)
         digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:6]
         words = [self.dataset, *(["standin"] if self.data == "standin" else []), self.model]
         words += [self.setup, self.method, self.protocol, f"s{self.seed}", digest]
@@ -203,6 +261,35 @@ class RunConfig(BaseModel):
             valid = [one for kind in (annotation, *get_args(annotation)) for one in get_args(kind)]
             return unknown_name(name, problem["input"], filter(_is_text, valid))
         return f"{name} = {problem['input']!r}: {problem['msg']}."
+
+
+def settings_of(*parts: str) -> tuple[str, ...]:
+    """Return the settings that take part in any of `parts`, in the order of `RunConfig`.
+
+    Args:
+        parts: names of `PARTS` or `MARKS`.
+
+    Raises:
+        SettingsError: there is no such part.
+    """
+    for part in parts:
+        if part not in PARTS and part not in MARKS:
+            raise SettingsError(unknown_name("part of a run", part, [*PARTS, *MARKS]))
+    fields = RunConfig.model_fields.items()
+    return tuple(name for name, field in fields if parts_of(field) & set(parts))
+
+
+def parts_of(field: FieldInfo) -> frozenset[str]:
+    """Return what a field of `RunConfig` declares to take part in; empty where it declares none."""
+    return frozenset().union(*(use.parts for use in field.metadata if isinstance(use, Use)))
+
+
+#: Settings that are lists of names.
+LISTS = tuple(
+    name
+    for name, field in RunConfig.model_fields.items()
+    if get_origin(field.annotation) is tuple or Names in get_args(field.annotation)
+)
 
 
 def given_values(namespace: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:

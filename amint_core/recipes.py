@@ -5,29 +5,73 @@ A recipe fills the settings that a run leaves open; what a run states itself win
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-#: What each switch does to a run when it is on. Of the known defects, the numbers 7, 10 and 11 of
-#: which no switch can bring back are told in the README.
-DEFECTS: dict[str, str] = {
-    "frozen_batchnorm": "1: the model stays in evaluation mode after the first evaluation, so "
-    "BatchNorm uses the statistics of epoch 1 from epoch 2 on.",
-    "threshold_on_judged": "2: the calibrated threshold is chosen on the very images it is judged "
-    "on, which makes the calibrated accuracy too high.",
-    "audited_on_external": "3: audited accuracy is measured on external images, not on the test "
-    "set.",
-    "separate_batches": "4: members and external images pass BatchNorm as two homogeneous "
-    "batches, whose statistics differ.",
-    "sampled_members": "5: members are scored on a random subset rounded down to whole batches, "
-    "and the hits on members and on non-members are divided by each other's counts, which can "
-    "exceed 1.",
-    "scaled_mint_loss": "6: the MINT loss is multiplied by 0 on CIFAR and Tiny ImageNet and by "
-    "1/10000 on CASIA-WebFace.",
-    "hundred_outputs": "8: Xception always has 100 outputs on MNIST, CIFAR and GTSRB, whatever the "
-    "number of classes.",
-    "tracks_ignored": "9: GTSRB is split by image, so frames of one track are members and external "
-    "images at once.",
-    "first_batch_balance": "11: each loss is divided for ever by its value on the first batch.",
+
+@dataclass(frozen=True)
+class Defect:
+    """A defect of the published notebooks that a switch brings back.
+
+    Attributes:
+        parts: what it takes part in; names of `config.PARTS` and `config.MARKS`, as for settings.
+        effect: what it does to a run when it is on, with its number in the list of known defects.
+    """
+
+    parts: frozenset[str]
+    effect: str
+
+
+def _for(*parts: str, effect: str) -> Defect:
+    return Defect(frozenset(parts), effect)
+
+
+#: Name → defect. Those that no switch can bring back are told in the README.
+DEFECTS: dict[str, Defect] = {
+    "frozen_batchnorm": _for(
+        "model",
+        effect="1: the model stays in evaluation mode after the first evaluation, so "
+        "BatchNorm uses the statistics of epoch 1 from epoch 2 on.",
+    ),
+    "threshold_on_judged": _for(
+        "test",
+        effect="2: the calibrated threshold is chosen on the very images it is judged "
+        "on, which makes the calibrated accuracy too high.",
+    ),
+    "audited_on_external": _for(
+        "test", effect="3: audited accuracy is measured on external images, not on the test set."
+    ),
+    "separate_batches": _for(
+        "model",
+        "speed",
+        effect="4: members and external images pass BatchNorm as two homogeneous "
+        "batches, whose statistics differ.",
+    ),
+    "sampled_members": _for(
+        "test",
+        effect="5: members are scored on a random subset rounded down to whole batches, "
+        "and the hits on members and on non-members are divided by each other's counts, which can "
+        "exceed 1.",
+    ),
+    "scaled_mint_loss": _for(
+        "head",
+        effect="6: the MINT loss is multiplied by 0 on CIFAR and Tiny ImageNet and by "
+        "1/10000 on CASIA-WebFace.",
+    ),
+    "hundred_outputs": _for(
+        "model",
+        "speed",
+        effect="8: Xception always has 100 outputs on MNIST, CIFAR and GTSRB, whatever the "
+        "number of classes.",
+    ),
+    "tracks_ignored": _for(
+        "data",
+        effect="9: GTSRB is split by image, so frames of one track are members and external "
+        "images at once.",
+    ),
+    "first_batch_balance": _for(
+        "head", effect="11: each loss is divided for ever by its value on the first batch."
+    ),
 }
 
 #: Factors of defect 6, by dataset.
@@ -79,3 +123,8 @@ def recipe_settings(recipe: str, dataset: str) -> dict[str, Any]:
         if dataset == "casia_webface":
             settings["learning_rate"] = 1e-5
     return settings
+
+
+def defects_of(*parts: str) -> tuple[str, ...]:
+    """Return the defects that take part in any of `parts`; see `Defect`."""
+    return tuple(name for name, defect in DEFECTS.items() if defect.parts & set(parts))

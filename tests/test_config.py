@@ -1,12 +1,14 @@
 """Settings: what is accepted, what is refused with which remedy, and what a run is called."""
 
+import json
 import re
 
 import pytest
 
-from amint_core.config import RunConfig
+from amint_core.config import LISTS, MARKS, PARTS, RunConfig, parts_of, settings_of
 from amint_core.errors import SettingsError
-from amint_core.recipes import DEFECTS, RECIPES
+from amint_core.locations import project_root
+from amint_core.recipes import DEFECTS, RECIPES, defects_of
 from amint_core.settings import create, from_namespace
 
 
@@ -182,3 +184,57 @@ def test_a_notebook_takes_numpy_numbers_and_refuses_objects_in_place_of_settings
         from_namespace({**given, "defects": {"frozen_batchnorm"}})
     with pytest.raises(SettingsError, match="model"):
         from_namespace({**given, "model": object()})
+
+
+@pytest.mark.parametrize("name", RunConfig.model_fields)
+def test_every_setting_declares_what_it_takes_part_in(name):
+    declared = parts_of(RunConfig.model_fields[name])
+    assert declared & set(PARTS)
+    assert declared <= {*PARTS, *MARKS}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_every_defect_declares_what_it_takes_part_in(name):
+    assert DEFECTS[name].parts & {"data", "model", "head", "test"}
+    assert DEFECTS[name].parts <= {*PARTS, *MARKS}
+
+
+def test_settings_are_told_by_what_they_take_part_in():
+    assert settings_of("spelled") == (
+        *("dataset", "model", "setup", "method", "protocol", "data", "seed"),
+    )
+    assert settings_of("nothing") == ("profile", "workers")
+    assert set(settings_of("test")) - set(settings_of("averaged")) == {
+        *("method", "target", "shadows", "variance", "views")
+    }
+    assert settings_of("head") == (
+        *("setup", "head", "taps", "lambda_audited", "lambda_mint", "patience"),
+        *("augment_external", "external_transformations"),
+    )
+    assert "seed" in settings_of("data")
+    assert "seed" in settings_of("model")
+    assert defects_of("data") == ("tracks_ignored",)
+    with pytest.raises(SettingsError, match="Did you mean 'model'"):
+        settings_of("modl")
+
+
+def test_a_setting_that_declares_nothing_is_found():
+    class More(RunConfig):
+        sixth: int = 0
+
+    assert not parts_of(More.model_fields["sixth"])
+
+
+def test_the_settings_that_are_lists_are_known():
+    assert LISTS == (
+        *("taps", "member_transformations", "external_transformations", "defects"),
+        "transformations",
+    )
+
+
+def test_committed_runs_keep_their_ids():
+    files = sorted(project_root().glob("results/*/runs/*/metrics.json"))
+    assert len(files) > 90
+    for file in files:
+        given = json.loads(file.read_text(encoding="utf-8"))["run"]["settings"]
+        assert create(**given).id == file.parent.name

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from amint_core import provenance
-from amint_core.config import RunConfig
+from amint_core.config import RunConfig, settings_of
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import SettingsError
 from amint_core.evaluation import metrics as measures
@@ -264,7 +264,7 @@ def _identity(settings: RunConfig, data: Data) -> dict[str, Any]:
     """Return everything that a run's numbers depend on."""
     versions = provenance.versions()
     return {
-        "settings": settings.model_dump(mode="json", exclude={"profile", "workers"}),
+        "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
         "training": training_settings(settings, _trains(settings)),
         "code": provenance.code_fingerprint(),
         "data": data.dataset.fingerprint,
