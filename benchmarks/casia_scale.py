@@ -131,11 +131,12 @@ PHASES: dict[str, Callable[[RunConfig], None]] = {
 
 def _fit(settings: RunConfig, data: Data) -> Fit:
     accelerator, model = open_accelerator(settings), build(data)
-    members, external = (data.split.roles[role].indices for role in ("members", "external"))
-    pool = data.dataset.pool
+    members, external = (data.split.roles[role] for role in ("members", "external"))
     return Fit(
         model=model.to(accelerator.device, memory_format=torch.channels_last),
-        batches=batches_of(settings, pool, members, external, accelerator, with_external=True),
+        batches=batches_of(
+            settings, data.dataset, members, external, accelerator, with_external=True
+        ),
         step=step_of("active", settings, accelerator),
         settings=settings,
         accelerator=accelerator,

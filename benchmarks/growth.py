@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from amint_core.data.base import Images
 from amint_core.training.batches import JointBatches
 from benchmarks.cases import Case
 from benchmarks.loops import Loop
@@ -68,7 +67,8 @@ def _epoch_starts() -> list[dict[str, Any]]:
 def _draw(members: int, external: int) -> float:
     none = np.empty(0)
     batches = JointBatches(
-        Images(none, none, none, none),
+        none,
+        none,
         np.arange(members),
         np.arange(members, members + external),
         size=64,

@@ -14,7 +14,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from amint_core.data import DATASETS
-from amint_core.data.base import Images
 from amint_core.data.building import build
 from amint_core.data.sources import Content, Item, Source, seen
 from amint_core.training.batches import JointBatches
@@ -65,7 +64,10 @@ def measure_loading(
     }
 
 
-def _decoded(folder: Path, paths: list[Path]) -> Images:
+Arrays = tuple[np.ndarray, np.ndarray]  # (N, H, W, C) uint8 pixels and (N,) labels
+
+
+def _decoded(folder: Path, paths: list[Path]) -> Arrays:
     """Decode the files into a cache as a dataset's first load does, and open it."""
     labels = np.arange(len(paths)) % 10
 
@@ -74,10 +76,8 @@ def _decoded(folder: Path, paths: list[Path]) -> Images:
 
     source = Source(paths[0].parent, seen(*paths), content)
     build(folder / "cache", DATASETS["gtsrb"], SIDE, {"pool": source}, progress=False)
-    kinds = ("pixels", "labels", "groups", "hashes")
-    return Images(
-        *(np.load(folder / "cache" / f"pool-{kind}.npy", mmap_mode="r") for kind in kinds)
-    )
+    pixels = np.load(folder / "cache" / "pixels.npy", mmap_mode="r")
+    return pixels, np.load(folder / "cache" / "labels.npy")
 
 
 def announce(large: int = LARGE) -> None:
@@ -96,7 +96,7 @@ def announce(large: int = LARGE) -> None:
     print(f"Loading is measured on a file of {wanted:.1f} GB in {folder}, gone afterwards.")
 
 
-def _large_cache(count: int) -> Images:
+def _large_cache(count: int) -> Arrays:
     """Write a memory-mapped file of `count` images, in constant memory.
 
     It has no name, so that its space is free again however this process ends.
@@ -107,16 +107,15 @@ def _large_cache(count: int) -> Images:
         for start in range(0, count, len(block)):
             file.write(block[: count - start].tobytes())
         pixels = np.memmap(file, np.uint8, "r", shape=shape)
-    numbers = np.arange(count)
-    return Images(pixels, numbers % 10, numbers, numbers)
+    return pixels, np.arange(count) % 10
 
 
-def _turn(images: Images, device: str):
+def _turn(images: Arrays, device: str):
     """Return a function for the seconds of random batches from a cache, on the device as floats."""
-    numbers, place = np.arange(len(images.labels)), torch.device(device)
+    numbers, place = np.arange(len(images[1])), torch.device(device)
     half = len(numbers) // 2
     batches = JointBatches(
-        images, numbers[:half], numbers[half:], HALF, half // HALF, seed=0, device=place
+        *images, numbers[:half], numbers[half:], HALF, half // HALF, seed=0, device=place
     )
     stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count(1)))
     return lambda: _seconds(stream, BATCHES)

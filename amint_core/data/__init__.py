@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amint_core.data import casia_webface, cifar, gtsrb, mnist, tiny_imagenet
-from amint_core.data.base import Dataset, DatasetSpec, Images
+from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
 
-__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Images", "download", "load", "status"]
+__all__ = ["DATASETS", "Dataset", "DatasetSpec", "download", "load", "status"]
 
 #: Every dataset by the name used in settings.
 DATASETS: dict[str, DatasetSpec] = {

@@ -16,46 +16,38 @@ Part = Literal["pool", "test"]
 
 
 @dataclass(frozen=True)
-class Images:
-    """One part of a dataset, decoded.
-
-    Attributes:
-        pixels: (N, H, W, C) uint8, memory-mapped: only the images touched take memory.
-        labels: (N,) int64 class numbers; -1 where the image has no label.
-        groups: (N,) int64; images of one GTSRB track share a number, all others have their own.
-        hashes: (N,) S32, hexadecimal 128-bit BLAKE2b of shape and pixels: the image's identity.
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    hashes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """A dataset ready to be split: the training pool and the labelled test set.
+    """A dataset ready to be split: N images, first the pool, then the official test set.
+
+    Strict protocols draw every MINT role from the pool; the official test set is for audited
+    accuracy.
 
     Attributes:
         spec: what the dataset is.
         source: "real", or "standin" where generated or substituted images take its place.
-        pool: the official training images; strict protocols draw every MINT role from here.
-        test: labelled images outside the pool, for audited accuracy.
+        pixels: (N, H, W, C) uint8, memory-mapped: only the images touched take memory.
+        labels: (N,) int64 class numbers; -1 where the image has no label.
+        groups: (N,) int64; images of one GTSRB track share a number, all others have their own.
+        hashes: (N,) S32, hexadecimal 128-bit BLAKE2b of shape and pixels: the image's identity.
+        official_test: (N,) bool.
         class_names: one name per class number.
-        fingerprint: SHA-256 over pixels, labels and groups of both parts.
+        fingerprint: SHA-256 over pixels, labels and groups.
         notes: what a reader must know, e.g. how the files differ from the official release.
     """
 
     spec: DatasetSpec
     source: Literal["real", "standin"]
-    pool: Images
-    test: Images
+    pixels: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    hashes: np.ndarray
+    official_test: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
     def num_classes(self) -> int:
@@ -63,11 +55,11 @@ class Dataset:
 
     @property
     def image_size(self) -> int:
-        return int(self.pool.pixels.shape[1])
+        return int(self.pixels.shape[1])
 
     @property
     def channels(self) -> int:
-        return int(self.pool.pixels.shape[3])
+        return int(self.pixels.shape[3])
 
     @property
     def title(self) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from amint_core.data.base import DatasetSpec, Part
 from amint_core.data.decode import Decoded, decode
-from amint_core.data.identity import Fingerprint, image_hashes
+from amint_core.data.identity import fingerprint, image_hashes
 from amint_core.data.sources import Content, Item, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
@@ -40,7 +39,7 @@ def build(
     """
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        description = _write_parts(temporary, spec, image_size, sources, progress)
+        description = _write(temporary, spec, image_size, sources, progress)
         files = listing(sources)
         description["source"] = {"files": len(files), "digest": listing_digest(files)}
         lines = "".join(f"{stamp} {name}\n" for name, stamp in sorted(files.items()))
@@ -67,67 +66,96 @@ def listing_digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _write_parts(
+def _write(
     folder: Path, spec: DatasetSpec, image_size: int, sources: Sources, progress: bool
 ) -> dict[str, Any]:
-    total, shapes, notes, first_group = Fingerprint(), {}, [], 0
-    names: tuple[str, ...] = ()
-    for part, source in sources.items():
-        content = source.read()
-        labels = content.labels.astype(np.int64)
-        groups = np.arange(len(labels)) if content.groups is None else content.groups
-        groups = groups.astype(np.int64) + first_group  # no group number stands in both parts
-        names = content.class_names
-        shape = (len(labels), image_size, image_size, spec.channels)
-        if not len(labels):
-            raise DataError(f"{shown(source.folder)} holds no image of the {part}. {spec.obtain}")
-        total.start(part, shape)
-        with progress_bar(
-            shown=progress, total=len(labels), desc=f"Decoding {spec.title} ({part})"
-        ) as bar:
-            hashes, grey = _write_pixels(
-                folder / f"{part}-pixels.npy", shape, content, spec, total, bar
+    """Write the arrays, the pool's images before the test set's, and describe them."""
+    contents = {part: source.read() for part, source in sources.items()}
+    counts = {part: len(content.labels) for part, content in contents.items()}
+    for part, count in counts.items():
+        if not count:
+            raise DataError(
+                f"{shown(sources[part].folder)} holds no image of the {part}. {spec.obtain}"
             )
-        total.finish(labels, groups)
-        for kind, array in (("labels", labels), ("groups", groups), ("hashes", hashes)):
-            np.save(folder / f"{part}-{kind}.npy", array)
-        shapes[part], first_group = shape, int(groups.max()) + 1
-        notes += [f"{part}: {note}" for note in source.notes]
-        if grey and spec.channels == 3:
-            notes.append(f"{part}: {grey:,} grey images were given three channels.")
+    labels = np.concatenate([content.labels.astype(np.int64) for content in contents.values()])
+    names = contents["pool"].class_names
+    _check_labels(labels, names, spec)
+    shape = (len(labels), image_size, image_size, spec.channels)
+    hashes, grey = _write_pixels(folder / "pixels.npy", shape, contents, spec, progress)
+    groups = _groups(contents)
+    official_test = np.repeat([part == "test" for part in counts], list(counts.values()))
+    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+    arrays = {"labels": labels, "groups": groups, "hashes": hashes, "official_test": official_test}
+    for kind, array in arrays.items():
+        np.save(folder / f"{kind}.npy", array)
     return {
         "dataset": spec.name,
-        "parts": shapes,
+        "shape": shape,
         "class_names": names,
-        "fingerprint": total.hexdigest(),
-        "notes": notes,
+        "fingerprint": fingerprint(pixels, labels, groups, official_test),
+        "notes": [
+            *(f"{part}: {note}" for part, source in sources.items() for note in source.notes),
+            *(
+                f"{part}: {count:,} grey images were given three channels."
+                for part, count in grey.items()
+                if count and spec.channels == 3
+            ),
+        ],
     }
+
+
+def _check_labels(labels: np.ndarray, names: Sequence[str], spec: DatasetSpec) -> None:
+    """Refuse labels that are no class, before they reach a loss that indexes by them."""
+    odd = np.flatnonzero((labels < -1) | (labels >= len(names)))
+    if len(odd):
+        raise DataError(
+            f"{spec.title}: image {odd[0]:,} has label {labels[odd[0]]}, but the classes are 0 to "
+            f"{len(names) - 1}: the files are damaged. Delete them and fetch them again. "
+            f"{spec.obtain}"
+        )
+
+
+def _groups(contents: Mapping[Part, Content]) -> np.ndarray:
+    """Return (N,) group numbers, none of which stands in both parts."""
+    groups, first = [], 0
+    for content in contents.values():
+        own = np.arange(len(content.labels)) if content.groups is None else content.groups
+        groups.append(own.astype(np.int64) + first)
+        first = int(groups[-1].max()) + 1
+    return np.concatenate(groups)
 
 
 def _write_pixels(
     path: Path,
     shape: tuple[int, ...],
-    content: Content,
+    contents: Mapping[Part, Content],
     spec: DatasetSpec,
-    total: Fingerprint,
-    bar: tqdm,
-) -> tuple[np.ndarray, int]:
-    """Stream the pixels into `path`; return the images' hashes and how many were grey.
+    progress: bool,
+) -> tuple[np.ndarray, dict[Part, int]]:
+    """Stream the pixels into `path`; return the images' hashes and how many were grey by part.
 
     A plain file is written rather than a memory map, which on a full disk kills the process.
     """
-    hashes, grey = [], 0
-    with path.open("wb") as file:
+    hashes, grey = [], {}
+    title = f"Decoding {spec.title}"
+    with path.open("wb") as file, progress_bar(shown=progress, total=shape[0], desc=title) as bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for chunk in _chunks(content.items, spec, shape[1]):
-            pixels = np.stack([image.pixels for image in chunk])
-            grey += sum(image.was_grey for image in chunk)
-            file.write(pixels.data)
-            total.pixels(pixels)
-            hashes.append(image_hashes(pixels))
-            bar.update(len(chunk))
-    count = sum(map(len, hashes))
+        for part, content in contents.items():
+            done, grey[part] = 0, 0
+            for chunk in _chunks(content.items, spec, shape[1]):
+                pixels = np.stack([image.pixels for image in chunk])
+                grey[part] += sum(image.was_grey for image in chunk)
+                file.write(pixels.data)
+                hashes.append(image_hashes(pixels))
+                done += len(chunk)
+                bar.update(len(chunk))
+            _check_part(done, grey[part], content, spec)
+    return np.concatenate(hashes), grey
+
+
+def _check_part(count: int, grey: int, content: Content, spec: DatasetSpec) -> None:
+    """Refuse a part without a label for each image, or one of grey images alone."""
     if count != len(content.labels):
         raise DataError(
             f"{spec.title}: {count:,} images, but {len(content.labels):,} labels: the files do not "
@@ -138,7 +166,6 @@ def _write_pixels(
             f"{spec.title}: all {count:,} images of a part are grey (1 channel), but the dataset "
             f"is in colour (3 channels). These are other images, or converted ones. {spec.obtain}"
         )
-    return np.concatenate(hashes), grey
 
 
 def _chunks(items: Iterable[Item], spec: DatasetSpec, image_size: int) -> Iterator[list[Decoded]]:

@@ -1,7 +1,7 @@
 """Keep decoded images as memory-mapped arrays, so that decoding happens once.
 
-A cache is one folder: per part `pixels` (N, H, W, C) uint8, `labels`, `groups` and `hashes` as
-`.npy`, `files.txt` (the source files as they were) and `description.json`. It is written under a
+A cache is one folder: `pixels` (N, H, W, C) uint8, `labels`, `groups`, `hashes` and `official_test`
+as `.npy`, `files.txt` (the source files as they were) and `description.json`. It is written under a
 temporary name and renamed, so it is whole or absent.
 """
 
@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from amint_core.data.base import Dataset, DatasetSpec, Images, Part
+from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.building import Sources, build, listing, listing_digest
 from amint_core.errors import CacheError
 from amint_core.locations import cache_root, shown
 
-VERSION = 1  # of the format and of the decoding; a new one decodes anew
+VERSION = 2  # of the format and of the decoding; a new one decodes anew
 
 
 def load_cached(
@@ -41,15 +41,14 @@ def load_cached(
                 build(folder, spec, image_size, sources, progress)
     description = _description(folder)
     _check_unchanged(folder, spec, sources, description)
-    parts = {part: _open_part(folder, part, description) for part in sources}
+    arrays = _open(folder, description)
     return Dataset(
         spec=spec,
         source="real",
-        pool=parts["pool"],
-        test=parts["test"],
+        **arrays,
         class_names=tuple(description["class_names"]),
         fingerprint=description["fingerprint"],
-        notes=(*_notes(spec, parts, description["class_names"]), *description["notes"]),
+        notes=(*_notes(spec, arrays["official_test"], description), *description["notes"]),
     )
 
 
@@ -60,12 +59,14 @@ def cache_folder(spec: DatasetSpec, image_size: int, sources: Sources) -> Path:
     return cache_root() / f"{spec.name}-{image_size}x{spec.channels}-v{VERSION}-{key}"
 
 
-def _notes(spec: DatasetSpec, parts: Mapping[Part, Images], names: list[str]) -> list[str]:
-    notes = list(spec.notes)
-    for part, images in parts.items():
-        official = spec.official_sizes.get(part, len(images))
-        if len(images) != official:
-            notes.append(f"{part}: {len(images):,} images; the official release has {official:,}.")
+def _notes(
+    spec: DatasetSpec, official_test: np.ndarray, description: Mapping[str, Any]
+) -> list[str]:
+    notes, names = list(spec.notes), description["class_names"]
+    for part, count in (("pool", (~official_test).sum()), ("test", official_test.sum())):
+        official = spec.official_sizes.get(part, count)
+        if count != official:
+            notes.append(f"{part}: {count:,} images; the official release has {official:,}.")
     if len(names) != spec.num_classes:
         notes.append(f"{len(names):,} classes; the official release has {spec.num_classes:,}.")
     return notes
@@ -87,17 +88,18 @@ def _description(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _open_part(folder: Path, part: Part, description: Mapping[str, Any]) -> Images:
-    shape = tuple(description["parts"][part])
+def _open(folder: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    shape = tuple(description["shape"])
     expected = {
         "pixels": (shape, np.uint8),
         "labels": (shape[:1], np.int64),
         "groups": (shape[:1], np.int64),
         "hashes": (shape[:1], np.dtype("S32")),
+        "official_test": (shape[:1], np.bool_),
     }
     arrays = {}
     for kind, (size, dtype) in expected.items():
-        path = folder / f"{part}-{kind}.npy"
+        path = folder / f"{kind}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -112,7 +114,7 @@ def _open_part(folder: Path, part: Part, description: Mapping[str, Any]) -> Imag
                 f"{_remedy(folder, description['dataset'])}"
             )
         arrays[kind] = array
-    return Images(**arrays)
+    return arrays
 
 
 def _check_unchanged(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 import numpy as np
 
-from amint_core.data.base import Images, Part
+_CHUNK = 2**24  # bytes of pixels read at a time
 
 
 def image_hashes(pixels: np.ndarray) -> np.ndarray:
@@ -22,34 +21,23 @@ def image_hashes(pixels: np.ndarray) -> np.ndarray:
     )
 
 
-class Fingerprint:
-    """SHA-256 over pixels, labels and groups, fed part by part so that a dataset can stream."""
+def fingerprint(
+    pixels: np.ndarray, labels: np.ndarray, groups: np.ndarray, official_test: np.ndarray
+) -> str:
+    """Return the SHA-256 over pixels, labels and groups, of the pool and then of the test set.
 
-    def __init__(self) -> None:
-        self._sha = hashlib.sha256()
-
-    def start(self, part: Part, shape: tuple[int, ...]) -> None:
-        """Begin a part of (N, H, W, C) images."""
-        self._sha.update(f"{part}{tuple(shape)}".encode())
-
-    def pixels(self, chunk: np.ndarray) -> None:
-        """Add the next images of the part."""
-        self._sha.update(np.ascontiguousarray(chunk).data)
-
-    def finish(self, labels: np.ndarray, groups: np.ndarray) -> None:
-        """End a part; the bytes are the same on every platform."""
-        for numbers in (labels, groups):
-            self._sha.update(np.ascontiguousarray(numbers, "<i8").data)
-
-    def hexdigest(self) -> str:
-        return self._sha.hexdigest()
-
-
-def fingerprint(parts: Mapping[Part, Images]) -> str:
-    """Return the fingerprint of images in memory."""
-    total = Fingerprint()
-    for part, images in parts.items():
-        total.start(part, images.pixels.shape)
-        total.pixels(images.pixels)
-        total.finish(images.labels, images.groups)
-    return total.hexdigest()
+    Args:
+        pixels: (N, H, W, C) uint8; read in pieces, so that it may be memory-mapped.
+        labels: (N,) class numbers.
+        groups: (N,) track numbers.
+        official_test: (N,) bool; False for the pool, which comes first.
+    """
+    sha, pool = hashlib.sha256(), int((~official_test).sum())
+    step = max(1, _CHUNK // pixels[0].size)
+    for name, first, last in (("pool", 0, pool), ("test", pool, len(pixels))):
+        sha.update(f"{name}{(last - first, *pixels.shape[1:])}".encode())
+        for start in range(first, last, step):
+            sha.update(np.ascontiguousarray(pixels[start : min(start + step, last)]).data)
+        for numbers in (labels, groups):  # the bytes are the same on every platform
+            sha.update(np.ascontiguousarray(numbers[first:last], "<i8").data)
+    return sha.hexdigest()

@@ -51,7 +51,7 @@ class Data:
         }
         if self.split.judged_role == "test":
             purpose["test"] += "; also judged as non-members"
-        counts = {name: len(role.indices) for name, role in self.split.roles.items()}
+        counts = {name: len(index) for name, index in self.split.roles.items()}
         return pd.DataFrame(
             [(name, count, purpose[name]) for name, count in counts.items() if count],
             columns=["role", "images", "purpose"],

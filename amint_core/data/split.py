@@ -16,13 +16,13 @@ are the judged non-members.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from amint_core.data.base import Dataset, Part
+from amint_core.data.base import Dataset
 from amint_core.data.strata import allocate
 from amint_core.errors import DataError, SettingsError, unknown_name
 
@@ -31,31 +31,21 @@ PROTOCOLS = ("strict", "paper")
 
 
 @dataclass(frozen=True)
-class Role:
-    """The images of one role: `part` of the dataset, and (N,) int64 sorted indices into it."""
-
-    part: Part
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-@dataclass(frozen=True)
 class Split:
     """Who plays which role.
 
     Attributes:
-        roles: role → images. `calibration` may be empty; `holdout` is there in `strict` only.
+        roles: role → (n,) int64 sorted indices into the dataset. `calibration` may be empty;
+            `holdout` is there in `strict` only.
         judged_role: the non-members that are judged, "holdout" (strict) or "test" (paper).
         members_judged: (members,) bool in the order of their indices: True where judged, False
             where used with `calibration` to choose thresholds; all True without calibration.
             Tracks are whole on both sides, unless they are ignored.
         duplicates_removed: images left out because an equal one (by hash) stands before them.
-        digest: SHA-256 over roles, parts, indices and `members_judged`.
+        digest: SHA-256 over roles, indices and `members_judged`.
     """
 
-    roles: dict[str, Role]
+    roles: dict[str, np.ndarray]
     judged_role: str
     members_judged: np.ndarray
     duplicates_removed: int
@@ -85,26 +75,21 @@ def make_split(
         DataError: a role wants more images than there are.
     """
     wanted = _checked(protocol, sizes)
-    pool, test, removed = _without_duplicates(dataset)
-    pool_deck = Deck(
-        dataset, "pool", pool, np.random.default_rng([seed, 0]), removed["pool"], not ignore_tracks
-    )
-    test_deck = Deck(dataset, "test", test, np.random.default_rng([seed, 1]), removed["test"])
-    drawn = {"pool": ["members", "external"], "test": []}
-    drawn["pool" if protocol == "strict" else "test"].append("calibration")
-    drawn["pool"] += ["holdout"] if protocol == "strict" else []
-    roles = pool_deck.deal({role: wanted[role] for role in drawn["pool"]})
-    rest = sum(wanted[role] for role in drawn["test"])
-    wanted["test"] = wanted["test"] or max(1, len(test) - rest)
-    roles |= test_deck.deal({role: wanted[role] for role in (*drawn["test"], "test")})
-    roles = {role: roles[role] for role in ROLES if role in roles}
+    pool, test = _decks(dataset, seed, not ignore_tracks)
+    from_test = {"strict": ("test",), "paper": ("calibration", "test")}[protocol]
+    left = len(test.candidates) - sum(wanted[role] for role in from_test)
+    wanted["test"] = wanted["test"] or max(1, left)
+    from_pool = [role for role in wanted if role not in from_test]
+    dealt = pool.deal({role: wanted[role] for role in from_pool})
+    dealt |= test.deal({role: wanted[role] for role in from_test})
+    roles = {role: dealt[role] for role in wanted}
     judged = _judged_members(dataset, roles, np.random.default_rng([seed, 2]), not ignore_tracks)
     return Split(
         roles=roles,
         judged_role="holdout" if protocol == "strict" else "test",
         members_judged=judged,
-        duplicates_removed=sum(removed.values()),
-        digest=_digest(roles, judged),
+        duplicates_removed=pool.removed + test.removed,
+        digest=_digest(dataset, roles, from_test, judged),
     )
 
 
@@ -117,22 +102,17 @@ class Deck:
     def __init__(
         self,
         dataset: Dataset,
-        part: Part,
+        part: str,
         candidates: np.ndarray,
         rng: np.random.Generator,
+        whole_groups: bool,
         removed: int = 0,
-        whole_groups: bool = True,
     ) -> None:
-        images = getattr(dataset, part)
-        self.title, self.part, self.candidates, self.removed = (
-            dataset.title,
-            part,
-            candidates,
-            removed,
-        )
-        groups = np.asarray(images.groups)[candidates] if whole_groups else candidates
+        self.title, self.part, self.removed = dataset.title, part, removed
+        self.candidates = candidates
+        groups = dataset.groups[candidates] if whole_groups else candidates
         _, first, unit = np.unique(groups, return_index=True, return_inverse=True)
-        labels = np.asarray(images.labels)[candidates][first]
+        labels = dataset.labels[candidates][first]
         self.classes, self.unit_class = np.unique(labels, return_inverse=True)
         self.unit_size = np.bincount(unit)
         self.per_class = np.bincount(self.unit_class)
@@ -147,10 +127,10 @@ class Deck:
         # Images in the order in which units are cut: the last unit's last frames go first.
         self.unit, self.image_order = unit, np.lexsort((candidates, shuffled[unit]))
 
-    def deal(self, sizes: Mapping[str, int]) -> dict[str, Role]:
+    def deal(self, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
         """Deal the roles one after the other; the same seed gives the first the same images."""
         self._check_room(sizes)
-        return {role: Role(self.part, self._deal_one(role, size)) for role, size in sizes.items()}
+        return {role: self._deal_one(role, size) for role, size in sizes.items()}
 
     def _deal_one(self, role: str, size: int) -> np.ndarray:
         room = self.per_class - self.taken
@@ -205,31 +185,36 @@ def _checked(protocol: str, sizes: Mapping[str, int]) -> dict[str, int]:
                 f"sizes[{role!r}] = {size}: the {protocol} protocol needs at least "
                 f"{least.get(role, 0)}."
             )
-    return {role: int(sizes[role]) for role in ROLES}
+    there = [role for role in ROLES if role != "holdout" or protocol == "strict"]
+    return {role: int(sizes[role]) for role in there}
 
 
-def _without_duplicates(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, dict[Part, int]]:
-    """Return indices of the first of each set of equal images, the pool's before the test's."""
-    pool_hashes, pool = np.unique(np.asarray(dataset.pool.hashes), return_index=True)
-    test_hashes, test = np.unique(np.asarray(dataset.test.hashes), return_index=True)
-    test = test[~np.isin(test_hashes, pool_hashes, assume_unique=True)]
-    removed: dict[Part, int] = {
-        "pool": len(dataset.pool) - len(pool),
-        "test": len(dataset.test) - len(test),
-    }
-    return np.sort(pool), np.sort(test), removed
+def _decks(dataset: Dataset, seed: int, whole_groups: bool) -> tuple[Deck, Deck]:
+    """Return the pool and the test set to deal from: the first of each set of equal images."""
+    first = np.sort(np.unique(dataset.hashes, return_index=True)[1])
+    decks = []
+    for number, part in enumerate(("pool", "test")):
+        of_part = dataset.official_test == (part == "test")
+        candidates = first[of_part[first]]
+        removed = int(of_part.sum()) - len(candidates)
+        random = np.random.default_rng([seed, number])
+        decks.append(Deck(dataset, part, candidates, random, whole_groups, removed))
+    return decks[0], decks[1]
 
 
 def _judged_members(
-    dataset: Dataset, roles: Mapping[str, Role], rng: np.random.Generator, whole_groups: bool
+    dataset: Dataset,
+    roles: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+    whole_groups: bool,
 ) -> np.ndarray:
     """Halve the members, as evenly as whole tracks allow; see `Split.members_judged`."""
-    members = roles["members"].indices
+    members = roles["members"]
     if not len(roles["calibration"]):
         return np.ones(len(members), bool)
-    deck = Deck(dataset, "pool", members, rng, whole_groups=whole_groups)
-    for_thresholds = deck.deal({"members": len(members) // 2})["members"].indices
-    groups = np.asarray(dataset.pool.groups)[members] if whole_groups else members
+    deck = Deck(dataset, "pool", members, rng, whole_groups)
+    for_thresholds = deck.deal({"members": len(members) // 2})["members"]
+    groups = dataset.groups[members] if whole_groups else members
     # A track that was dealt in part belongs to that side with all of its frames.
     judged = ~np.isin(groups, groups[np.isin(members, for_thresholds)])
     if not judged.any():
@@ -241,10 +226,17 @@ def _judged_members(
     return judged
 
 
-def _digest(roles: Mapping[str, Role], members_judged: np.ndarray) -> str:
-    sha = hashlib.sha256()
-    for name, role in roles.items():
-        sha.update(f"{name} {role.part} {len(role)}\n".encode())
-        sha.update(role.indices.astype("<i8").tobytes())
+def _digest(
+    dataset: Dataset,
+    roles: Mapping[str, np.ndarray],
+    from_test: Sequence[str],
+    members_judged: np.ndarray,
+) -> str:
+    sha, pool = hashlib.sha256(), int((~dataset.official_test).sum())
+    for name, index in roles.items():
+        # Test images count from 0, as they did when each part had its own numbers.
+        part, first = ("test", pool) if name in from_test else ("pool", 0)
+        sha.update(f"{name} {part} {len(index)}\n".encode())
+        sha.update((index - first).astype("<i8").tobytes())
     sha.update(members_judged.tobytes())
     return sha.hexdigest()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from amint_core.data.base import Dataset, DatasetSpec, Images, Part
+from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.identity import fingerprint, image_hashes
 from amint_core.errors import SettingsError, unknown_name
 
@@ -48,11 +48,11 @@ def make_standin(spec: DatasetSpec, image_size: int) -> Dataset:
         SettingsError: the dataset has no stand-in.
     """
     if spec.name == "mnist":
-        parts, classes = _digits(image_size), spec.num_classes
+        made, classes = _digits(image_size), spec.num_classes
         note = "handwritten digits of scikit-learn (8×8, enlarged), not MNIST"
     elif spec.name in SIZES:
         classes = SIZES[spec.name].classes or spec.num_classes
-        parts = _generated(spec, classes, image_size)
+        made = _generated(spec, classes, image_size)
         note = f"generated images of {classes} classes"
         if classes != spec.num_classes:
             note += f" in place of {spec.num_classes:,}"
@@ -61,48 +61,50 @@ def make_standin(spec: DatasetSpec, image_size: int) -> Dataset:
     return Dataset(
         spec=spec,
         source="standin",
-        pool=parts["pool"],
-        test=parts["test"],
+        **made,
+        hashes=image_hashes(made["pixels"]),
         class_names=tuple(str(number) for number in range(classes)),
-        fingerprint=fingerprint(parts),
+        fingerprint=fingerprint(**made),
         notes=(f"STAND-IN: {note}. Its numbers say nothing about {spec.title}.",),
     )
 
 
-def _images(pixels: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Images:
-    return Images(pixels, labels.astype(np.int64), groups.astype(np.int64), image_hashes(pixels))
-
-
-def _digits(image_size: int) -> dict[Part, Images]:
+def _digits(image_size: int) -> dict[str, np.ndarray]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     grey = (digits.images.astype(np.int64) * 255 // 16).astype(np.uint8)
     pixels = np.stack([_resized(image, image_size) for image in grey])[..., None]
     mixed = np.random.default_rng(SEED).permutation(len(pixels))
-    cut = {"pool": np.sort(mixed[:1_400]), "test": np.sort(mixed[1_400:])}
+    order = np.concatenate([np.sort(mixed[:1_400]), np.sort(mixed[1_400:])])
     return {
-        part: _images(pixels[index], digits.target[index], index) for part, index in cut.items()
+        "pixels": pixels[order],
+        "labels": digits.target[order].astype(np.int64),
+        "groups": order,
+        "official_test": np.arange(len(order)) >= 1_400,
     }
 
 
-def _generated(spec: DatasetSpec, classes: int, size: int) -> dict[Part, Images]:
+def _generated(spec: DatasetSpec, classes: int, size: int) -> dict[str, np.ndarray]:
     counts = SIZES[spec.name]
     rng = np.random.default_rng([SEED, *spec.name.encode()])
     patterns = [_smooth(rng, PATTERN_CELLS, size, spec.channels) for _ in range(classes)]
-    parts: dict[Part, Images] = {}
-    first_group = 0
-    for part, objects, frames in (("pool", counts.pool, counts.frames), ("test", counts.test, 1)):
-        shown_classes = np.repeat(np.arange(classes), objects)
-        pixels = np.empty((len(shown_classes) * frames, size, size, spec.channels), np.uint8)
-        for number, label in enumerate(shown_classes):
-            clutter = _smooth(rng, CLUTTER_CELLS, size, spec.channels)
-            for frame in range(number * frames, (number + 1) * frames):
-                pixels[frame] = _picture(rng, patterns[label], clutter)
-        groups = np.repeat(np.arange(len(shown_classes)), frames) + first_group
-        first_group += len(shown_classes)  # no group number stands in both parts
-        parts[part] = _images(pixels, np.repeat(shown_classes, frames), groups)
-    return parts
+    # One row per object: its class and how many frames show it; the pool's objects first.
+    pool, test = (np.repeat(np.arange(classes), n) for n in (counts.pool, counts.test))
+    objects = np.concatenate([pool, test])
+    frames = np.repeat([counts.frames, 1], [len(pool), len(test)])
+    pixels = np.empty((frames.sum(), size, size, spec.channels), np.uint8)
+    places = iter(pixels)
+    for label, shown in zip(objects, frames, strict=True):
+        clutter = _smooth(rng, CLUTTER_CELLS, size, spec.channels)
+        for _ in range(shown):
+            next(places)[...] = _picture(rng, patterns[label], clutter)
+    return {
+        "pixels": pixels,
+        "labels": np.repeat(objects, frames),
+        "groups": np.repeat(np.arange(len(objects)), frames),
+        "official_test": np.repeat(np.arange(len(objects)) >= len(pool), frames),
+    }
 
 
 def _smooth(rng: np.random.Generator, cells: int, size: int, channels: int) -> np.ndarray:

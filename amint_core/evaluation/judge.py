@@ -145,8 +145,8 @@ def _check_disjoint(choosing: pd.DataFrame, judged: pd.DataFrame, settings: RunC
         )
     if "group" not in judged or settings.has("tracks_ignored"):
         return
-    shared = set(zip(choosing["part"], choosing["group"], strict=True)) & set(
-        zip(judged["part"], judged["group"], strict=True)
+    shared = set(zip(choosing["official_test"], choosing["group"], strict=True)) & set(
+        zip(judged["official_test"], judged["group"], strict=True)
     )
     if shared:
         raise ProtocolError(

@@ -3,7 +3,8 @@
 | column | meaning |
 |---|---|
 | `image` | hash of the image's content |
-| `part`, `index` | its place in the dataset |
+| `index` | its place in the dataset |
+| `official_test` | whether it is of the dataset's official test set, or else of the pool |
 | `role` | members, external, calibration, holdout or test |
 | `member` | whether the audited model was trained on it |
 | `judged` | whether metrics are computed on it; other members and calibration choose thresholds |
@@ -28,38 +29,36 @@ def images_of(dataset: Dataset, split: Split) -> pd.DataFrame:
     return pd.concat([_of_role(dataset, split, role) for role in split.roles], ignore_index=True)
 
 
-def _of_role(dataset: Dataset, split: Split, name: str) -> pd.DataFrame:
-    role = split.roles[name]
-    images = getattr(dataset, role.part)
-    judged = np.full(len(role.indices), name == split.judged_role)
+def _of_role(dataset: Dataset, split: Split, role: str) -> pd.DataFrame:
+    index = split.roles[role]
     table = pd.DataFrame(
         {
-            "image": images.hashes[role.indices].astype(str),
-            "part": role.part,
-            "index": role.indices,
-            "role": name,
-            "member": name == "members",
-            "judged": split.members_judged if name == "members" else judged,
-            "label": images.labels[role.indices],
+            "image": dataset.hashes[index].astype(str),
+            "index": index,
+            "official_test": dataset.official_test[index],
+            "role": role,
+            "member": role == "members",
+            "judged": split.members_judged if role == "members" else role == split.judged_role,
+            "label": dataset.labels[index],
         }
     )
-    return table.assign(group=images.groups[role.indices]) if has_tracks(dataset) else table
+    return table.assign(group=dataset.groups[index]) if has_tracks(dataset) else table
 
 
 def has_tracks(dataset: Dataset) -> bool:
     """Tell whether images of the pool come in tracks, frames of which are alike."""
-    return are_clustered(dataset.pool.groups)
+    return are_clustered(dataset.groups[~dataset.official_test])
 
 
-def tracks_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:
-    """Return (N,) numbers that frames of one track share; without tracks, each image has its own.
+def tracks_of(dataset: Dataset, index: np.ndarray) -> np.ndarray:
+    """Return (n,) numbers that frames of one track share; without tracks, each image has its own.
 
     Args:
         dataset: where the images are from.
-        images: N rows with the columns `part` and `index`.
+        index: (n,) indices into it.
     """
-    groups = _of_both_parts(dataset, images, "groups")
-    return images.assign(group=groups).groupby(["part", "group"]).ngroup().to_numpy()
+    tracks = pd.DataFrame({"test": dataset.official_test[index], "group": dataset.groups[index]})
+    return tracks.groupby(["test", "group"]).ngroup().to_numpy()
 
 
 def groups_of(scores: pd.DataFrame) -> Groups | None:
@@ -72,15 +71,4 @@ def groups_of(scores: pd.DataFrame) -> Groups | None:
 
 def pixels_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:
     """Return the (N, H, W, C) uint8 pixels of a table's N images, read into memory."""
-    return _of_both_parts(dataset, images, "pixels")
-
-
-def _of_both_parts(dataset: Dataset, images: pd.DataFrame, field: str) -> np.ndarray:
-    """Return a field of `Images` for the N images of a table, from whichever part each is of."""
-    pool = getattr(dataset.pool, field)
-    values = np.empty((len(images), *pool.shape[1:]), pool.dtype)
-    index = images["index"].to_numpy()
-    for part in ("pool", "test"):
-        of_part = (images["part"] == part).to_numpy()
-        values[of_part] = getattr(getattr(dataset, part), field)[index[of_part]]
-    return values
+    return np.asarray(dataset.pixels[images["index"].to_numpy()])

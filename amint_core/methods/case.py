@@ -121,8 +121,8 @@ class Case:
         settings: the run's settings.
         dataset: the decoded images.
         split: which image has which role.
-        images: N rows with the columns `image`, `index`, `part`, `role`, `member`, `judged`,
-            `label` of the scores table (see `evaluation/scores.py`).
+        images: N rows with the columns `image`, `index`, `official_test`, `role`, `member`,
+            `judged`, `label` of the scores table (see `evaluation/scores.py`).
         target: the audited model, with its MINT head where it has one.
         device: where the target computes.
         find_shadows: returns the shadow models' answers; trained by then.
@@ -181,7 +181,7 @@ class Case:
     @property
     def groups(self) -> np.ndarray:
         """(N,) numbers that frames of one track share, as from `tracks_of`."""
-        return tracks_of(self.dataset, self.images)
+        return tracks_of(self.dataset, self.images["index"].to_numpy())
 
     @property
     def outsiders(self) -> np.ndarray:

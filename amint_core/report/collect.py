@@ -280,10 +280,10 @@ def answers_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for name, folder, role in zip(runs["run"], runs["path"], runs["audited_role"], strict=True):
         path = Path(folder) / "scores.parquet"
         if path.is_file():
-            rows = _read_scores(path, ["part", "index", "role", "label", "predicted"])
+            rows = _read_scores(path, ["index", "role", "label", "predicted"])
             rows = rows[(rows["role"] == role) & (rows["label"] >= 0)]
             rows = rows.assign(right=rows["label"] == rows["predicted"])
-            found[name] = rows.set_index(["part", "index"]).sort_index()
+            found[name] = rows.set_index("index").sort_index()
     return found
 
 

@@ -25,22 +25,20 @@ def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
     The images are spread evenly over the role, so that sorted classes all come up. Faces are never
     shown; their places stay blank.
     """
-    roles = [name for name in ROLES if name in split.roles and len(split.roles[name].indices)]
+    roles = [name for name in ROLES if name in split.roles and len(split.roles[name])]
     size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
     figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
     headed(figure, f"{dataset.title}: images by role{_withheld(dataset)}")
     for name, row in zip(roles, grid, strict=True):
         role = split.roles[name]
-        images = dataset.pool if role.part == "pool" else dataset.test
-        spread = np.linspace(0, len(role.indices) - 1, min(columns, len(role.indices)))
+        spread = np.linspace(0, len(role) - 1, min(columns, len(role)))
         for axes in row:
             axes.axis("off")
-        for axes, index in zip(row, np.asarray(role.indices)[spread.astype(int)], strict=False):
-            _image(
-                axes, dataset, images.pixels[index], _class_name(dataset, int(images.labels[index]))
-            )
+        for axes, index in zip(row, role[spread.astype(int)], strict=False):
+            name_of_class = _class_name(dataset, int(dataset.labels[index]))
+            _image(axes, dataset, dataset.pixels[index], name_of_class)
         row[0].text(
-            *(-0.15, 0.5, f"{name}\n{len(role.indices):,}"),
+            *(-0.15, 0.5, f"{name}\n{len(role):,}"),
             transform=row[0].transAxes,
             ha="right",
             va="center",
@@ -94,13 +92,12 @@ def most_and_least_recognised(
     figure, grid = plt.subplots(2, columns, figsize=(0.95 * columns + 1.3, 2.95), squeeze=False)
     headed(figure, title + _withheld(dataset))
     sides = (("highest\nscores", members.iloc[::-1]), ("lowest\nscores", members))
-    images = getattr(dataset, split.roles["members"].part)
     for (name, ranked), line in zip(sides, grid, strict=True):
         for axes in line:
             axes.axis("off")
         for axes, (_, row) in zip(line, ranked.iloc[:shown].iterrows(), strict=False):
             text = f"{_class_name(dataset, int(row['label']))}\n{row['score']:.1f}"
-            _image(axes, dataset, images.pixels[int(row["index"])], text)
+            _image(axes, dataset, dataset.pixels[int(row["index"])], text)
         look = {"ha": "right", "va": "center", "color": ROLES["members"], "fontweight": "bold"}
         line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, **look)
     return figure

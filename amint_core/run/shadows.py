@@ -20,11 +20,10 @@ import numpy as np
 import pandas as pd
 
 from amint_core.config import RunConfig
-from amint_core.data.base import Images
 from amint_core.data.identity import image_hashes
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import DataError, ResultsError, SettingsError
-from amint_core.evaluation.scores import images_of, pixels_of, tracks_of
+from amint_core.evaluation.scores import tracks_of
 from amint_core.files import atomic_path
 from amint_core.methods import METHODS
 from amint_core.methods.case import EXACT, Case, Shadows
@@ -37,76 +36,65 @@ _DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
 
 
 @dataclass(frozen=True)
-class Plan:
+class Draw:
     """Which shadow model is trained on what.
 
     Attributes:
         data: the run's data.
-        images: the run's images of all roles, as from `images_of`.
-        candidates: rows of `images` that training sets are drawn from.
-        members: (S, members) places among `candidates`.
+        members: (S, members) indices into the dataset.
         trainings: one per shadow model.
     """
 
     data: Data
-    images: pd.DataFrame
-    candidates: np.ndarray
     members: np.ndarray
     trainings: tuple[Training, ...]
 
-    def inside(self) -> np.ndarray:
-        """Return (S, N) bool: whether shadow model s is trained on row n of `images`."""
-        inside = np.zeros((len(self.members), len(self.images)), bool)
-        for number, chosen in enumerate(self.members):
-            inside[number, self.candidates[chosen]] = True
-        return inside
+    def inside(self, index: np.ndarray) -> np.ndarray:
+        """Return (S, n) bool: whether shadow model s is trained on the image at each index."""
+        return np.stack([np.isin(index, chosen) for chosen in self.members])
 
 
-#: The last plan drawn, which each step of a run asks for.
-_last: dict[tuple[RunConfig, str, str], Plan] = {}
+#: The last draw, which each step of a run asks for.
+_last: dict[tuple[RunConfig, str, str], Draw] = {}
 
 
-def plan(data: Data) -> Plan:
+def draw(data: Data) -> Draw:
     """Draw the training sets of the shadow models that a run's method reads, once for a run.
 
     The first of them are the same however many there are.
     """
     key = data.settings, data.dataset.fingerprint, data.split.digest
     if key not in _last:
-        drawn = _plan(data)
+        drawn = _drawn(data)
         _last.clear()
         _last[key] = drawn
     return _last[key]
 
 
-def _plan(data: Data) -> Plan:
-    settings, split = data.settings, data.split
-    images = images_of(data.dataset, split)
+def _drawn(data: Data) -> Draw:
+    settings, dataset, split = data.settings, data.dataset, data.split
     roles = ("members", "calibration", split.judged_role)
-    candidates = np.flatnonzero(images["role"].isin(roles))
-    size = len(split.roles["members"].indices)
+    candidates = np.concatenate([split.roles[role] for role in split.roles if role in roles])
+    by_image = settings.has("tracks_ignored")
+    tracks = np.arange(len(candidates)) if by_image else tracks_of(dataset, candidates)
     random = np.random.default_rng([settings.seed, _DRAW])
     count = METHODS[settings.method].shadows_used(settings.shadows)
-    tracks = np.arange(len(candidates))
-    if not settings.has("tracks_ignored"):
-        tracks = tracks_of(data.dataset, images.iloc[candidates])
-    members = _draw(random, tracks, size, count)
-    hashes = images["image"].to_numpy()
-    external = hashes[images["role"] == "external"]
+    members = candidates[_draw(random, tracks, len(split.roles["members"]), count)]
+    external = dataset.hashes[split.roles["external"]].astype(str)
     # A plain model takes of the external images their number alone, which gives its steps.
     learnt = external if settings.target == "active" else [str(len(external))]
     trainings = tuple(
         Training(
             {
                 "training": training_settings(_settings_of(settings, number), settings.target),
-                "data": data.dataset.fingerprint,
-                "split": _digest([*learnt, *hashes[candidates[chosen]]]),
+                "data": dataset.fingerprint,
+                "split": _digest([*learnt, *dataset.hashes[chosen].astype(str)]),
                 **surroundings(settings),
             }
         )
         for number, chosen in enumerate(members)
     )
-    return Plan(data, images, candidates, members, trainings)
+    return Draw(data, members, trainings)
 
 
 def _draw(random: np.random.Generator, tracks: np.ndarray, size: int, count: int) -> np.ndarray:
@@ -162,7 +150,8 @@ def check(data: Data) -> None:
             f"workers = {settings.workers}: processes that train one model together train one "
             "shadow model after the other. Set workers = 1, or start one process."
         )
-    METHODS[settings.method].check_shadows(plan(data).inside(), settings)
+    asked = np.concatenate(list(data.split.roles.values()))
+    METHODS[settings.method].check_shadows(draw(data).inside(asked), settings)
 
 
 def train_shadows(data: Data) -> None:
@@ -170,12 +159,12 @@ def train_shadows(data: Data) -> None:
 
     Models that another process trains at this moment are left to it and waited for at the end.
     """
-    settings, planned = data.settings, plan(data)
+    settings, drawn = data.settings, draw(data)
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
-    trainings = planned.trainings
+    trainings = drawn.trainings
     missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
-    title = f"shadow models ({len(planned.trainings) - len(missing)} there)"
+    title = f"shadow models ({len(trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
         if settings.workers > 1 and len(missing) > 1:
             for _ in _side_by_side(settings, missing):
@@ -183,39 +172,23 @@ def train_shadows(data: Data) -> None:
             return
         free = agreed(lambda: [number for number in missing if not trainings[number].is_busy()])
         for number in (*free, *(number for number in missing if number not in free)):
-            _train_one(planned, number)
+            _train_one(drawn, number)
             bar.update()
 
 
-def _train_one(planned: Plan, number: int) -> None:
-    training = planned.trainings[number]
+def _train_one(drawn: Draw, number: int) -> None:
+    training, data = drawn.trainings[number], drawn.data
     with training.alone():
         if training.is_done():
             return  # by another process, while this one waited
-        data, candidates = planned.data, len(planned.candidates)
         train_twin(
             data.settings.target,
             training,
             _settings_of(data.settings, number),
             data,
-            _gathered(planned),
-            planned.members[number],
-            np.arange(candidates, candidates + len(data.split.roles["external"])),
-            f"shadow model {number + 1} of {len(planned.trainings)}",
+            drawn.members[number],
+            f"shadow model {number + 1} of {len(drawn.trainings)}",
         )
-
-
-def _gathered(planned: Plan) -> Images:
-    """Return the candidates and, for active models, then the external images, in memory."""
-    rows = planned.images.iloc[planned.candidates]
-    if planned.data.settings.target == "active":
-        rows = pd.concat([rows, planned.images[planned.images["role"] == "external"]])
-    return Images(
-        pixels=pixels_of(planned.data.dataset, rows),
-        labels=rows["label"].to_numpy(),
-        groups=np.arange(len(rows)),
-        hashes=rows["image"].to_numpy().astype("S32"),
-    )
 
 
 def _side_by_side(settings: RunConfig, missing: list[int]):
@@ -237,7 +210,7 @@ def _quietly() -> None:
 
 
 def _train_in_process(settings: RunConfig, number: int) -> None:
-    _train_one(plan(prepare(settings)), number)
+    _train_one(draw(prepare(settings)), number)
 
 
 def answers(data: Data, case: Case) -> Shadows:
@@ -247,34 +220,33 @@ def answers(data: Data, case: Case) -> Shadows:
         DataError: an image of the case is none of the run's.
         ResultsError: a shadow model is not trained.
     """
-    planned = plan(data)
-    inside = planned.inside()[:, _rows_of(case.images, planned.images)]
+    drawn = draw(data)
+    _check_known(case.images, data)
+    inside = drawn.inside(case.images["index"].to_numpy())
     if case.transformation == EXACT:
-        return Shadows(inside, _logits(planned, case))
+        return Shadows(inside, _logits(drawn, case))
     # Judged images alone are transformed: the others stay as they are.
-    logits = _logits(planned, case.after(EXACT, judged_only=False))
+    logits = _logits(drawn, case.after(EXACT, judged_only=False))
     judged = case.after(case.transformation, judged_only=True)
-    logits[:, case.images["judged"]] = _logits(planned, judged)
+    logits[:, case.images["judged"]] = _logits(drawn, judged)
     return Shadows(inside, logits)
 
 
-def _rows_of(asked: pd.DataFrame, images: pd.DataFrame) -> np.ndarray:
-    """Return the (N,) rows of a run's `images` at which the N `asked` stand, in whatever order."""
-    key = ["role", "part", "index"]
-    rows = pd.MultiIndex.from_frame(images[key]).get_indexer(pd.MultiIndex.from_frame(asked[key]))
-    if (rows < 0).any():
-        first = asked.iloc[int(np.flatnonzero(rows < 0)[0])]
-        raise DataError(
-            f"Image {first['index']} of part {first['part']!r} as {first['role']} is none of this "
-            "run's images, so that nothing is known of its shadow models. Prepare the data again."
-        )
-    return rows
+def _check_known(images: pd.DataFrame, data: Data) -> None:
+    """Refuse images that do not have the role that they have in the run."""
+    for role, rows in images.groupby("role"):
+        strangers = np.setdiff1d(rows["index"], data.split.roles.get(role, ()))
+        if len(strangers):
+            raise DataError(
+                f"Image {strangers[0]} as {role} is none of this run's images, so that nothing is "
+                "known of its shadow models. Prepare the data again."
+            )
 
 
 def describe(data: Data) -> dict[str, Any]:
     """Return how many shadow models a run used, how many published results took, and the seconds
     their training took."""
-    method, trainings, seconds = METHODS[data.settings.method], plan(data).trainings, 0.0
+    method, trainings, seconds = METHODS[data.settings.method], draw(data).trainings, 0.0
     for training in trainings:
         found = training.load()
         seconds += float(found[1]["seconds"].sum()) if found else 0.0
@@ -287,14 +259,14 @@ def describe(data: Data) -> dict[str, Any]:
     }
 
 
-def _logits(planned: Plan, case: Case) -> np.ndarray:
+def _logits(drawn: Draw, case: Case) -> np.ndarray:
     """Return the (S, N, classes) logits of all shadow models; computed once and kept."""
     images = case.images["image"].to_numpy()
     if case.transformation != EXACT:
         images = image_hashes(case.pixels(np.arange(len(images)))).astype(str)
     asked = _digest(images.tolist())[:24]
     return np.stack(
-        [_logits_of_one(training, planned.data, case, asked) for training in planned.trainings]
+        [_logits_of_one(training, drawn.data, case, asked) for training in drawn.trainings]
     )
 
 

@@ -225,7 +225,7 @@ def _describe_data(data: Data) -> dict[str, Any]:
         "title": dataset.title,
         "source": dataset.source,
         "fingerprint": dataset.fingerprint,
-        "sizes": {name: len(role.indices) for name, role in split.roles.items()},
+        "sizes": {name: len(index) for name, index in split.roles.items()},
         "split": split.digest,
         "duplicates_removed": split.duplicates_removed,
         "image_size": dataset.image_size,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_core.data.base import Images
 from amint_core.data.transforms import augment, normalised, to_bytes
 
 #: Streams of random numbers that follow from a run's seed.
@@ -59,7 +58,8 @@ class JointBatches:
     Every epoch follows from (seed, epoch) alone, so that a resumed run sees the same batches.
 
     Attributes:
-        images: the images that both roles are drawn from.
+        pixels: (N, H, W, C) uint8, the images that both roles are drawn from.
+        labels: (N,) int64 class numbers.
         members: indices of the members.
         external: indices of the external images; None leaves them out of the batches.
         size: members in a batch, and as many external images.
@@ -72,7 +72,8 @@ class JointBatches:
         world: number of processes.
     """
 
-    images: Images
+    pixels: np.ndarray
+    labels: np.ndarray
     members: np.ndarray
     external: np.ndarray | None
     size: int
@@ -118,11 +119,11 @@ class JointBatches:
             parts = [self.member_copies.put_into(self._bytes(members), random)]
             if len(external):
                 parts.append(self.external_copies.put_into(self._bytes(external), random))
-            labels = torch.from_numpy(self.images.labels[members]).to(self.device)
+            labels = torch.from_numpy(self.labels[members]).to(self.device)
             yield Batch(normalised(torch.cat(parts)), labels, len(members))
 
     def _bytes(self, indices: np.ndarray) -> Tensor:
-        return to_bytes(self.images.pixels[indices], self.device)
+        return to_bytes(self.pixels[indices], self.device)
 
 
 def batch_shape(members: int, external: int, size: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from amint_core import provenance
 from amint_core.config import RunConfig
-from amint_core.data.base import Images
+from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data
 from amint_core.errors import SettingsError, TrainingError
 from amint_core.evaluation.metrics import auc
@@ -136,9 +136,9 @@ def _fit(
             model=trained,
             batches=batches_of(
                 settings,
-                getattr(data.dataset, members.part),
-                members.indices[learnt],
-                external.indices,
+                data.dataset,
+                members[learnt],
+                external,
                 accelerator,
                 with_external=kind != "plain",
             ),
@@ -157,9 +157,7 @@ def train_twin(
     training: Training,
     settings: RunConfig,
     data: Data,
-    images: Images,
     members: np.ndarray,
-    external: np.ndarray,
     title: str,
 ) -> None:
     """Train a twin of the run's model on other members, for as many steps, and store it.
@@ -168,10 +166,8 @@ def train_twin(
         kind: "plain" or "active"; see `train_model`.
         training: where it is stored; the caller keeps it alone.
         settings: the run's settings with the seed of this model.
-        data: the run's data, for the shape of the model.
-        images: the images that `members` and `external` index.
+        data: the run's data.
         members: indices of the training set, as many as the run has members.
-        external: indices of the external images; "plain" takes their number alone.
         title: what the progress bar says.
     """
     with repeatable(settings):
@@ -182,7 +178,12 @@ def train_twin(
         history = Fit(
             model=trained,
             batches=batches_of(
-                settings, images, members, external, accelerator, with_external=kind != "plain"
+                settings,
+                data.dataset,
+                members,
+                data.split.roles["external"],
+                accelerator,
+                with_external=kind != "plain",
             ),
             step=step_of(kind, settings, accelerator),
             settings=settings,
@@ -216,7 +217,7 @@ def step_of(kind: str, settings: RunConfig, accelerator: Accelerator) -> Step:
 
 def batches_of(
     settings: RunConfig,
-    images: Images,
+    dataset: Dataset,
     members: np.ndarray,
     external: np.ndarray,
     accelerator: Accelerator,
@@ -236,7 +237,8 @@ def batches_of(
             "members and external images."
         )
     return JointBatches(
-        images=images,
+        pixels=dataset.pixels,
+        labels=dataset.labels,
         members=members,
         external=external if with_external else None,
         size=size,
@@ -255,18 +257,17 @@ def _monitor(
 ) -> Callable[[], float] | None:
     """Return a function for the AUC on what chooses thresholds: never on what is judged."""
     calibration = data.split.roles.get("calibration")
-    if calibration is None or not len(calibration.indices):
+    if calibration is None or not len(calibration):
         return None
-    members = data.split.roles["members"]
-    choosing = members.indices[~data.split.members_judged]
+    choosing = data.split.roles["members"][~data.split.members_judged]
 
-    def logits(part: str, indices: np.ndarray) -> np.ndarray:
-        pixels = getattr(data.dataset, part).pixels
+    def logits(indices: np.ndarray) -> np.ndarray:
+        pixels = data.dataset.pixels
         return membership_logits(model, lambda rows: pixels[indices[rows]], len(indices), device)
 
     def monitor() -> float:
-        inside = logits(members.part, choosing)
-        outside = logits(calibration.part, calibration.indices)
+        inside = logits(choosing)
+        outside = logits(calibration)
         if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
             raise TrainingError(
                 "Training diverged: scores of calibration images are no numbers. Try a lower "
