@@ -12,7 +12,7 @@ _PUBLIC = {
     "RunConfig": "config",
     "Run": "run.folder",
     "prepare": "data.prepare",
-    "build": "training.trained",
+    "build": "run.models",
     "stages": "run.steps",
     "train": "run.steps",
     "score": "run.steps",

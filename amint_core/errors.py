@@ -34,6 +34,10 @@ class ResultsError(AmintError):
     """A results file is missing, incomplete or cannot be written."""
 
 
+class DamagedError(ResultsError):
+    """The content of a stored file is not what was written."""
+
+
 class ProtocolError(AmintError):
     """A number was asked for that the data cannot support honestly."""
 

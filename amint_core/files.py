@@ -53,9 +53,14 @@ def write_text(target: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """Return `value` as readable JSON, as files hold it; NaN and infinities are refused."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def write_json(target: Path | str, value: Any) -> None:
-    """Write `value` to `target` atomically as readable JSON; NaN and infinities are refused."""
-    write_text(target, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `value` to `target` atomically as readable JSON; see `json_text`."""
+    write_text(target, json_text(value))
 
 
 def read_json(source: Path | str) -> Any:

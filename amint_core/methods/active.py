@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amint_core.methods.case import Case, Method
+from amint_core.training.kinds import ACTIVE
 
 
 def score(case: Case) -> np.ndarray:
@@ -18,6 +19,6 @@ METHOD = Method(
     group="aMINT",
     summary="The audited model and its MINT head learn together (paper, method).",
     score=score,
-    training="active",
+    training=ACTIVE,
     transformed="alone",
 )

@@ -20,6 +20,7 @@ from amint_core.evaluation.judge import THRESHOLDS
 from amint_core.evaluation.scores import pixels_of, tracks_of
 from amint_core.model.inference import class_logits, membership_logits, predicted_classes
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.training.kinds import Kind
 
 #: Stands for no transformation in tables.
 EXACT = "exact"
@@ -40,8 +41,8 @@ class Method:
             for a method that is no test.
         thresholds: at which the accuracy means something, see `judge.THRESHOLDS`; with "own", a
             score above 0 says "member".
-        training: the kind of model that the run trains, see `training.trained.train_model`; None:
-            nothing of its own, it tests the model that the setting `target` names.
+        training: the kind of model that the run trains, see `training/kinds.py`; None: nothing of
+            its own, it tests the model that the setting `target` names.
         shadows: fewest shadow models it can do with; 0: it needs none.
         most_shadows: it reads no more than these; None: all that there are.
         published_shadows: fewest and most behind the published results; None: not known to us.
@@ -60,7 +61,7 @@ class Method:
     summary: str
     score: Callable[[Case], np.ndarray]
     thresholds: tuple[str, ...] = THRESHOLDS
-    training: Literal["active", "plain", "passive", "passive_unseen", "memorizer"] | None = None
+    training: Kind | None = None
     shadows: int = 0
     most_shadows: int | None = None
     published_shadows: tuple[int, int] | None = None
@@ -72,7 +73,7 @@ class Method:
     @property
     def asks_head(self) -> bool:
         """Whether its score is the answer of a MINT head, over the views of the settings."""
-        return self.training not in (None, "plain")
+        return self.training is not None and self.training.has_head
 
     def shadows_used(self, given: int) -> int:
         """Return how many of the `given` shadow models it reads."""

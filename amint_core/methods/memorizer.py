@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amint_core.methods.active import score
 from amint_core.methods.case import Method
+from amint_core.training.kinds import MEMORIZER
 
 METHOD = Method(
     name="memorizer",
@@ -12,6 +13,6 @@ METHOD = Method(
     summary="Trunk and head learn membership alone: what a network can remember when it need not "
     "classify.",
     score=score,
-    training="memorizer",
+    training=MEMORIZER,
     transformed="alone",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amint_core.methods.active import score
 from amint_core.methods.case import Method
+from amint_core.training.kinds import PASSIVE, PASSIVE_UNSEEN
 
 METHOD = Method(
     name="passive",
@@ -12,7 +13,7 @@ METHOD = Method(
     summary="The MINT head learns on the frozen plain model's activations, from all members, as "
     "the active head does (paper, baselines).",
     score=score,
-    training="passive",
+    training=PASSIVE,
     transformed="alone",
 )
 
@@ -26,7 +27,7 @@ UNSEEN = Method(
     "access to the model's inside and to a part of the training set can tell of the rest.",
     score=score,
     thresholds=("own",),
-    training="passive_unseen",
+    training=PASSIVE_UNSEEN,
     known_members=True,
     transformed="alone",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amint_core.methods.case import Case, Method
+from amint_core.training.kinds import PLAIN
 
 
 def no_test(case: Case) -> np.ndarray:
@@ -18,5 +19,5 @@ METHOD = Method(
     group="aMINT",
     summary="Trained as anybody would; has no membership test of its own.",
     score=no_test,
-    training="plain",
+    training=PLAIN,
 )

@@ -1,24 +1,42 @@
-"""The folder of one run, results/<profile>/runs/<id>/: written atomically, by one writer."""
+"""One run: its settings, what its steps have made of them, and its folder of results.
+
+The folder is results/<profile>/runs/<id>/, written atomically, by one writer.
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
-from safetensors import safe_open
 
 from amint_core.config import RunConfig
+from amint_core.data.prepare import Data, prepare
 from amint_core.errors import ResultsError
-from amint_core.files import atomic_path, write_json
+from amint_core.files import atomic_path, json_text, write_json, write_text
 from amint_core.locations import results_root
+from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.run.models import build
+from amint_core.store import files_to_hash, hashes, sha256, write_sealed
 from amint_core.training.device import processes
 
 _PATIENCE = 5.0  # seconds to wait for another process to let go of a run
+
+#: What each file of a run holds.
+FILES = {
+    "metrics.json": "the numbers",
+    "scores.parquet": "one score per image",
+    "transformed.parquet": "scores of judged images after each transformation",
+    "history.csv": "one row per epoch",
+    "config.json": "all settings",
+    "manifest.json": "versions, machine, data, code, and the hash of each file",
+    "model.safetensors": "the trained model",
+}
 
 
 def run_folder(settings: RunConfig) -> Path:
@@ -28,7 +46,7 @@ def run_folder(settings: RunConfig) -> Path:
 
 @dataclass
 class Run:
-    """One run's settings and folder. Opening it takes the folder's lock until the process ends.
+    """One run. Opening it takes its folder's lock until the process ends.
 
     Where several processes train one run together, only the first of them locks and writes.
 
@@ -36,6 +54,10 @@ class Run:
         settings: the run's settings.
         folder: where its files go.
         writes: whether this process writes them.
+        history: one row per epoch; None before the step `train`.
+        scores: one row per image, see `evaluation/scores.py`; None before the step `score`.
+        transformed: the same of judged images after each of the settings' transformations; None
+            where there are none.
 
     Raises:
         ResultsError: another process is writing this run, or the folder cannot be written.
@@ -44,6 +66,9 @@ class Run:
     settings: RunConfig
     folder: Path = field(init=False)
     writes: bool = field(init=False)
+    history: pd.DataFrame | None = field(init=False, default=None, repr=False)
+    scores: pd.DataFrame | None = field(init=False, default=None, repr=False)
+    transformed: pd.DataFrame | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.folder = run_folder(self.settings)
@@ -51,6 +76,16 @@ class Run:
         if self.writes:
             self._lock_folder()
             write_json(self.folder / "config.json", self.settings.model_dump(mode="json"))
+
+    @cached_property
+    def data(self) -> Data:
+        """The run's dataset and who is who in it; see `prepare`."""
+        return prepare(self.settings)
+
+    @cached_property
+    def model(self) -> EnhancedAuditedModel:
+        """The Enhanced Audited Model; see `build`."""
+        return build(self.data)
 
     def _lock_folder(self) -> None:
         try:
@@ -74,60 +109,43 @@ class Run:
         """The folder from the results' own root on, which is the same on every machine."""
         return f"results/{self.settings.profile}/runs/{self.settings.id}"
 
-    def keep_model(self, weights: Path, identity: dict[str, Any]) -> None:
-        """Put the trained weights into the run's folder; clear the numbers of any others."""
+    def keep_training(self, weights: Path, history: pd.DataFrame) -> None:
+        """Put trained weights and history into the folder; clear the numbers of any others."""
+        self.history = history
         if not self.writes:
             return
         own = self.folder / "model.safetensors"
-        if self._identity_of(own) == identity:
-            return
-        for name in ("metrics.json", "manifest.json", "scores.parquet"):
-            # Old numbers must not lie beside new weights.
-            (self.folder / name).unlink(missing_ok=True)
-        with atomic_path(own) as temporary:
-            shutil.copyfile(weights, temporary)
-
-    @staticmethod
-    def _identity_of(weights: Path) -> dict[str, Any] | None:
-        if not weights.is_file():
-            return None
-        try:
-            with safe_open(weights, framework="pt") as file:
-                return json.loads((file.metadata() or {}).get("amint", "null"))
-        except Exception:  # damaged: to be replaced
-            return None
-
-    def save_history(self, history: pd.DataFrame) -> None:
-        """Write one row per epoch."""
-        if not self.writes:
-            return
+        if not own.is_file() or sha256(own) != sha256(weights):
+            for name in ("metrics.json", "manifest.json", "scores.parquet"):
+                # Old numbers must not lie beside new weights.
+                (self.folder / name).unlink(missing_ok=True)
+            with atomic_path(own) as temporary:
+                shutil.copyfile(weights, temporary)
         with atomic_path(self.folder / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
 
-    def save_scores(self, scores: pd.DataFrame, name: str = "scores.parquet") -> None:
-        """Write one row per image."""
-        if not self.writes:
-            return
-        with atomic_path(self.folder / name) as temporary:
-            scores.to_parquet(temporary, index=False)
+    def keep_scores(self, scores: pd.DataFrame, transformed: pd.DataFrame | None) -> None:
+        """Write the tables of scores: one row per image, and transformation."""
+        self.scores, self.transformed = scores, transformed
+        tables = {"scores.parquet": scores, "transformed.parquet": transformed}
+        for name, table in tables.items():
+            if self.writes and table is not None:
+                with atomic_path(self.folder / name) as temporary:
+                    table.to_parquet(temporary, index=False)
 
-    def save_results(self, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
-        """Write provenance and, last, the metrics: their file says that the run is complete."""
+    def keep_results(self, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
+        """Write provenance with the hash of each file, and last the metrics: their file says that
+        the run is complete."""
         if not self.writes:
             return
-        write_json(self.folder / "manifest.json", manifest)
-        write_json(self.folder / "metrics.json", metrics)
+        target, text = self.folder / "metrics.json", json_text(metrics)
+        target.unlink(missing_ok=True)
+        files = hashes(files_to_hash(self.folder))
+        files[target.name] = hashlib.sha256(text.encode()).hexdigest()
+        write_sealed(self.folder / "manifest.json", {**manifest, "files": files})
+        write_text(target, text)
 
     def files(self) -> pd.DataFrame:
-        """List the run's files: name, size and what each holds."""
-        holds = {
-            "metrics.json": "the numbers",
-            "scores.parquet": "one score per image",
-            "transformed.parquet": "scores of judged images after each transformation",
-            "history.csv": "one row per epoch",
-            "config.json": "all settings",
-            "manifest.json": "versions, machine, data, code",
-            "model.safetensors": "the trained model",
-        }
-        rows = [(name, text) for name, text in holds.items() if (self.folder / name).is_file()]
+        """List the run's files: name, and what each holds."""
+        rows = [(name, text) for name, text in FILES.items() if (self.folder / name).is_file()]
         return pd.DataFrame(rows, columns=["file", "holds"])

@@ -24,13 +24,14 @@ from amint_core.data.identity import image_hashes
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import DataError, ResultsError, SettingsError
 from amint_core.evaluation.scores import tracks_of
-from amint_core.files import atomic_path
 from amint_core.methods import METHODS
 from amint_core.methods.case import EXACT, Case, Shadows
 from amint_core.progress import progress_bar
+from amint_core.run.models import build, train_and_store
+from amint_core.run.trainings import Training, identity
+from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
-from amint_core.training.store import Training, training_settings
-from amint_core.training.trained import build, surroundings, train_twin
+from amint_core.training.kinds import KINDS
 
 _DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
 
@@ -85,12 +86,12 @@ def _drawn(data: Data) -> Draw:
     learnt = external if settings.target == "active" else [str(len(external))]
     trainings = tuple(
         Training(
-            {
-                "training": training_settings(_settings_of(settings, number), settings.target),
-                "data": dataset.fingerprint,
-                "split": _digest([*learnt, *dataset.hashes[chosen].astype(str)]),
-                **surroundings(settings),
-            }
+            identity(
+                _settings_of(settings, number),
+                KINDS[settings.target],
+                dataset.fingerprint,
+                _digest([*learnt, *dataset.hashes[chosen].astype(str)]),
+            )
         )
         for number, chosen in enumerate(members)
     )
@@ -181,13 +182,16 @@ def _train_one(drawn: Draw, number: int) -> None:
     with training.alone():
         if training.is_done():
             return  # by another process, while this one waited
-        train_twin(
-            data.settings.target,
+        settings = _settings_of(data.settings, number)
+        train_and_store(
             training,
-            _settings_of(data.settings, number),
-            data,
+            KINDS[data.settings.target],
+            settings,
+            build(data, settings.seed),
+            data.dataset,
             drawn.members[number],
-            f"shadow model {number + 1} of {len(drawn.trainings)}",
+            data.split.roles["external"],
+            title=f"shadow model {number + 1} of {len(drawn.trainings)}",
         )
 
 
@@ -272,8 +276,9 @@ def _logits(drawn: Draw, case: Case) -> np.ndarray:
 
 def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np.ndarray:
     file = training.folder / f"logits-{asked}.npy"
-    if file.is_file():
-        return np.load(file)
+    logits = read_or_set_aside(file, np.load)
+    if logits is not None:
+        return logits
     found = training.load()
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
@@ -281,6 +286,6 @@ def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np
     trained = model.audited if data.settings.target == "plain" else model
     trained.load_state_dict(found[0])
     logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
-    with atomic_path(file) as temporary:
+    with stored(file) as temporary:
         np.save(temporary, logits)
     return logits

@@ -14,17 +14,19 @@ import torch
 
 from amint_core import provenance
 from amint_core.config import RunConfig, settings_of
-from amint_core.data.prepare import Data, prepare
-from amint_core.errors import SettingsError
+from amint_core.data.prepare import Data
+from amint_core.errors import ResultsError
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.methods import METHODS
 from amint_core.methods.case import EXACT, Case
 from amint_core.model.inference import predicted_classes
-from amint_core.model.mint import EnhancedAuditedModel, describe, parameter_count
+from amint_core.model.mint import describe, parameter_count
 from amint_core.run import shadows
 from amint_core.run.folder import Run
+from amint_core.run.models import kind_of, train_model, training_of
+from amint_core.run.trainings import training_settings
 from amint_core.training.device import (
     chosen_precision,
     open_accelerator,
@@ -32,12 +34,10 @@ from amint_core.training.device import (
     refuse_lone_process,
     repeatable,
 )
-from amint_core.training.store import training_settings
-from amint_core.training.trained import build, train_model, training_of
 
 
-def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
-    """Train the model in place and return the history, one row per epoch.
+def train(run: Run) -> pd.DataFrame:
+    """Train the run's model in place and return the history, one row per epoch.
 
     A method that trains nothing of its own trains the model that it tests, and the shadow models
     that it needs. What was trained before with the same code, settings and data is loaded; what was
@@ -47,59 +47,64 @@ def train(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
         SettingsError: its shadow models will not do.
         TrainingError: training diverged; the last good checkpoint is kept.
     """
-    _check_same(run, data)
-    method = METHODS[run.settings.method]
+    method, kind = METHODS[run.settings.method], kind_of(run.settings)
     if method.shadows:
-        shadows.check(data)
-    kind = _trains(run.settings)
-    history = train_model(kind, data, model)
-    training = training_of(kind, data)
-    run.keep_model(training.weights, training.identity)
-    run.save_history(history)
+        shadows.check(run.data)
+    history = train_model(kind, run.data, run.model)
+    run.keep_training(training_of(kind, run.data).weights, history)
     if method.shadows:
-        shadows.train_shadows(data)
+        shadows.train_shadows(run.data)
     return history
 
 
-def score(run: Run, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
-    """Score the images of all roles and write the table; see `evaluation.scores`.
+def score(run: Run) -> pd.DataFrame:
+    """Score the images of all roles, and after each transformation those that are judged.
 
     Test images are scored where they are judged; otherwise they only are classified.
+
+    Returns:
+        The table of `evaluation/scores.py`, of images as they are; the run has both.
+
+    Raises:
+        ResultsError: the run is not trained.
     """
-    _check_same(run, data)
-    case = _case(run.settings, data, model)
-    scores = case.images.copy()
-    with repeatable(run.settings), open_accelerator(run.settings).autocast():
-        answers = METHODS[run.settings.method].score(case).astype(np.float64)
-        scores["predicted"] = case.predicted
-        scores["method"] = run.settings.method
-        scores["score"] = answers
+    if run.history is None:
+        raise ResultsError("This run's model is not trained yet: call train(run) first.")
+    case, name = case_of(run), run.settings.method
+    with repeatable(run.settings.cpu_threads), open_accelerator(run.settings.precision).autocast():
+        values = METHODS[name].score(case).astype(np.float64)
+        scores = case.images.assign(predicted=case.predicted, method=name, score=values)
         scores = pd.concat([scores, _classified(case)], ignore_index=True)
-    run.save_scores(scores)
+    run.keep_scores(scores, _after_transformations(run, case, scores))
     return scores
 
 
-def evaluate(
-    run: Run,
-    data: Data,
-    model: EnhancedAuditedModel,
-    history: pd.DataFrame,
-    scores: pd.DataFrame,
-) -> dict[str, Any]:
-    """Judge the scores, and write the run's metrics and provenance."""
-    _check_same(run, data)
-    judged = judge(scores, run.settings, METHODS[run.settings.method].thresholds)
-    if _trains(run.settings) == "memorizer":
-        why = "the memorizer control has no classification task"
+def evaluate(run: Run) -> dict[str, Any]:
+    """Judge the run's scores, and write its metrics and provenance.
+
+    Raises:
+        ResultsError: the run has no scores.
+    """
+    if run.scores is None:
+        raise ResultsError("This run has no scores yet: call score(run) first.")
+    settings, kind = run.settings, kind_of(run.settings)
+    judged = judge(run.scores, settings, METHODS[settings.method].thresholds)
+    if not kind.classifies:
+        why = f"the {kind.name} control has no classification task"
         judged["audited"]["accuracy"] = measures.no_metric(why)
     metrics = {
-        "run": {"id": run.settings.id, "settings": run.settings.model_dump(mode="json")},
-        "data": _describe_data(data),
+        "run": {"id": settings.id, "settings": settings.model_dump(mode="json")},
+        "data": _describe_data(run.data),
         **judged,
-        **_after_transformations(run, data, model, scores, judged["mint"]["threshold_calibrated"]),
-        "training": _describe_training(run.settings, data, model, history),
     }
-    run.save_results(metrics, _manifest(run, data, metrics["training"]))
+    if run.transformed is not None:
+        threshold = judged["mint"]["threshold_calibrated"]
+        metrics["transformations"] = {
+            name: _judge_transformed(rows, threshold)
+            for name, rows in run.transformed.groupby("transformation", sort=False)
+        }
+    metrics["training"] = _describe_training(run)
+    run.keep_results(metrics, _manifest(run, metrics["training"]))
     return metrics
 
 
@@ -111,10 +116,9 @@ def run_all(settings: RunConfig) -> dict[str, Any]:
     """
     refuse_lone_process()
     run = Run(settings)
-    data = prepare(settings)
-    model = build(data)
-    history = train(run, data, model)
-    return evaluate(run, data, model, history, score(run, data, model))
+    train(run)
+    score(run)
+    return evaluate(run)
 
 
 def best_epoch(history: pd.DataFrame, settings: RunConfig) -> int:
@@ -125,36 +129,23 @@ def best_epoch(history: pd.DataFrame, settings: RunConfig) -> int:
     return int(history["epoch"].iloc[-1])
 
 
-def stages(model: EnhancedAuditedModel, data: Data) -> pd.DataFrame:
+def stages(run: Run) -> pd.DataFrame:
     """List the audited model's stages with taps and sharing; see `mint.describe`."""
-    example = data.example.to(next(model.parameters()).device)
-    return describe(model, example)
+    return describe(run.model, run.data.example.to(next(run.model.parameters()).device))
 
 
-def _trains(settings: RunConfig) -> str:
-    """Return the kind of model that a run trains or tests; see `Method.training`."""
-    return METHODS[settings.method].training or settings.target
-
-
-def _check_same(run: Run, data: Data) -> None:
-    if run.settings != data.settings:
-        raise SettingsError(
-            f"The data were prepared for {data.settings.id}, but the run is {run.settings.id}. Run "
-            "the steps from `prepare` on again."
-        )
-
-
-def _case(settings: RunConfig, data: Data, model: EnhancedAuditedModel) -> Case:
-    device = open_accelerator(settings).device
-    model.to(device, memory_format=torch.channels_last)
+def case_of(run: Run) -> Case:
+    """Return what the run's method looks at: the model, and the images that it is asked about."""
+    data, device = run.data, open_accelerator(run.settings.precision).device
+    run.model.to(device, memory_format=torch.channels_last)
     images = images_of(data.dataset, data.split)
     asked = images[images["judged"] | (images["role"] != "test")]
     return Case(
-        settings=settings,
+        settings=run.settings,
         dataset=data.dataset,
         split=data.split,
         images=asked.reset_index(drop=True),
-        target=model,
+        target=run.model,
         device=device,
         find_shadows=lambda case: shadows.answers(data, case),
     )
@@ -174,38 +165,24 @@ def _classified(case: Case) -> pd.DataFrame:
     return images.assign(predicted=predicted, method=case.settings.method, score=np.nan)
 
 
-def _after_transformations(
-    run: Run,
-    data: Data,
-    model: EnhancedAuditedModel,
-    scores: pd.DataFrame,
-    threshold: float | None,
-) -> dict[str, Any]:
-    """Judge the judged images again after each transformation, at the threshold of exact images.
-
-    Exact images have their `scores` already.
-    """
+def _after_transformations(run: Run, case: Case, scores: pd.DataFrame) -> pd.DataFrame | None:
+    """Score the judged images after each transformation; exact ones have their `scores` already."""
     settings, method = run.settings, METHODS[run.settings.method]
     if not settings.transformations:
-        return {}
-    case = _case(settings, data, model)
+        return None
     exact = scores.loc[scores["judged"], [*case.images, "score"]]
     rows = [exact.assign(transformation=EXACT)]
     for name in settings.transformations:
         transformed = case.after(name, method.transformed == "alone")
-        with repeatable(settings), open_accelerator(settings).autocast():
+        with repeatable(settings.cpu_threads), open_accelerator(settings.precision).autocast():
             values = method.score(transformed).astype(np.float64)
         scored = transformed.images.assign(transformation=name, score=values)
         rows.append(scored[scored["judged"]])
-    names = (EXACT, *settings.transformations)
-    found = {
-        name: _judge_transformed(one, threshold) for name, one in zip(names, rows, strict=True)
-    }
-    run.save_scores(pd.concat(rows, ignore_index=True), "transformed.parquet")
-    return {"transformations": found}
+    return pd.concat(rows, ignore_index=True)
 
 
 def _judge_transformed(scores: pd.DataFrame, threshold: float | None) -> dict[str, Any]:
+    """Judge the images after one transformation, at the threshold of exact images."""
     of_member, values = scores["member"].to_numpy(), scores["score"].to_numpy()
     members, others, groups = values[of_member], values[~of_member], groups_of(scores)
     calibrated = measures.no_metric("no calibrated threshold")
@@ -235,55 +212,47 @@ def _describe_data(data: Data) -> dict[str, Any]:
     }
 
 
-def _describe_training(
-    settings: RunConfig, data: Data, model: EnhancedAuditedModel, history: pd.DataFrame
-) -> dict[str, Any]:
-    device = next(model.parameters()).device
-    with repeatable(settings):
+def _describe_training(run: Run) -> dict[str, Any]:
+    settings, kind, history = run.settings, kind_of(run.settings), run.history
+    device = next(run.model.parameters()).device
+    with repeatable(settings.cpu_threads):
         hardware = provenance.hardware(device)
-    kind = _trains(settings)
-    parameters = {"audited": parameter_count(model.audited)}
-    if kind != "plain":
-        parameters["head"] = parameter_count(model.head)
+    parameters = {"audited": parameter_count(run.model.audited)}
+    if kind.has_head:
+        parameters["head"] = parameter_count(run.model.head)
     described = {
-        "kind": kind,
+        "kind": kind.name,
         "epochs": len(history),
         "best_epoch": best_epoch(history, settings),
         "seconds": round(float(history["seconds"].sum()), 1),
         "device": device.type,
         "hardware": hardware,
         "parameters": parameters,
-        "taps": list(model.taps) if kind != "plain" else [],
+        "taps": list(run.model.taps) if kind.has_head else [],
     }
     if METHODS[settings.method].shadows:
-        described["shadows"] = shadows.describe(data)
+        described["shadows"] = shadows.describe(run.data)
     return described
 
 
-def _identity(settings: RunConfig, data: Data) -> dict[str, Any]:
-    """Return everything that a run's numbers depend on."""
-    versions = provenance.versions()
+def _manifest(run: Run, training: dict[str, Any]) -> dict[str, Any]:
+    """Return where the run's numbers come from, and everything that they depend on."""
+    settings, versions = run.settings, provenance.versions()
     return {
-        "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
-        "training": training_settings(settings, _trains(settings)),
-        "code": provenance.code_fingerprint(),
-        "data": data.dataset.fingerprint,
-        "split": data.split.digest,
-        "torch": versions["torch"],
-        "timm": versions["timm"],
-    }
-
-
-def _manifest(run: Run, data: Data, training: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "run": run.settings.id,
+        "run": settings.id,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": provenance.versions(),
+        "versions": versions,
         "device": training["device"],
         "hardware": training["hardware"],
         "git": provenance.git_state(),
-        "computed_in": chosen_precision(run.settings.precision),
+        "computed_in": chosen_precision(settings.precision),
         "processes": processes().num_processes,
-        "seed": run.settings.seed,
-        **_identity(run.settings, data),
+        "seed": settings.seed,
+        "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
+        "training": training_settings(settings, kind_of(settings)),
+        "code": provenance.code_fingerprint(),
+        "data": run.data.dataset.fingerprint,
+        "split": run.data.split.digest,
+        "torch": versions["torch"],
+        "timm": versions["timm"],
     }

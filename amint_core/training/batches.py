@@ -1,4 +1,4 @@
-"""Batches of members and external images, from the memory-mapped cache, augmented on the way."""
+"""Batches of members and external images, augmented on the way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from amint_core.data.transforms import augment, normalised, to_bytes
+from amint_core.errors import SettingsError
+from amint_core.training.transcript import order_digest
 
 #: Streams of random numbers that follow from a run's seed.
 _EXTERNAL, _MEMBERS, _COPIES = 11, 12, 14
@@ -58,46 +60,66 @@ class JointBatches:
     Every epoch follows from (seed, epoch) alone, so that a resumed run sees the same batches.
 
     Attributes:
-        pixels: (N, H, W, C) uint8, the images that both roles are drawn from.
-        labels: (N,) int64 class numbers.
-        members: indices of the members.
-        external: indices of the external images; None leaves them out of the batches.
-        size: members in a batch, and as many external images.
-        steps: batches in an epoch.
-        seed: the run's seed.
+        pixels: (N, H, W, C) uint8; may be memory-mapped, only the images of a batch are read.
+        labels: (N,) int64 class numbers; those of external images are not read.
+        members: rows of the members.
+        external: rows of the external images.
+        batch_size: members in a batch, and as many external images; fewer where there are fewer.
+        seed: what the order of images and the copies follow from.
         device: where the batches go.
+        with_external: False leaves the external images out; an epoch has as many steps as if not.
+        hashes: (N,) S32 content hashes for the transcript; None: the transcript reads the pixels.
         member_copies: augmented copies among the members.
         external_copies: augmented copies among the external images.
         rank: this process among `world`; each takes its slice of every batch.
         world: number of processes.
+
+    Raises:
+        SettingsError: the processes cannot share the batches evenly.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     members: np.ndarray
-    external: np.ndarray | None
-    size: int
-    steps: int
+    external: np.ndarray
+    batch_size: int
     seed: int
     device: torch.device
+    with_external: bool = True
+    hashes: np.ndarray | None = None
     member_copies: Copies = Copies()
     external_copies: Copies = Copies()
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self) -> None:
+        size, world = self.size, self.world
+        if world > 1 and (size % world or size == world):
+            raise SettingsError(
+                f"{world} processes cannot share batches of {size} members evenly, two or more "
+                f"each. Choose a multiple of {world} for batch_size, {2 * world} or more and at "
+                "most the members and external images."
+            )
+
+    @property
+    def size(self) -> int:
+        """Members in a batch, over all processes."""
+        return batch_shape(len(self.members), len(self.external), self.batch_size)[0]
+
     def __len__(self) -> int:
-        return self.steps
+        """Return the batches in an epoch."""
+        return batch_shape(len(self.members), len(self.external), self.batch_size)[1]
 
     def indices(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (members, external) of each batch of an epoch, the epochs counted from 1."""
-        count = self.steps * self.size
-        members = self._member_stream((epoch - 1) * count, count).reshape(self.steps, -1)
-        external = np.empty((self.steps, 0), np.int64)
-        if self.external is not None:
+        steps, count = len(self), len(self) * self.size
+        members = self._member_stream((epoch - 1) * count, count).reshape(steps, -1)
+        external = np.empty((steps, 0), np.int64)
+        if self.with_external:
             # Batches of one size keep batch statistics comparable and compiled kernels valid; the
             # few external images left over are others in every epoch.
             order = np.random.default_rng([self.seed, _EXTERNAL, epoch])
-            external = order.permutation(self.external)[:count].reshape(self.steps, -1)
+            external = order.permutation(self.external)[:count].reshape(steps, -1)
         yield from zip(members, external, strict=True)
 
     def _member_stream(self, start: int, count: int) -> np.ndarray:
@@ -121,6 +143,11 @@ class JointBatches:
                 parts.append(self.external_copies.put_into(self._bytes(external), random))
             labels = torch.from_numpy(self.labels[members]).to(self.device)
             yield Batch(normalised(torch.cat(parts)), labels, len(members))
+
+    def order(self, epoch: int) -> str:
+        """Return the hash of an epoch's images in the order seen, those of all processes."""
+        images = self.pixels if self.hashes is None else self.hashes
+        return order_digest(images[np.concatenate(pair)] for pair in self.indices(epoch))
 
     def _bytes(self, indices: np.ndarray) -> Tensor:
         return to_bytes(self.pixels[indices], self.device)

@@ -1,4 +1,4 @@
-"""Device, precision and repeatability of a run's arithmetic."""
+"""Device, precision and processes that a model is trained with, and repeatable results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
-from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.training.cpu_bf16 import fast_operations
 
@@ -46,16 +45,17 @@ class _Accelerator(Accelerator):
         return fast_operations() if fast else nullcontext()
 
 
-def open_accelerator(settings: RunConfig, some_unused: bool = False) -> Accelerator:
+def open_accelerator(precision: str = "fp32", some_unused: bool = False) -> Accelerator:
     """Return accelerate's handle on device, precision and processes.
 
     Args:
+        precision: "fp32", "bf16", "fp16", or "auto", see `chosen_precision`.
         some_unused: whether training leaves some of the model's layers out.
 
     Raises:
         SettingsError: the device cannot compute in the precision asked for.
     """
-    if settings.precision == "fp16" and not torch.cuda.is_available():
+    if precision == "fp16" and not torch.cuda.is_available():
         raise SettingsError(
             "precision = 'fp16' needs a CUDA device; use 'bf16' or 'fp32' on this machine."
         )
@@ -64,12 +64,12 @@ def open_accelerator(settings: RunConfig, some_unused: bool = False) -> Accelera
     # accelerate keeps the precision for the whole process; a notebook may change it between runs.
     if processes().num_processes == 1:
         AcceleratorState._reset_state()
-    # Batch normalisation is looked after in training/together.py.
-    together = DistributedDataParallelKwargs(
+    # Buffers are those of batch normalisation, which distributed.py averages.
+    gradients = DistributedDataParallelKwargs(
         broadcast_buffers=False, find_unused_parameters=some_unused
     )
-    precision = agreed(lambda: chosen_precision(settings.precision))
-    return _Accelerator(mixed_precision=_ACCELERATE[precision], kwargs_handlers=[together])
+    chosen = agreed(lambda: chosen_precision(precision))
+    return _Accelerator(mixed_precision=_ACCELERATE[chosen], kwargs_handlers=[gradients])
 
 
 def chosen_precision(precision: str) -> str:
@@ -159,11 +159,13 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def repeatable(settings: RunConfig) -> Iterator[None]:
-    """Make arithmetic depend on the settings alone, and leave the process as it was.
+def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
+    """Make results depend on what is computed alone, and leave the process as it was.
 
-    On a CPU the last bits of a sum depend on the number of threads, hence `cpu_threads`. Random
-    state is restored afterwards, so what ran before or after changes nothing.
+    Random state is restored afterwards, so what ran before or after changes nothing.
+
+    Args:
+        cpu_threads: the last bits of a sum on a CPU depend on it; None: PyTorch's choice.
     """
     keep_freed_memory()
     threads = torch.get_num_threads()
@@ -174,8 +176,8 @@ def repeatable(settings: RunConfig) -> Iterator[None]:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Guards against reading memory never written, at about 8 % of a step on a CPU.
         torch.utils.deterministic.fill_uninitialized_memory = False
-        if settings.cpu_threads:
-            torch.set_num_threads(settings.cpu_threads)
+        if cpu_threads:
+            torch.set_num_threads(cpu_threads)
         try:
             yield
         finally:

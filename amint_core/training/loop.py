@@ -1,239 +1,276 @@
-"""The epoch loop: progress, checkpoints, resume, early stopping, a stop on divergence."""
+"""The training loop: epochs, early stopping, a stop on divergence, and a state to go on from."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import broadcast
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
-from amint_core.config import RunConfig
 from amint_core.errors import TrainingError
 from amint_core.progress import progress_bar
-from amint_core.training.batches import Batch, JointBatches
-from amint_core.training.checkpoint import Checkpoint
+from amint_core.training.batches import Batch
+from amint_core.training.device import open_accelerator
 from amint_core.training.distributed import (
     average_running_statistics,
     averaged,
     share_batch_statistics,
 )
-from amint_core.training.losses import LossBalance
+from amint_core.training.kinds import Step
+from amint_core.training.transcript import state_digest
 
 _EPOCH = 13  # the stream of random numbers that layers such as dropout draw from
 
+#: Name → total number of steps → function from a step to the factor of the learning rate.
+SCHEDULES: dict[str, Callable[[int], Callable[[int], float]]] = {
+    "constant": lambda steps: lambda step: 1.0,
+    "cosine": lambda steps: lambda step: 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)),
+}
 
-class Step(Protocol):
-    """How one batch becomes a loss."""
 
-    balance: LossBalance
+class Batches(Protocol):
+    """Where batches come from; see `JointBatches`. Epochs are counted from 1."""
 
-    def mode(self, model: nn.Module, epoch: int) -> None: ...
+    def __len__(self) -> int: ...
 
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]: ...
+    def epoch(self, epoch: int) -> Iterator[Batch]: ...
+
+    def order(self, epoch: int) -> str: ...
 
 
 @dataclass
-class Fit:
-    """Train a model for the epochs of a run.
+class State:
+    """The state after a whole epoch: from it, training goes on exactly as if never stopped.
 
     Attributes:
-        model: the model; its weights are changed in place.
+        epoch: epochs done.
+        model: weights and buffers.
+        optimizer: the optimiser's state.
+        scheduler: the learning-rate schedule's state.
+        scales: the loss balance's scales.
+        scaler: the state of fp16's gradient scaler; empty for the other precisions.
+        history: one row per epoch.
+        best: epoch with the best AUC on calibration so far (0: none).
+        best_model: its weights, kept only where early stopping may need them.
+    """
+
+    epoch: int = 0
+    model: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    scales: dict[str, Tensor] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: int = 0
+    best_model: dict[str, Tensor] = field(default_factory=dict)
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Tell whether all epochs are done, or patience is lost."""
+        lost = patience and self.best and self.epoch - self.best >= patience
+        return self.epoch >= epochs or bool(lost)
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    step: Step,
+    *,
+    epochs: int,
+    learning_rate: float,
+    schedule: Literal["cosine", "constant"] = "cosine",
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    patience: int = 0,
+    accelerator: Accelerator | None = None,
+    monitor: Callable[[], float] | None = None,
+    resume: State | None = None,
+    keep: Callable[[State], None] = lambda state: None,
+    title: str = "",
+) -> pd.DataFrame:
+    """Train a model in place and return the history: one row per epoch.
+
+    Args:
+        model: on the accelerator's device; weights that ask for no gradient stay as they are.
         batches: where the batches come from.
         step: from a batch to a loss.
-        settings: the run's settings.
-        accelerator: device, precision and processes.
-        checkpoint: file that holds the state after the last whole epoch.
-        identity: what a checkpoint must belong to, to be resumed.
-        monitor: returns the AUC on the calibration images; None where there are none.
+        epochs: how often to pass the batches.
+        learning_rate: of Adam.
+        schedule: of the learning rate, over all epochs.
+        weight_decay: L2 in the loss, R(w+).
+        seed: what layers such as dropout draw follows from it.
+        patience: epochs without a better `monitor` before stopping, and then the best epoch's
+            weights count; 0: never.
+        accelerator: device, precision and processes; None: fp32 on the device there is.
+        monitor: returns the AUC on calibration images after an epoch; None: there are none.
+        resume: the state to go on from; None: the model is new.
+        keep: takes the state after each epoch, in the first process; it holds the model's own
+            tensors, so it is to be written or copied at once.
         title: what the progress bar says.
+
+    Raises:
+        TrainingError: a loss or a weight is no longer a number; the last state kept is good.
+    """
+    accelerator = accelerator or open_accelerator()
+    share_batch_statistics(model, accelerator)
+    # Adam with L2 in the loss, as the paper's R(w+), and not AdamW.
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    adam = torch.optim.Adam(weights, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    wrapped, optimizer = accelerator.prepare(model, adam)
+    rate = LambdaLR(adam, SCHEDULES[schedule](epochs * len(batches)))
+    parts = _Parts(model, wrapped, optimizer, rate, step, accelerator, learning_rate)
+    state = State() if resume is None else parts.restore(resume)
+    bar = progress_bar(
+        shown=accelerator.is_main_process,
+        total=epochs * len(batches),
+        initial=state.epoch * len(batches),
+        desc=title,
+        unit="step",
+    )
+    try:
+        while not state.is_over(epochs, patience):
+            epoch, started = state.epoch + 1, time.perf_counter()
+            row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
+            # A function of (seed, epoch), so that a resumed run draws what an undisturbed one does.
+            torch.manual_seed(_seed(seed, epoch))
+            row |= parts.train_epoch(batches, state, f"{epoch}/{epochs}", bar)
+            row["calibration_auc"] = auc = _ask(monitor, accelerator)
+            earlier = [before["calibration_auc"] for before in state.history]
+            if patience and monitor and auc > max(earlier, default=-1.0):
+                state.best, state.best_model = epoch, _copy(model.state_dict())
+            row["seconds"] = time.perf_counter() - started
+            parts.fill(state, epoch)
+            row["order"] = batches.order(epoch)
+            row["state"] = state_digest([state.model, state.optimizer, state.scales])
+            state.history.append(row)
+            if accelerator.is_main_process:
+                keep(state)
+    finally:
+        bar.close()
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    if state.best_model:
+        model.load_state_dict(state.best_model)
+    return pd.DataFrame(state.history)
+
+
+@dataclass
+class _Parts:
+    """What takes part in a step: model, optimiser and schedule, bare and as accelerate wraps them.
+
+    Attributes:
+        model: the model.
+        wrapped: the model as it computes: in mixed precision, with gradients of all processes.
+        optimizer: Adam, which scales gradients in fp16.
+        rate: the schedule of the learning rate.
+        step: from a batch to a loss.
+        accelerator: device, precision and processes.
+        learning_rate: for messages.
     """
 
     model: nn.Module
-    batches: JointBatches
+    wrapped: nn.Module
+    optimizer: AcceleratedOptimizer
+    rate: LambdaLR
     step: Step
-    settings: RunConfig
     accelerator: Accelerator
-    checkpoint: Path
-    identity: dict[str, Any]
-    monitor: Callable[[], float] | None = None
-    title: str = ""
+    learning_rate: float
 
-    def __post_init__(self) -> None:
-        settings = self.settings
-        share_batch_statistics(self.model, self.accelerator)
-        # Adam with L2 in the loss: R(w+) of the paper.
-        optimizer = torch.optim.Adam(
-            [weight for weight in self.model.parameters() if weight.requires_grad],
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-        self.prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        steps = settings.epochs * len(self.batches)
-        rate = (lambda step: 1.0) if settings.schedule == "constant" else _cosine(steps)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        self.state = Checkpoint(self.identity, 0, {}, {}, {}, {}, [])
-
-    def run(self) -> pd.DataFrame:
-        """Train, or go on from the checkpoint, and return the history: one row per epoch.
-
-        Raises:
-            TrainingError: a loss is no longer a number; the last good checkpoint is kept.
-        """
-        self._resume()
-        try:
-            self._run_epochs()
-        finally:
-            self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
-        if self.state.best_model:
-            self.model.load_state_dict(self.state.best_model)
-        return pd.DataFrame(self.state.history)
-
-    def _run_epochs(self) -> None:
-        total, done = self.settings.epochs, self.state.epoch
-        bar = progress_bar(
-            shown=self.accelerator.is_main_process,
-            total=total * len(self.batches),
-            initial=done * len(self.batches),
-            desc=self.title,
-            unit="step",
-        )
-        with bar:
-            while self.state.epoch < total and not self._exhausted():
-                self._epoch(self.state.epoch + 1, bar)
-
-    def _epoch(self, epoch: int, bar: tqdm) -> None:
-        started, rate = time.perf_counter(), self.optimizer.param_groups[0]["lr"]
-        # A function of (seed, epoch), so that a resumed run draws what an undisturbed one draws.
-        torch.manual_seed(_seed(self.settings.seed, epoch))
-        self.step.mode(self.prepared, epoch)
-        sums: dict[str, Any] = defaultdict(float)
-        for number, batch in enumerate(self.batches.epoch(epoch), 1):
-            looks = number % self._looks_every == 0
-            report = self.descend(batch, (epoch, number) if looks else None)
+    def train_epoch(
+        self, batches: Batches, state: State, shown_epoch: str, bar: tqdm
+    ) -> dict[str, float]:
+        """Take a step on each batch of the epoch after `state`, and return the means reported."""
+        epoch, sums = state.epoch + 1, defaultdict(float)
+        # Reading a loss waits until the GPU has computed it, and leaves it idle meanwhile.
+        look_every = 1 if self.accelerator.device.type == "cpu" else 20
+        self.step.mode(self.wrapped, epoch)
+        for number, batch in enumerate(batches.epoch(epoch), 1):
+            with self.accelerator.autocast():
+                loss, report = self.step(self.wrapped, batch)
+            if number % look_every == 0:
+                self._refuse_divergence(loss, state, number)
+                bar.set_postfix_str(_progress(shown_epoch, report), refresh=False)
+            self.optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            self.optimizer.step()
+            if not self.optimizer.step_was_skipped:  # as fp16 does where gradients overflow
+                self.rate.step()
             for name, value in report.items():
                 sums[name] = sums[name] + value
             bar.update()
-            if looks:
-                bar.set_postfix_str(_progress(epoch, self.settings.epochs, report), refresh=False)
-        means = {name: float(value) / len(self.batches) for name, value in sums.items()}
+        means = {name: float(value) / len(batches) for name, value in sums.items()}
         means = averaged(means, self.accelerator.device)
         average_running_statistics(self.model)
-        self._refuse_divergence(self._largest_weight(), epoch, len(self.batches))
-        self._close(epoch, {"epoch": epoch, "learning_rate": rate, **means}, started)
+        self._refuse_divergence(_largest_weight(self.model), state, len(batches))
+        return means
 
-    def descend(self, batch: Batch, place: tuple[int, int] | None = None) -> dict[str, Tensor]:
-        """Take one step of the optimiser and return what the step reports (scalar tensors).
-
-        Args:
-            place: (epoch, step) for the message where the loss is no number; None: do not look.
-        """
-        with self.accelerator.autocast():
-            loss, report = self.step(self.prepared, batch)
-        if place:
-            self._refuse_divergence(loss, *place)
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        if not self.optimizer.step_was_skipped:
-            self.scheduler.step()
-        return report
-
-    @property
-    def _looks_every(self) -> int:
-        """Steps between looks at the loss: each look waits for the device, which a CPU never is."""
-        return 1 if self.accelerator.device.type == "cpu" else 20
-
-    def _largest_weight(self) -> Tensor:
-        """Return the largest of all weights and buffers: no number, if one of them is none."""
-        values = [value.detach().abs().max() for value in self.model.state_dict().values()]
-        return torch.stack([value.float() for value in values]).max()
-
-    def _refuse_divergence(self, value: Tensor, epoch: int, number: int) -> None:
+    def _refuse_divergence(self, value: Tensor, state: State, number: int) -> None:
         value = float(value.detach())
         if math.isfinite(value):
             return
-        kept = "No epoch was finished."
-        if self.state.epoch:
-            kept = f"The state after epoch {self.state.epoch} is kept in {self.checkpoint.name}."
+        kept = f"The state after epoch {state.epoch} is kept." if state.epoch else ""
         raise TrainingError(
-            f"Training diverged: loss or weights are {value} at epoch {epoch}, step {number}. "
-            f"{kept} Try a lower learning_rate (now {self.settings.learning_rate:g}), "
-            "precision = 'fp32', or a smaller lambda_mint."
+            f"Training diverged: loss or weights are {value} at epoch {state.epoch + 1}, step "
+            f"{number}. {kept or 'No epoch was finished.'} Try a lower learning_rate (now "
+            f"{self.learning_rate:g}), precision = 'fp32', or a smaller lambda_mint."
         )
 
-    def _close(self, epoch: int, row: dict[str, float], started: float) -> None:
-        """End an epoch: look at calibration, remember the best, write the checkpoint."""
-        auc = self._auc_on_calibration()
-        state = self.state
-        earlier = [row["calibration_auc"] for row in state.history]
-        if self.settings.patience and self.monitor and auc > max(earlier, default=-1.0):
-            state.best = epoch
-            state.best_model = _copy(self.model.state_dict())
-        seconds = time.perf_counter() - started
-        state.history.append({**row, "calibration_auc": auc, "seconds": seconds})
+    def fill(self, state: State, epoch: int) -> None:
+        """Put into the state what the parts are after `epoch`."""
         state.epoch = epoch
         state.model = self.model.state_dict()
         state.optimizer = self.optimizer.state_dict()
-        state.scheduler = {"last_epoch": self.scheduler.last_epoch}
+        state.scheduler = {"last_epoch": self.rate.last_epoch}
         state.scales = dict(self.step.balance.scales)
         if self.accelerator.scaler is not None:
             state.scaler = self.accelerator.scaler.state_dict()
-        if self.accelerator.is_main_process:
-            state.save(self.checkpoint)
 
-    def _auc_on_calibration(self) -> float:
-        """Ask the monitor; the first process's answer counts for all, so that all stop together."""
-        if self.monitor is None:
-            return float("nan")
-        with self.accelerator.autocast():
-            auc = self.monitor()
-        if self.accelerator.num_processes == 1:
-            return auc
-        return float(broadcast(torch.tensor(auc, device=self.accelerator.device)))
-
-    def _resume(self) -> None:
-        found = Checkpoint.load(self.checkpoint, self.identity)
-        if found is None:
-            return
-        self.state = found
-        self.model.load_state_dict(found.model)
-        self.optimizer.load_state_dict(found.optimizer)
-        self.scheduler.last_epoch = found.scheduler["last_epoch"]
-        self.step.balance.scales = dict(found.scales)
+    def restore(self, state: State) -> State:
+        """Put the parts into a state, and return it."""
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.rate.last_epoch = state.scheduler["last_epoch"]
+        self.step.balance.scales = dict(state.scales)
         if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(found.scaler)
-        if self.accelerator.is_main_process:
-            tqdm.write(f"Going on after epoch {found.epoch}, from {self.checkpoint.name}.")
-
-    def _exhausted(self) -> bool:
-        patience = self.settings.patience
-        return bool(patience and self.state.best and self.state.epoch - self.state.best >= patience)
+            self.accelerator.scaler.load_state_dict(state.scaler)
+        return state
 
 
-def _cosine(steps: int) -> Callable[[int], float]:
-    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps))
+def _ask(monitor: Callable[[], float] | None, accelerator: Accelerator) -> float:
+    """Ask the monitor; the first process's answer counts for all, so that all stop together."""
+    if monitor is None:
+        return float("nan")
+    with accelerator.autocast():
+        auc = monitor()
+    if accelerator.num_processes == 1:
+        return auc
+    return float(broadcast(torch.tensor(auc, device=accelerator.device)))
+
+
+def _largest_weight(model: nn.Module) -> Tensor:
+    """Return the largest of all weights and buffers: no number, if one of them is none."""
+    values = [value.detach().abs().max() for value in model.state_dict().values()]
+    return torch.stack([value.float() for value in values]).max()
 
 
 def _seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, _EPOCH, epoch]).generate_state(1)[0])
 
 
-def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
 
 
-def _progress(epoch: int, epochs: int, report: dict[str, Tensor]) -> str:
+def _progress(epoch: str, report: Mapping[str, Tensor]) -> str:
     values = (f"{name.replace('_', ' ')} {float(value):.3f}" for name, value in report.items())
-    return f"epoch {epoch}/{epochs}, " + ", ".join(values)
+    return f"epoch {epoch}, " + ", ".join(values)

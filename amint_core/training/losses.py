@@ -3,11 +3,33 @@ optimiser's weight decay)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from amint_core.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One task of a training.
+
+    Attributes:
+        name: what the history calls it; λ and scale are found by it.
+        reads: the output that it judges: "logits", (members, classes), of the members alone, or
+            "membership", (B,), of all images.
+        value: output and batch → the loss, a scalar.
+        accuracy: output and batch → the share of right answers, a scalar, for the history.
+    """
+
+    name: str
+    reads: Literal["logits", "membership"]
+    value: Callable[[Tensor, Batch], Tensor]
+    accuracy: Callable[[Tensor, Batch], Tensor]
 
 
 @dataclass
@@ -47,6 +69,12 @@ def audited_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels)
 
 
+@torch.no_grad()
+def audited_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of (B, classes) logits that are highest for their (B,) label."""
+    return (logits.argmax(1) == labels).float().mean()
+
+
 def mint_loss(membership: Tensor, members: int) -> Tensor:
     """Return the mean binary cross-entropy of (B,) logits whose first `members` are members."""
     target = torch.zeros_like(membership, dtype=torch.float32)
@@ -59,3 +87,17 @@ def mint_accuracy(membership: Tensor, members: int) -> Tensor:
     """Return the share of (B,) logits on the right side of 0, the first `members` being members."""
     is_member = torch.arange(len(membership), device=membership.device) < members
     return ((membership > 0) == is_member).float().mean()
+
+
+AUDITED = Loss(
+    name="audited",
+    reads="logits",
+    value=lambda logits, batch: audited_loss(logits, batch.labels),
+    accuracy=lambda logits, batch: audited_accuracy(logits, batch.labels),
+)
+MINT = Loss(
+    name="mint",
+    reads="membership",
+    value=lambda membership, batch: mint_loss(membership, batch.members),
+    accuracy=lambda membership, batch: mint_accuracy(membership, batch.members),
+)

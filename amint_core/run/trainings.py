@@ -2,7 +2,7 @@
 
 A folder of `AMINT_CACHE/trainings/` is named after the hash of a training's identity: settings that
 take part in it, code, data, members, library versions. A change of any of them is another folder:
-a stale model cannot be taken for a fresh one.
+a stale model cannot be taken for a fresh one. What is damaged is trained again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from typing import Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
+from amint_core import provenance
 from amint_core.config import RunConfig
 from amint_core.errors import ResultsError
-from amint_core.files import atomic_path
 from amint_core.locations import cache_root, shown
-from amint_core.training.device import processes
+from amint_core.store import read_or_set_aside, remove, stored
+from amint_core.training.device import agreed, chosen_precision, processes
+from amint_core.training.kinds import Kind
+from amint_core.training.loop import State
 
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 #: Settings that no training depends on; roles and protocol count through the split's digest, the
@@ -46,17 +48,41 @@ _DEFECTS = ("frozen_batchnorm", "separate_batches", "hundred_outputs")
 _DEFECTS_OF_THE_LOSS = ("first_batch_balance", "scaled_mint_loss")
 
 
-def training_settings(settings: RunConfig, kind: str) -> dict[str, Any]:
-    """Return the settings that training a model of `kind` depends on; see `Method.training`."""
+def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
+    """Return the settings that a training of `kind` depends on."""
     left_out, defects = _NEVER, _DEFECTS
-    if kind == "plain":
+    if not kind.has_head:
         left_out = left_out | _OF_THE_HEAD
-    if kind == "active":
-        # On the other datasets defect 6 and on them all the weights of the losses do nothing.
+    if len(kind.losses) > 1:
+        # Where one loss stands alone, nothing balances it.
         defects += _DEFECTS_OF_THE_LOSS
     values = settings.model_dump(mode="json", exclude=set(left_out))
     kept = sorted(set(defects) & set(settings.defects))
-    return {"kind": kind, **values, "defects": kept, "dataset": settings.dataset}
+    return {"kind": kind.name, **values, "defects": kept, "dataset": settings.dataset}
+
+
+def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> dict[str, Any]:
+    """Return everything that a trained model depends on.
+
+    What "auto" computes in here is part of it: another machine may take another precision.
+    Not how many processes it has: a notebook, which is one, shows what several have trained.
+
+    Args:
+        settings: the run's settings.
+        kind: the kind of training.
+        fingerprint: of the dataset.
+        split: digest of what the model learns from.
+    """
+    versions = provenance.versions()
+    return {
+        "training": training_settings(settings, kind),
+        "data": fingerprint,
+        "split": split,
+        "code": provenance.code_fingerprint(provenance.TRAINING),
+        "torch": versions["torch"],
+        "timm": versions["timm"],
+        "computed_in": chosen_precision(settings.precision),
+    }
 
 
 @dataclass
@@ -64,7 +90,7 @@ class Training:
     """One training's folder.
 
     Attributes:
-        identity: everything that the trained model depends on.
+        identity: everything that the trained model depends on, see `identity`.
     """
 
     identity: dict[str, Any]
@@ -84,6 +110,11 @@ class Training:
     def weights(self) -> Path:
         """The file of the trained weights."""
         return self.folder / "model.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """The file of the history, one row per epoch."""
+        return self.folder / "history.csv"
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -132,35 +163,52 @@ class Training:
 
     def is_done(self) -> bool:
         """Tell whether the model has been trained to the end."""
-        return self.weights.is_file() and (self.folder / "history.csv").is_file()
+        return self.weights.is_file() and self.history.is_file()
 
     def load(self) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
-        """Return weights and history, if training has ended before.
-
-        Raises:
-            ResultsError: the weights are damaged.
-        """
-        if not self.is_done():
+        """Return weights and history; None where training has not ended, or what it left is
+        damaged and set aside."""
+        if not self._is_whole(self.weights, self.history):
             return None
-        try:
-            with safe_open(self.weights, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:
-            raise ResultsError(
-                f"{self.weights} cannot be read ({error}). Delete it to train again."
-            ) from error
-        return tensors, pd.read_csv(self.folder / "history.csv")
+        return load_file(self.weights), pd.read_csv(self.history)
+
+    def state(self) -> State | None:
+        """Return the state that training goes on from; None where there is none, or a damaged one.
+
+        Of the same identity, whatever it holds: the folder is named after that.
+        """
+        if not self._is_whole(self.checkpoint):
+            return None
+        # weights_only: a checkpoint from elsewhere runs no code.
+        state = State(**torch.load(self.checkpoint, map_location="cpu", weights_only=True))
+        if processes().is_main_process:
+            tqdm.write(f"Going on after epoch {state.epoch}, from {self.checkpoint.name}.")
+        return state
+
+    @staticmethod
+    def _is_whole(*files: Path) -> bool:
+        """Tell whether all files are there and undamaged; the first process says so for all."""
+
+        def look() -> bool:
+            return None not in [read_or_set_aside(file, lambda path: path) for file in files]
+
+        return agreed(look)
+
+    def keep(self, state: State) -> None:
+        """Write the state atomically: after a crash the one before is still there."""
+        with stored(self.checkpoint) as temporary:
+            torch.save(vars(state), temporary)
 
     def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
         """Write the weights as safetensors, with the identity they belong to, and the history."""
         if not processes().is_main_process:
             return
-        with atomic_path(self.folder / "history.csv") as temporary:
+        with stored(self.history) as temporary:
             history.to_csv(temporary, index=False)
         weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-        with atomic_path(self.weights) as temporary:
+        with stored(self.weights) as temporary:
             save_file(weights, temporary, metadata={"amint": json.dumps(self.identity)})
-        self.checkpoint.unlink(missing_ok=True)
+        remove(self.checkpoint)
 
     def __str__(self) -> str:
         return shown(self.folder)

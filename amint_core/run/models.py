@@ -1,0 +1,235 @@
+"""Build a run's model and train it, or find it trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from amint_core.config import RunConfig
+from amint_core.data.base import Dataset
+from amint_core.data.prepare import Data
+from amint_core.errors import TrainingError
+from amint_core.evaluation.metrics import auc
+from amint_core.methods import METHODS
+from amint_core.model import zoo
+from amint_core.model.inference import membership_logits
+from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.recipes import SCALED_MINT_LOSS
+from amint_core.run.trainings import Training, identity
+from amint_core.training.batches import Copies, JointBatches
+from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.kinds import KINDS, Kind, Step
+from amint_core.training.loop import fit
+
+_CLASSES_OF_DEFECT_8 = 100
+
+
+def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
+    """Build the Enhanced Audited Model with initial weights that follow from the seed.
+
+    Args:
+        data: the run's data.
+        seed: None: the run's own.
+
+    Raises:
+        ModelError: model, taps or head do not fit the images or each other.
+    """
+    settings, dataset = data.settings, data.dataset
+    classes = dataset.num_classes
+    if settings.has("hundred_outputs") and settings.model == "xception":
+        classes = max(classes, _CLASSES_OF_DEFECT_8)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed if seed is None else seed)
+        audited = zoo.create(settings.model, dataset.channels, dataset.image_size, classes)
+        taps = settings.taps or zoo.default_taps(settings.model, audited, settings.setup)
+        return enhance(audited, taps, data.example, settings.head, settings.model)
+
+
+def kind_of(settings: RunConfig) -> Kind:
+    """Return the kind of training that a run's method tests: its own, or that of the target."""
+    return METHODS[settings.method].training or KINDS[settings.target]
+
+
+def training_of(kind: Kind, data: Data) -> Training:
+    """Return where the training of `kind` that a run's data and settings name is stored."""
+    return Training(identity(data.settings, kind, data.dataset.fingerprint, data.split.digest))
+
+
+def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
+    """Train a run's model in place, or load what the same training gave before.
+
+    Goes on from a checkpoint where the same training was cut off.
+
+    Returns:
+        The history, one row per epoch.
+
+    Raises:
+        TrainingError: training diverged; the last good checkpoint is kept.
+    """
+    if kind.starts_from is not None:
+        train_model(kind.starts_from, data, model)
+    training = training_of(kind, data)
+    with training.alone():
+        found = training.load()
+        if found:
+            weights, history = found
+            _trained(kind, model).load_state_dict(weights)
+            print(
+                f"Already trained with this code, settings and data: loaded the {kind.name} model."
+            )
+            return history
+        if kind.starts_from is None:
+            # Whatever the model has learnt before: weights start as the seed says.
+            model.load_state_dict(build(data).state_dict())
+        members, external = data.split.roles["members"], data.split.roles["external"]
+        all_learnt = kind.learns_from == "members"
+        return train_and_store(
+            training,
+            kind,
+            data.settings,
+            model,
+            data.dataset,
+            members[slice(None) if all_learnt else ~data.split.members_judged],
+            external,
+            title=f"{kind.name}: {data.settings.id}",
+            monitor=_monitor(data, model) if kind.has_head else None,
+        )
+
+
+def train_and_store(
+    training: Training,
+    kind: Kind,
+    settings: RunConfig,
+    model: EnhancedAuditedModel,
+    images: Dataset,
+    members: np.ndarray,
+    external: np.ndarray,
+    title: str,
+    monitor: Callable[[torch.device], float] | None = None,
+) -> pd.DataFrame:
+    """Train a model in place, from a stored state where there is one, and store it.
+
+    Args:
+        training: where it is stored; the caller keeps it alone.
+        kind: what is trained, and how.
+        settings: the run's settings, with the seed of this model.
+        model: the model, its weights as they are to start from.
+        images: the images that `members` and `external` index.
+        members: indices of the training set.
+        external: indices of the external images; without a head their number alone counts.
+        title: what the progress bar says.
+        monitor: device → AUC on the calibration images; None: there are none.
+
+    Returns:
+        The history, one row per epoch.
+    """
+    trained = _trained(kind, model)
+    with repeatable(settings.cpu_threads), _frozen(model.audited, kind.trains == "head"):
+        accelerator = open_accelerator(settings.precision, some_unused=kind.leaves_some_out)
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        history = fit(
+            trained,
+            batches_of(kind, settings, images, members, external, accelerator),
+            step_of(kind, settings, accelerator),
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            schedule=settings.schedule,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
+            patience=settings.patience,
+            accelerator=accelerator,
+            monitor=monitor and (lambda: monitor(accelerator.device)),
+            resume=training.state(),
+            keep=training.keep,
+            title=title,
+        )
+    training.save(trained, history)
+    return history
+
+
+def _trained(kind: Kind, model: EnhancedAuditedModel) -> nn.Module:
+    return model.audited if kind.trains == "audited" else model
+
+
+@contextmanager
+def _frozen(model: nn.Module, frozen: bool) -> Iterator[None]:
+    """Fix the model's weights for a while."""
+    model.requires_grad_(not frozen)
+    try:
+        yield
+    finally:
+        model.requires_grad_(True)
+
+
+def step_of(kind: Kind, settings: RunConfig, accelerator: Accelerator) -> Step:
+    """Return how a run's training of `kind` turns a batch into a loss."""
+    scale = SCALED_MINT_LOSS.get(settings.dataset, 1.0) if settings.has("scaled_mint_loss") else 1.0
+    return Step(
+        kind,
+        weights={"audited": settings.lambda_audited, "mint": settings.lambda_mint * scale},
+        mean=lambda loss: accelerator.reduce(loss, "mean"),
+        # The published notebooks froze it by measuring the accuracy of classification.
+        frozen_batchnorm=settings.has("frozen_batchnorm") and kind.reads_logits,
+        separate_batches=settings.has("separate_batches"),
+        first_batch_balance=settings.has("first_batch_balance"),
+    )
+
+
+def batches_of(
+    kind: Kind,
+    settings: RunConfig,
+    images: Dataset,
+    members: np.ndarray,
+    external: np.ndarray,
+    accelerator: Accelerator,
+) -> JointBatches:
+    """Return the batches of a run's training of `kind`, this process's slice of each.
+
+    Raises:
+        SettingsError: the processes cannot share them evenly.
+    """
+    return JointBatches(
+        pixels=images.pixels,
+        labels=images.labels,
+        hashes=images.hashes,
+        members=members,
+        external=external,
+        with_external=kind.has_head,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=accelerator.device,
+        member_copies=Copies(settings.augment_members, settings.member_transformations),
+        external_copies=Copies(settings.augment_external, settings.external_transformations),
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+def _monitor(data: Data, model: EnhancedAuditedModel) -> Callable[[torch.device], float] | None:
+    """Return a function for the AUC on what chooses thresholds: never on what is judged."""
+    calibration = data.split.roles.get("calibration")
+    if calibration is None or not len(calibration):
+        return None
+    choosing = data.split.roles["members"][~data.split.members_judged]
+
+    def logits(indices: np.ndarray, device: torch.device) -> np.ndarray:
+        pixels = data.dataset.pixels
+        return membership_logits(model, lambda rows: pixels[indices[rows]], len(indices), device)
+
+    def monitor(device: torch.device) -> float:
+        inside = logits(choosing, device)
+        outside = logits(calibration, device)
+        if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
+            raise TrainingError(
+                "Training diverged: scores of calibration images are no numbers. Try a lower "
+                f"learning_rate (now {data.settings.learning_rate:g}) or precision = 'fp32'."
+            )
+        return auc(inside, outside)["value"]
+
+    return monitor
