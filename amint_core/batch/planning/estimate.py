@@ -137,9 +137,7 @@ def assumed(workload: Workload, gpu: bool) -> Cost:
     )
 
 
-def trainings_seconds(
-    tasks: Sequence[Task], work: Work, costs: Costs, cores: int | None
-) -> float:
+def trainings_seconds(tasks: Sequence[Task], work: Work, costs: Costs, cores: int | None) -> float:
     """Return the seconds of some of a run's trainings, as many at once as it has workers.
 
     Args:

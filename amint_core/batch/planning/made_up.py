@@ -71,9 +71,7 @@ class MadeUpTraining:
         self.model.to(self.device, memory_format=torch.channels_last)
         self.model.audited.requires_grad_(kind.trains != "head")
         members, external = data.split.roles["members"], data.split.roles["external"]
-        self.batches = batches_of(
-            kind, settings, data.dataset, members, external, self.accelerator
-        )
+        self.batches = batches_of(kind, settings, data.dataset, members, external, self.accelerator)
         self.step = step_of(kind, settings, self.accelerator)
         self._turns: SimpleQueue[int | None] = SimpleQueue()
         self._answers: SimpleQueue[float | BaseException | pd.DataFrame] = SimpleQueue()

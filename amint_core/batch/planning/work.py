@@ -201,7 +201,7 @@ def _shadows(settings: RunConfig, kind: Kind, count: int, answers: int) -> tuple
     """Return the trainings of shadow models, each of which answers for so many images."""
     own = _own(settings, kind)[-1]
     return tuple(
-        replace(own, identity=f"{own.identity} shadow {n}", watched=0, classified=answers, shadow=True)
+        replace(own, identity=f"{own.identity} {n}", watched=0, classified=answers, shadow=True)
         for n in range(count)
     )
 

@@ -127,4 +127,3 @@ def peak() -> int:
     """Return the most bytes of memory that this process has held so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
