@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from amint_core.config import RunConfig
-from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data
 from amint_core.errors import TrainingError
 from amint_core.evaluation.metrics import auc
@@ -87,29 +86,20 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
         if kind.starts_from is None:
             # Whatever the model has learnt before: weights start as the seed says.
             model.load_state_dict(build(data).state_dict())
-        members, external = data.split.roles["members"], data.split.roles["external"]
-        all_learnt = kind.learns_from == "members"
-        return train_and_store(
-            training,
-            kind,
-            data.settings,
-            model,
-            data.dataset,
-            members[slice(None) if all_learnt else ~data.split.members_judged],
-            external,
-            title=f"{kind.name}: {data.settings.id}",
-            monitor=_monitor(data, model) if kind.has_head else None,
-        )
+        members = data.split.roles["members"]
+        if kind.learns_from == "members_not_judged":
+            members = members[~data.split.members_judged]
+        title = f"{kind.name}: {data.settings.id}"
+        monitor = _monitor(data, model) if kind.has_head else None
+        return train_and_store(training, kind, data, model, members, title, monitor)
 
 
 def train_and_store(
     training: Training,
     kind: Kind,
-    settings: RunConfig,
+    data: Data,
     model: EnhancedAuditedModel,
-    images: Dataset,
     members: np.ndarray,
-    external: np.ndarray,
     title: str,
     monitor: Callable[[torch.device], float] | None = None,
 ) -> pd.DataFrame:
@@ -118,24 +108,22 @@ def train_and_store(
     Args:
         training: where it is stored; the caller keeps it alone.
         kind: what is trained, and how.
-        settings: the run's settings, with the seed of this model.
+        data: images, external ones among them, and settings.
         model: the model, its weights as they are to start from.
-        images: the images that `members` and `external` index.
         members: indices of the training set.
-        external: indices of the external images; without a head their number alone counts.
         title: what the progress bar says.
         monitor: device → AUC on the calibration images; None: there are none.
 
     Returns:
         The history, one row per epoch.
     """
-    trained = _trained(kind, model)
+    trained, settings = _trained(kind, model), data.settings
     with repeatable(settings.cpu_threads), _frozen(model.audited, kind.trains == "head"):
         accelerator = open_accelerator(settings.precision, some_unused=kind.leaves_some_out)
         model.to(accelerator.device, memory_format=torch.channels_last)
         history = fit(
             trained,
-            batches_of(kind, settings, images, members, external, accelerator),
+            batches_of(kind, data, members, accelerator),
             step_of(kind, settings, accelerator),
             epochs=settings.epochs,
             learning_rate=settings.learning_rate,
@@ -182,24 +170,20 @@ def step_of(kind: Kind, settings: RunConfig, accelerator: Accelerator) -> Step:
 
 
 def batches_of(
-    kind: Kind,
-    settings: RunConfig,
-    images: Dataset,
-    members: np.ndarray,
-    external: np.ndarray,
-    accelerator: Accelerator,
+    kind: Kind, data: Data, members: np.ndarray, accelerator: Accelerator
 ) -> JointBatches:
-    """Return the batches of a run's training of `kind`, this process's slice of each.
+    """Return the batches of a training of `kind` on `members`, this process's slice of each.
 
     Raises:
         SettingsError: the processes cannot share them evenly.
     """
+    settings, dataset = data.settings, data.dataset
     return JointBatches(
-        pixels=images.pixels,
-        labels=images.labels,
-        hashes=images.hashes,
+        pixels=dataset.pixels,
+        labels=dataset.labels,
+        hashes=dataset.hashes,
         members=members,
-        external=external,
+        external=data.split.roles["external"],
         with_external=kind.has_head,
         batch_size=settings.batch_size,
         seed=settings.seed,
@@ -223,8 +207,7 @@ def _monitor(data: Data, model: EnhancedAuditedModel) -> Callable[[torch.device]
         return membership_logits(model, lambda rows: pixels[indices[rows]], len(indices), device)
 
     def monitor(device: torch.device) -> float:
-        inside = logits(choosing, device)
-        outside = logits(calibration, device)
+        inside, outside = logits(choosing, device), logits(calibration, device)
         if not (np.isfinite(inside).all() and np.isfinite(outside).all()):
             raise TrainingError(
                 "Training diverged: scores of calibration images are no numbers. Try a lower "

@@ -9,6 +9,7 @@ as any other.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -185,12 +186,10 @@ def _train_one(drawn: Draw, number: int) -> None:
         settings = _settings_of(data.settings, number)
         train_and_store(
             training,
-            KINDS[data.settings.target],
-            settings,
+            KINDS[settings.target],
+            dataclasses.replace(data, settings=settings),
             build(data, settings.seed),
-            data.dataset,
             drawn.members[number],
-            data.split.roles["external"],
             title=f"shadow model {number + 1} of {len(drawn.trainings)}",
         )
 

@@ -22,41 +22,27 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from amint_core import provenance
-from amint_core.config import RunConfig
+from amint_core.config import RunConfig, settings_of
 from amint_core.errors import ResultsError
 from amint_core.locations import cache_root, shown
+from amint_core.recipes import defects_of
 from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.device import agreed, chosen_precision, processes
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
 
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
-#: Settings that no training depends on; roles and protocol count through the split's digest, the
-#: dataset through its fingerprint.
-_NEVER = {
-    *("profile", "recipe", "method", "protocol", "dataset", "data", "image_size", "members"),
-    *("external", "calibration", "holdout", "test", "target", "shadows", "variance", "workers"),
-    *("views", "transformations", "defects"),
-}
-#: What else a model alone, without a MINT head, does not depend on.
-_OF_THE_HEAD = {
-    *("setup", "taps", "head", "lambda_audited", "lambda_mint", "patience"),
-    *("augment_external", "external_transformations"),
-}
-#: Published defects that change training; 9 counts through the split, the others are of judging.
-_DEFECTS = ("frozen_batchnorm", "separate_batches", "hundred_outputs")
-_DEFECTS_OF_THE_LOSS = ("first_batch_balance", "scaled_mint_loss")
 
 
 def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
-    """Return the settings that a training of `kind` depends on."""
-    left_out, defects = _NEVER, _DEFECTS
-    if not kind.has_head:
-        left_out = left_out | _OF_THE_HEAD
-    if len(kind.losses) > 1:
-        # Where one loss stands alone, nothing balances it.
-        defects += _DEFECTS_OF_THE_LOSS
-    values = settings.model_dump(mode="json", exclude=set(left_out))
+    """Return the settings that a training of `kind` depends on.
+
+    Roles and protocol count through the digest of the split, the dataset through its fingerprint.
+    """
+    parts = ("model", "head") if kind.has_head else ("model",)
+    values = settings.model_dump(mode="json", include=set(settings_of(*parts)))
+    # Where one loss stands alone, nothing balances it.
+    defects = defects_of("model", "head") if len(kind.losses) > 1 else defects_of("model")
     kept = sorted(set(defects) & set(settings.defects))
     return {"kind": kind.name, **values, "defects": kept, "dataset": settings.dataset}
 
