@@ -24,7 +24,7 @@ from amint_core.batch import reproduce
 from amint_core.batch.grid import grid_file, load_grid
 from amint_core.batch.planning import busy, estimate, made_up
 from amint_core.batch.planning.flops import step_flops
-from amint_core.batch.planning.work import Cost, Task, Work, payers, work_of, workers_of
+from amint_core.batch.planning.work import Cost, Part, Work, payers, work_of, workers_of
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.files import read_json, write_text
@@ -132,8 +132,8 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     workloads = {one.key: one for work in works.values() for one in work.workloads}
     operations = dict.fromkeys(workloads, 0.0)
     for run, work in progress_bar(works.items(), desc="operations", unit="run"):
-        for task in work.tasks if states[run] != "done" else ():
-            operations[task.workload.key] += task.steps * step_flops(task.workload)
+        for one in work.trainings if states[run] != "done" else ():
+            operations[one.workload.key] += one.steps * step_flops(one.workload)
     others = [busy.share()] if seconds else []
     start = made_up.seconds_to_start() if seconds else 0.0
     measured = estimate.calibrate(workloads, operations, seconds)
@@ -209,31 +209,33 @@ def _row(
     needs, whoever pays; `memory_gib` the largest of its parts, those at once taken together.
     """
 
-    def hours(tasks: Sequence[Task]) -> float:
-        training = estimate.trainings_seconds(tasks, work, costs, cores)
-        return (start + training + estimate.scoring_seconds(work, own)) / 3600
+    run, settings = work.settings.id, work.settings
+    own = costs[work.scoring.workload.key]
+    rest = start + estimate.seconds_of(work.scoring, own)
 
-    run, own, done = work.settings.id, costs[work.workload.key], state == "done"
-    payer = {task: paid_by.get(task.identity) for task in work.tasks}
-    others = dict.fromkeys(one for one in payer.values() if one not in (None, run))
+    def hours(trainings: Sequence[Part]) -> float:
+        return (rest + estimate.trainings_seconds(trainings, settings, costs, cores)) / 3600
+
+    payer = {one.training: paid_by.get(one.training, "") for one in work.trainings}
+    paid = [one for one in work.trainings if payer[one.training] == run]
+    others = [one for one in dict.fromkeys(payer.values()) if one not in ("", run)]
+    sources = [costs[one.key].source for one in work.workloads]
     held, on_gpu = estimate.memory(work, costs)
     return {
         "run": run,
         "status": state,
-        "trainings": len(work.tasks),
+        "trainings": len(work.trainings),
         "steps": work.steps,
         "seconds_per_step": own.step,
-        "images": work.classified + work.scored + work.differentiated,
-        "hours": 0.0 if done else hours([task for task in work.tasks if payer[task] == run]),
-        "hours_alone": hours(work.tasks),
-        "workers": workers_of(work.settings),
-        "cores": reproduce.threads(work.settings, cores),
+        "images": work.scoring.classified + work.scoring.scored + work.scoring.differentiated,
+        "hours": 0.0 if state == "done" else hours(paid),
+        "hours_alone": hours(work.trainings),
+        "workers": workers_of(settings),
+        "cores": reproduce.threads(settings, cores),
         "memory_gib": held / 1024,
         "gpu_gib": on_gpu / 1024,
-        "estimate": max(
-            (costs[one.key].source for one in work.workloads), key=estimate.SOURCES.index
-        ),
-        "paid_by": "" if done else " ".join(others),
+        "estimate": max(sources, key=estimate.SOURCES.index),
+        "paid_by": "" if state == "done" else " ".join(others),
     }
 
 

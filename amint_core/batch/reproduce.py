@@ -78,7 +78,7 @@ def priorities(grid: dict[str, RunConfig]) -> dict[str, int]:
     depth: dict[str, int] = {}
     needed: set[str] = set()
     for run, work in works.items():  # those that it needs stand before it
-        others = {trained_by[task.identity] for task in work.tasks} - {run}
+        others = {trained_by[one.training] for one in work.trainings} - {run}
         depth[run] = 1 + max((depth[other] for other in others), default=-1)
         needed |= others
     deepest = max(depth.values(), default=0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import pandas as pd
 import torch
 
 from amint_core.batch.planning.flops import counts_of, step_flops, step_memory
 from amint_core.batch.planning.made_up import measure_apart
-from amint_core.batch.planning.work import Cost, Task, Work, Workload, workers_of
+from amint_core.batch.planning.work import Cost, Part, Work, Workload, workers_of
+from amint_core.config import RunConfig
 from amint_core.model.zoo.tiny import TINY
 from amint_core.progress import progress_bar
 
@@ -47,12 +49,12 @@ def calibrate(
         Key → `Cost`, for those that there was time for.
     """
     ends, measured = time.monotonic() + seconds, {}
-    with progress_bar(total=len(workloads), desc="calibration", unit="workload") as bar:
+    with progress_bar(total=len(workloads), desc="calibration", unit="case") as bar:
         for key in in_order(workloads, weights):
             one, left = workloads[key], ends - time.monotonic()
             bar.set_postfix_str(f"{one.settings.model}, {max(0, left):.0f} s left")
             expected = cost_of(one, workloads, measured).step if measured else 0.0
-            if 0 < left > _STEPS_OF_A_MEASUREMENT * expected:
+            if left > _STEPS_OF_A_MEASUREMENT * expected and left > 0:
                 found = measure_apart(one, min(_EACH, left / 4), left)
                 measured |= {key: found} if found else {}
             bar.update()
@@ -61,26 +63,26 @@ def calibrate(
 
 def in_order(workloads: Workloads, weights: Mapping[str, float]) -> list[str]:
     """Order by turns: the quickest workload of each model and kind, one of each size, the rest."""
-
-    def first_of_each(keys: Iterable[str], group: Callable[[Workload], tuple]) -> list[str]:
-        first: dict[tuple, str] = {}
-        for key in keys:
-            first.setdefault((workloads[key].settings.model, *group(workloads[key])), key)
-        return list(first.values())
-
-    quick = sorted(workloads, key=lambda key: step_flops(workloads[key]))
-    heavy = sorted(workloads, key=lambda key: -weights[key])
-    models = first_of_each(quick, lambda one: (one.kind,))
+    table = pd.DataFrame(
+        {
+            "model": one.settings.model,
+            "tiny": one.settings.model == TINY.name,
+            "kind": one.kind.name,
+            "size": one.image_size,
+            "flops": step_flops(one),
+            "weight": weights[key],
+        }
+        for key, one in workloads.items()
+    ).set_index(pd.Index(workloads))
+    heavy = table.sort_values("weight", ascending=False, kind="stable")
+    quick = table.sort_values("flops", kind="stable").drop_duplicates(["model", "kind"])
     # Models before kinds: another kind is nearer than another model. The tiny model comes last: its
     # steps are mostly overhead and tell little of another's operations.
-    models.sort(
-        key=lambda key: (
-            workloads[key].kind != workloads[heavy[0]].kind,
-            workloads[key].settings.model == TINY.name,
-        )
+    quick = quick.assign(other_kind=quick["kind"] != heavy["kind"].iloc[0])
+    quick = quick.sort_values(["other_kind", "tiny"], kind="stable")
+    return list(
+        dict.fromkeys([*quick.index, *heavy.drop_duplicates(["model", "size"]).index, *heavy.index])
     )
-    sizes = first_of_each(heavy, lambda one: (one.image_size,))
-    return list(dict.fromkeys((*models, *sizes, *heavy)))
 
 
 def cost_of(workload: Workload, workloads: Workloads, measured: Costs) -> Cost:
@@ -137,53 +139,49 @@ def assumed(workload: Workload, gpu: bool) -> Cost:
     )
 
 
-def trainings_seconds(tasks: Sequence[Task], work: Work, costs: Costs, cores: int | None) -> float:
+def seconds_of(part: Part, cost: Cost) -> float:
+    """Return the seconds of a training or of a run's scoring."""
+    classified = part.classified + _CLASSIFICATIONS_PER_GRADIENT * part.differentiated
+    scoring = part.scored * cost.score if part.scored else 0.0  # there may be no head to score with
+    return part.steps * cost.step + classified * cost.classify + scoring
+
+
+def trainings_seconds(
+    trainings: Sequence[Part], settings: RunConfig, costs: Costs, cores: int | None
+) -> float:
     """Return the seconds of some of a run's trainings, as many at once as it has workers.
 
     Args:
-        tasks: those of `work.tasks` that count, with the scoring that belongs to them.
-        work: the run's.
+        trainings: those that count.
+        settings: the run's.
         costs: key of a workload → `Cost`.
         cores: of the machine; None: as many as the run asks for.
     """
-
-    def seconds(task: Task) -> float:
-        cost = costs[task.workload.key]
-        watching = task.watched * cost.score if task.watched else 0.0  # no score is NaN
-        return task.steps * cost.step + watching + task.classified * cost.classify
-
-    alone = sum(seconds(one) for one in tasks if not one.shadow)
-    shadows = [one for one in tasks if one.shadow]
+    seconds = [(one.shadow, seconds_of(one, costs[one.workload.key])) for one in trainings]
+    alone = sum(each for shadow, each in seconds if not shadow)
+    shadows = [each for shadow, each in seconds if shadow]
     if not shadows:
         return alone
-    each = [seconds(one) for one in shadows]
     # Workers share a GPU, and the cores where there are too few: together they compute no faster
     # than so many at full speed.
-    threads = work.settings.cpu_threads or torch.get_num_threads()
-    on_gpu = any(costs[one.workload.key].gpu for one in shadows)
+    threads = settings.cpu_threads or torch.get_num_threads()
+    on_gpu = any(costs[one.workload.key].gpu for one in trainings if one.shadow)
     at_full_speed = 1.0 if on_gpu else max(1.0, (cores or math.inf) / threads)
-    shortest = side_by_side(each, workers_of(work.settings))
-    return alone + max(shortest, sum(each) / at_full_speed)
-
-
-def scoring_seconds(work: Work, cost: Cost) -> float:
-    """Return the seconds of a run's scoring."""
-    classified = work.classified + _CLASSIFICATIONS_PER_GRADIENT * work.differentiated
-    score = work.scored * cost.score if work.scored else 0.0
-    return classified * cost.classify + score
+    shortest = side_by_side(shadows, workers_of(settings))
+    return alone + max(shortest, sum(shadows) / at_full_speed)
 
 
 def memory(work: Work, costs: Costs) -> tuple[float, float]:
     """Return the MiB of memory and of a GPU's memory that a run holds at most."""
     workers = workers_of(work.settings)
     # Several workers are processes of their own, beside the run's, which keeps what it held.
-    own = [task.workload for task in work.tasks if workers == 1 or not task.shadow]
-    used = [costs[one.key] for one in (work.workload, *own)]
+    own = [one for one in work.trainings if workers == 1 or not one.shadow]
+    used = [costs[one.workload.key] for one in (work.scoring, *own)]
     held, gpu = max(cost.memory for cost in used), max(cost.gpu for cost in used)
     if workers > 1:
-        shadow = costs[work.tasks[-1].workload.key]  # they come last, and all are alike
+        shadow = costs[work.trainings[-1].workload.key]  # they come last, and all are alike
         held, gpu = held + workers * shadow.memory, gpu + workers * shadow.gpu
-    return held + work.kept / _MEBI, gpu
+    return held + work.logits / _MEBI, gpu
 
 
 def side_by_side(hours: Sequence[float], lanes: int, widths: Sequence[int] = ()) -> float:

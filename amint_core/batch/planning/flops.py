@@ -89,23 +89,27 @@ def counts_of(workload: Workload) -> Counts:
 
 
 def _count(workload: Workload) -> Counts:
+    seen: list[tuple[int, int]] = []  # operations and bytes so far
     with torch.device("meta"):
         model = build(made_up(workload)).train()
         images = torch.empty(_IMAGES, workload.channels, *[workload.image_size] * 2)
-        with _Kept() as whole:
-            classify = count(lambda: model.audited(images))
-        with _Kept() as shared:
-            membership = count(lambda: model.membership(images))
-        maps = head_inputs(model, images)
-        head = count(lambda: model.head(maps))
+    with FlopCounterMode(display=False) as counter, _Kept() as kept:
+        # In the order in which they end: the shared layers, the audited model, the head.
+        for module in (model.audited.get_submodule(model.taps[-1]), model.audited, model.head):
+            module.register_forward_hook(
+                lambda *_: seen.append((counter.get_total_flops(), kept.bytes))
+            )
+        model(images)
+    (shared, kept_shared), (whole, kept_whole), (everything, kept_everything) = seen
+    head = everything - whole
     return Counts(
-        classify=classify / _IMAGES,
-        membership=membership / _IMAGES,
+        classify=whole / _IMAGES,
+        membership=(shared + head) / _IMAGES,
         head=head / _IMAGES,
         weights=parameter_count(model.audited),
         head_weights=parameter_count(model.head),
-        kept_whole=whole.bytes / _IMAGES,
-        kept_shared=shared.bytes / _IMAGES,
+        kept_whole=kept_whole / _IMAGES,
+        kept_shared=(kept_shared + kept_everything - kept_whole) / _IMAGES,
     )
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from queue import SimpleQueue
 
 import numpy as np
-import pandas as pd
 import torch
 
 from amint_core import provenance
@@ -31,7 +30,6 @@ _MEBI = 2**20
 _MOST_STEPS = 50
 #: Steps before the clock starts; a GPU chooses its kernels and fills its memory in the first.
 _WARM_UP = {"cpu": 1, "cuda": 5}
-_ENDLESS = 10**9  # steps of the one epoch
 
 
 def made_up(workload: Workload) -> Data:
@@ -56,40 +54,36 @@ def made_up(workload: Workload) -> Data:
 
 
 class MadeUpTraining:
-    """`fit` at work on a workload, in a thread that waits for its turns.
-
-    Attributes:
-        held: bytes that the process had held at most before there was a model.
-    """
+    """`fit` on made-up pixels, in a thread: its batches come in turns, and it waits in between."""
 
     def __init__(self, workload: Workload) -> None:
         settings, kind, data = workload.settings, workload.kind, made_up(workload)
-        self.workload, self.held, self.pixels = workload, peak(), data.dataset.pixels
-        self.model = build(data)
+        self.idle = peak()  # before there is a model
+        self.workload, self.pixels = workload, data.dataset.pixels
         self.accelerator = open_accelerator(settings.precision, kind.leaves_some_out)
         self.device = self.accelerator.device
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model = build(data).to(self.device, memory_format=torch.channels_last)
         self.model.audited.requires_grad_(kind.trains != "head")
-        members, external = data.split.roles["members"], data.split.roles["external"]
-        self.batches = batches_of(kind, settings, data.dataset, members, external, self.accelerator)
+        roles = data.split.roles
+        self.batches = batches_of(
+            *(kind, settings, data.dataset),
+            *(roles["members"], roles["external"], self.accelerator),
+        )
         self.step = step_of(kind, settings, self.accelerator)
-        self._turns: SimpleQueue[int | None] = SimpleQueue()
-        self._answers: SimpleQueue[float | BaseException | pd.DataFrame] = SimpleQueue()
-        threads = torch.get_num_threads()
-        threading.Thread(target=self._train, args=(threads,), daemon=True).start()
+        self._turns: SimpleQueue[int] = SimpleQueue()
+        self._answers: SimpleQueue[object] = SimpleQueue()
+        thread = threading.Thread(target=self._fit, args=(torch.get_num_threads(),), daemon=True)
+        thread.start()
 
-    def _train(self, threads: int) -> None:
-        torch.set_num_threads(threads)  # a thread of its own has its own number
+    def _fit(self, threads: int) -> None:
+        torch.set_num_threads(threads)  # each thread has its own number
         settings = self.workload.settings
+        model = self.model.audited if self.workload.kind.trains == "audited" else self.model
         try:
-            trained = self.model.audited if self.workload.kind.trains == "audited" else self.model
             history = fit(
-                trained,
-                self,
-                self.step,
+                *(model, self, self.step),
                 epochs=1,
                 learning_rate=settings.learning_rate,
-                schedule=settings.schedule,
                 weight_decay=settings.weight_decay,
                 accelerator=self.accelerator,
             )
@@ -97,72 +91,58 @@ class MadeUpTraining:
         except BaseException as error:
             self._answers.put(error)
 
-    # What `fit` asks of its batches.
+    # `fit` asks these three of its batches.
 
     def __len__(self) -> int:
-        return _ENDLESS
+        return 10**9  # as good as endless
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Yield as many batches as each turn has steps; without more turns the epoch ends."""
-        rounds = map(self.batches.epoch, itertools.count(1))
-        stream = itertools.chain.from_iterable(rounds)
+        """Yield as many batches as each turn has steps; a turn of none ends the epoch."""
+        epochs = map(self.batches.epoch, itertools.count(1))
+        stream = itertools.chain.from_iterable(epochs)
         while steps := self._turns.get():
             started = self._now()
             yield from itertools.islice(stream, steps)
             self._answers.put(self._now() - started)
 
     def order(self, epoch: int) -> str:
-        """Return no transcript: pixels are made up."""
+        """Return no transcript: the images are made up."""
         return ""
 
-    def _now(self) -> float:
-        """Return the seconds on the clock once the device has done all its work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-    def timed(self, call: Callable[[], object]) -> float:
-        """Return the seconds that a call takes, the device's own work included."""
-        started = self._now()
-        call()
-        return self._now() - started
-
-    def _turn(self, steps: int) -> float | pd.DataFrame:
-        self._turns.put(steps)
+    def steps(self, count: int) -> object:
+        """Take some steps and return their seconds; of none, end the epoch: `fit`'s history."""
+        self._turns.put(count)
         answer = self._answers.get()
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    def steps(self, count: int) -> float:
-        """Take some steps and return their seconds, those of making the batches included."""
-        return self._turn(count)
-
-    def finish(self) -> pd.DataFrame:
-        """End the epoch and return what `fit` returns; its means are of no use."""
-        return self._turn(0)
-
-    def classify(self, count: int = BATCH) -> float:
-        """Classify so many images and return the seconds."""
+    def timed(self, call: Callable[[], object]) -> float:
+        """Return the seconds that a call takes, the device's own work included."""
+        started = self._now()
         with self.accelerator.autocast():
-            model = self.model.audited
-            return self.timed(lambda: class_logits(model, self._some, count, self.device))
+            call()
+        return self._now() - started
 
-    def score(self, count: int = BATCH) -> float:
-        """Score so many images for membership and return the seconds."""
-        with self.accelerator.autocast():
-            model = self.model
-            return self.timed(lambda: membership_logits(model, self._some, count, self.device))
+    def _now(self) -> float:
+        """Return the time in seconds once the device has done its work."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def classify(self, count: int) -> float:
+        """Classify some images and return the seconds."""
+        return self.timed(lambda: class_logits(self.model.audited, self._some, count, self.device))
+
+    def score(self, count: int) -> float:
+        """Score some images for membership and return the seconds."""
+        return self.timed(lambda: membership_logits(self.model, self._some, count, self.device))
 
     def _some(self, rows: np.ndarray) -> np.ndarray:
         return self.pixels[rows % len(self.pixels)]
 
     def measure(self, seconds: float) -> Cost:
-        """Measure steps and a batch of scoring; the process's memory counts from its start.
-
-        Args:
-            seconds: for training steps; one is timed however long it takes.
-        """
+        """Measure steps for some seconds, one at least, and a batch of scoring."""
         self.steps(_WARM_UP.get(self.device.type, 1))
         times: list[float] = []
         while not times or (sum(times) < seconds and len(times) < _MOST_STEPS):
@@ -170,9 +150,9 @@ class MadeUpTraining:
         gpu = torch.cuda.max_memory_reserved() / _MEBI if self.device.type == "cuda" else 0.0
         return Cost(
             step=statistics.median(times),
-            classify=self.classify() / BATCH,
-            score=self.score() / BATCH if self.workload.kind.has_head else float("nan"),
-            idle=self.held / _MEBI,
+            classify=self.classify(BATCH) / BATCH,
+            score=self.score(BATCH) / BATCH if self.workload.kind.has_head else float("nan"),
+            idle=self.idle / _MEBI,
             memory=peak() / _MEBI,
             gpu=gpu,
             source="measured",
@@ -182,7 +162,7 @@ class MadeUpTraining:
 
 @contextmanager
 def training(workload: Workload) -> Iterator[MadeUpTraining]:
-    """Yield the training of a workload, with the arithmetic of a run."""
+    """Open the training of a workload, with the arithmetic of a run."""
     with repeatable(workload.settings.cpu_threads):
         yield MadeUpTraining(workload)
 
@@ -200,7 +180,7 @@ def measure_apart(workload: Workload, seconds: float, limit: float) -> Cost | No
     Raises:
         AmintError: the workload cannot be trained, whatever the time.
     """
-    with Worker(f"Training steps of {workload.settings.id}", training, (workload,)) as worker:
+    with Worker(f"Training steps of {workload.settings.id}", training, workload) as worker:
         try:
             return worker.ask("measure", seconds, limit=limit)
         except WorkerEndedError:
@@ -210,6 +190,6 @@ def measure_apart(workload: Workload, seconds: float, limit: float) -> Cost | No
 def seconds_to_start() -> float:
     """Return the seconds that a fresh process takes until it has imported what a run needs."""
     started = time.monotonic()
-    with Worker("An empty process", nullcontext, preload=[__name__]):
-        pass
+    with Worker("A process", nullcontext) as worker:
+        worker.ask("")
     return time.monotonic() - started

@@ -1,6 +1,6 @@
 """What a run does, counted from its settings: trainings, steps, images. No dataset is needed.
 
-Counted with what runs themselves go by: the split's sizes, the kinds of training, the shape of
+Counted by what runs go by themselves: the sizes of a split, the kinds of training, the shape of
 batches, what a method declares. A test holds the counts against runs that were executed.
 """
 
@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from amint_core.config import RunConfig, settings_of
 from amint_core.data import DATASETS
@@ -49,10 +48,10 @@ class Workload:
     def key(self) -> str:
         """The same for workloads that one measurement stands for; classes count by their order."""
         values = training_settings(self.settings, self.kind)
-        mattering = {name: values[name] for name in settings_of("speed") if name in values}
-        mattering["defects"] = sorted(set(defects_of("speed")) & set(values["defects"]))
+        speed = {name: values[name] for name in settings_of("speed") if name in values}
+        speed["defects"] = sorted(set(defects_of("speed")) & set(values["defects"]))
         images = self.image_size, self.channels, round(math.log10(self.classes)), self.batch
-        return json.dumps([self.kind.name, *images, mattering], sort_keys=True)
+        return json.dumps([self.kind.name, *images, speed], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,14 @@ class Cost:
     """What a workload takes.
 
     Attributes:
-        step: seconds of a training step, the median.
+        step: seconds of a training step.
         classify: seconds to classify an image.
         score: seconds to score an image for membership; NaN where no head is trained.
         memory: MiB held at most, the scoring of a batch included.
         gpu: MiB of a GPU's memory reserved at most.
         source: one of `estimate.SOURCES`.
         idle: of `memory`, the MiB that a process holds before there is a model.
-        hardware: what was measured, in words.
+        hardware: in words, where it was measured.
     """
 
     step: float
@@ -81,24 +80,26 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One training, which several runs may share.
+class Part:
+    """A training of a run, or its scoring.
 
     Attributes:
-        identity: the same for the same training; stands for the name of its folder in the store,
-            which only the dataset's fingerprint would tell.
-        workload: what a step costs.
+        workload: what a step or an image costs.
+        training: the same for the same training, which several runs may share; stands for the name
+            of its folder, which only the dataset's fingerprint would tell. "": scoring.
         steps: of the optimiser.
-        watched: images scored for membership on the way, after each epoch.
-        classified: images that the model classifies once trained.
+        classified: images that the trained model classifies.
+        scored: passes through the shared layers and the head, in training to watch it.
+        differentiated: images whose gradients are taken (gMINT).
         shadow: whether it is a shadow model, which may be trained beside others of its run.
     """
 
-    identity: str
     workload: Workload
-    steps: int
-    watched: int = 0
+    training: str = ""
+    steps: int = 0
     classified: int = 0
+    scored: int = 0
+    differentiated: int = 0
     shadow: bool = False
 
 
@@ -108,42 +109,36 @@ class Work:
 
     Attributes:
         settings: the run's settings.
-        tasks: its trainings: its own one after the other, then the shadow models.
-        workload: what scoring an image costs.
-        classified: images that the audited model classifies.
-        scored: passes through the shared layers and the head for membership scores.
-        differentiated: images whose gradients are taken (gMINT).
-        kept: bytes of class logits that scoring holds in memory.
+        trainings: its own one after the other, then the shadow models.
+        scoring: of all images, once trained.
+        logits: bytes of class logits that scoring holds in memory.
     """
 
     settings: RunConfig
-    tasks: tuple[Task, ...]
-    workload: Workload
-    classified: int
-    scored: int
-    differentiated: int
-    kept: int
+    trainings: tuple[Part, ...]
+    scoring: Part
+    logits: int
 
     @property
     def steps(self) -> int:
         """Steps of all trainings."""
-        return sum(task.steps for task in self.tasks)
+        return sum(one.steps for one in self.trainings)
 
     @property
     def workloads(self) -> list[Workload]:
         """Of scoring and of each training."""
-        return [self.workload, *(task.workload for task in self.tasks)]
+        return [one.workload for one in (self.scoring, *self.trainings)]
 
 
 def sizes_of(settings: RunConfig) -> dict[str, int]:
-    """Return the images of each role, the official test set being whole."""
-    spec, wanted = DATASETS[settings.dataset], {role: getattr(settings, role) for role in ROLES}
+    """Return the images of each role of a run, the official test set being whole."""
     if settings.data == "real":
-        test = spec.official_sizes["test"]
+        test = DATASETS[settings.dataset].official_sizes["test"]
     elif settings.dataset in SIZES:
         test = SIZES[settings.dataset].test * _classes(settings)
     else:
         test = TEST_DIGITS
+    wanted = {role: getattr(settings, role) for role in ROLES}
     return role_sizes(settings.protocol, wanted, test)
 
 
@@ -165,45 +160,55 @@ def work_of(settings: RunConfig) -> Work:
     method, kind, sizes = METHODS[settings.method], kind_of(settings), sizes_of(settings)
     judged_role = "holdout" if settings.protocol == "strict" else "test"
     asked = sum(sizes[role] for role in {"members", "external", "calibration", judged_role})
-    half = sizes["members"] // (2 if sizes["calibration"] else 1)  # the others choose thresholds
-    judged, again = half + sizes[judged_role], len(settings.transformations)
+    of_members = sizes["members"] // (2 if sizes["calibration"] else 1)
+    judged, again = of_members + sizes[judged_role], len(settings.transformations)
     all_asked = asked + again * (judged if method.transformed == "alone" else asked)
     # A head is asked for membership; attacks read classes again after each transformation.
     classified = asked if method.asks_head else all_asked
-    shadows = method.shadows_used(settings.shadows)
-    target, workload = KINDS[settings.target], workload_of(settings, kind)
-    return Work(
-        settings,
-        # After a transformation shadow models answer for judged images alone.
-        (*_own(settings, kind), *_shadows(settings, target, shadows, asked + again * judged)),
-        workload,
-        classified=classified + (sizes["test"] if judged_role != "test" else 0),
-        scored=all_asked * len(VIEWS[settings.views]) * method.asks_head,
-        differentiated=all_asked * (settings.method == "gmint"),
-        # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
-        kept=asked * workload.classes * 4 * (2 + 2 * shadows) * (method.group == "attack"),
+    scoring = Part(
+        workload_of(settings, kind),
+        classified=classified + (0 if judged_role == "test" else sizes["test"]),
+        scored=all_asked * len(VIEWS[settings.views]) if method.asks_head else 0,
+        differentiated=all_asked if settings.method == "gmint" else 0,
     )
+    count = method.shadows_used(settings.shadows)
+    shadow = replace(
+        _trainings(settings, KINDS[settings.target])[-1],
+        # After a transformation shadow models answer for judged images alone.
+        classified=asked + again * judged,
+        scored=0,
+        shadow=True,
+    )
+    shadows = [replace(shadow, training=f"{shadow.training} {n}") for n in range(count)]
+    # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
+    held = (2 + 2 * count) * (method.group == "attack")
+    logits = held * asked * scoring.workload.classes * 4
+    return Work(settings, (*_trainings(settings, kind), *shadows), scoring, logits)
 
 
-def _own(settings: RunConfig, kind: Kind) -> tuple[Task, ...]:
+def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
     """Return the training of `kind`, after those that it starts from."""
-    before = _own(settings, kind.starts_from) if kind.starts_from else ()
+    before = _trainings(settings, kind.starts_from) if kind.starts_from else ()
     half, watched = settings.members // 2, 0
     if settings.calibration and kind.has_head:
-        watched = settings.epochs * (settings.calibration + half)
+        watched = settings.calibration + half
     learnt = settings.members if kind.learns_from == "members" else half
     _, steps = batch_shape(learnt, settings.external, settings.batch_size)
-    workload = workload_of(settings, kind)
-    return *before, Task(_identity(settings, kind), workload, settings.epochs * steps, watched)
-
-
-def _shadows(settings: RunConfig, kind: Kind, count: int, answers: int) -> tuple[Task, ...]:
-    """Return the trainings of shadow models, each of which answers for so many images."""
-    own = _own(settings, kind)[-1]
-    return tuple(
-        replace(own, identity=f"{own.identity} {n}", watched=0, classified=answers, shadow=True)
-        for n in range(count)
+    own = Part(
+        workload_of(settings, kind),
+        training=_identity(settings, kind),
+        steps=settings.epochs * steps,
+        scored=settings.epochs * watched,
     )
+    return *before, own
+
+
+def _identity(settings: RunConfig, kind: Kind) -> str:
+    values = training_settings(settings, kind)
+    values |= {f"data {name}": getattr(settings, name) for name in settings_of("data")}
+    values["data image_size"] = settings.image_size or DATASETS[settings.dataset].image_size
+    values["tracks"] = settings.has("tracks_ignored")
+    return json.dumps(values, sort_keys=True)
 
 
 def workers_of(settings: RunConfig) -> int:
@@ -215,14 +220,6 @@ def payers(works: Iterable[tuple[str, Work]]) -> dict[str, str]:
     """Return training → the first of the runs that needs it: it trains, the others wait."""
     first: dict[str, str] = {}
     for run, work in works:
-        for task in work.tasks:
-            first.setdefault(task.identity, run)
+        for one in work.trainings:
+            first.setdefault(one.training, run)
     return first
-
-
-def _identity(settings: RunConfig, kind: Kind) -> str:
-    values: dict[str, Any] = training_settings(settings, kind)
-    values |= {f"data {name}": getattr(settings, name) for name in settings_of("data")}
-    values["data image_size"] = settings.image_size or DATASETS[settings.dataset].image_size
-    values["tracks"] = settings.has("tracks_ignored")
-    return json.dumps(values, sort_keys=True)

@@ -3,15 +3,14 @@ memory is its own. Plans and benchmarks measure in such processes."""
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import sys
-import traceback
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack
+from multiprocessing import active_children, get_context
 from typing import Any
 
 import psutil
@@ -34,96 +33,75 @@ class Worker(AbstractContextManager):
         title: what failures are said of.
         make: returns a context manager that makes the object; found by name in its module.
         args: for `make`.
-        preload: modules that all such processes need besides that of `make`, imported only once.
     """
 
-    def __init__(
-        self,
-        title: str,
-        make: Callable[..., AbstractContextManager],
-        args: tuple = (),
-        preload: Collection[str] = (),
-    ) -> None:
+    #: Modules that are imported once for all such processes.
+    preload = ("timm", "amint_core.batch.planning.made_up")
+
+    def __init__(self, title: str, make: Callable[..., AbstractContextManager], *args: Any) -> None:
         # The server imports and computes nothing: its forks start at once, and clean.
         context = get_context("forkserver")
-        context.set_forkserver_preload([make.__module__, "timm", *preload])
-        self.title = title
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, make, args))
-        self.process.start()
-        theirs.close()
+        context.set_forkserver_preload(list(self.preload))
+        self.title, self._given, before = title, (make, args), set(active_children())
+        self._pool = ProcessPoolExecutor(1, context)
+        self._pool.submit(_call, *self._given, "", ())  # starts to make the object
+        (self.process,) = set(active_children()) - before
 
     def ask(self, order: str, *args: Any, limit: float | None = None) -> Any:
-        """Call a method of the object and return its result; see `answer`."""
-        self.send(order, *args)
-        return self.answer(limit)
-
-    def send(self, order: str, *args: Any) -> None:
-        """Ask for what `answer` will wait for, to let several processes work at once."""
-        with suppress(ConnectionError):  # it has ended; `answer` says why
-            self.pipe.send((order, args))
-
-    def answer(self, limit: float | None = None) -> Any:
-        """Wait for the result of what was asked.
+        """Call a method of the object and return its result; "" waits for the object alone.
 
         Args:
             limit: seconds after which the process is killed; None: wait for ever.
 
         Raises:
             AmintError: as raised there.
-            WorkerError: anything else was raised there; the message holds its traceback.
+            WorkerError: anything else was raised there.
             WorkerEndedError: the process has ended, or the limit was reached.
         """
         try:
-            if not self.pipe.poll(limit):
-                self.process.kill()
-            error, result = self.pipe.recv()
-        except (EOFError, ConnectionError):
+            return self._pool.submit(_call, *self._given, order, args).result(limit)
+        except AmintError:
+            raise
+        except (BrokenProcessPool, TimeoutError):
             raise WorkerEndedError(f"{self.title} failed: {self._end()}") from None
-        if error is None:
-            return result
-        raise error if isinstance(error, AmintError) else WorkerError(f"{self.title}: {error}")
+        except Exception as error:
+            raise WorkerError(f"{self.title} failed: {error!r}") from error
 
     def _end(self) -> str:
-        self.process.join(timeout=20)
+        self.process.kill()
+        self.process.join()
         code = self.process.exitcode
-        killed = code is not None and code < 0
-        how = f"killed by {signal.Signals(-code).name}" if killed else f"exit status {code}"
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return (
             f"its process has ended ({how}); what it said stands above. The machine may be short "
             "of memory."
         )
 
     def __exit__(self, *_: object) -> None:
-        self.pipe.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self.process.join(timeout=20)
-        if self.process.is_alive():
-            self.process.terminate()
+        self.process.kill()
 
 
-def _serve(pipe: Connection, make: Callable[..., AbstractContextManager], args: tuple) -> None:
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        with make(*args) as made:
-            while True:
-                order, given = pipe.recv()
-                pipe.send((None, getattr(made, order)(*given)))
-    except (EOFError, BrokenPipeError):
-        pass
-    except AmintError as error:
-        pipe.send((error, None))
-    except Exception:
-        pipe.send((traceback.format_exc(), None))
+_made: list[Any] = []  # this process's object, while `_open` keeps its context
+_open = ExitStack()
 
 
-def resident() -> tuple[int, int]:
-    """Return the bytes of memory that this process holds: private, and shared or mapped files."""
-    found = psutil.Process().memory_info()
-    shared = getattr(found, "shared", 0)  # Linux alone tells
-    return found.rss - shared, shared
+def _call(make: Callable[..., AbstractContextManager], args: tuple, order: str, given: tuple):
+    """Call a method of this process's object, which is made where there is none yet."""
+    if not _made:
+        _made.append(_open.enter_context(make(*args)))
+    return getattr(_made[0], order)(*given) if order else None
 
 
 def peak() -> int:
     """Return the most bytes of memory that this process has held so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def resident() -> tuple[int, int]:
+    """Return the bytes of memory that this process holds: private, and of mapped files (Linux)."""
+    found = psutil.Process().memory_info()
+    mapped = getattr(found, "shared", 0)
+    return found.rss - mapped, mapped
