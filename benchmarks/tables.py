@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from amint_core.batch.planning import load
+from amint_core.batch.planning import busy
 from amint_core.files import atomic_path, write_json, write_text
 from amint_core.report.style import model_title, save
-from benchmarks.cases import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 from benchmarks.chart import draw
+from benchmarks.configurations import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 
 MIB = 2**20
 
@@ -55,7 +55,7 @@ def _target(what: str, found: float, target: float, more_is_better: bool = False
 def markdown(results: dict[str, Any]) -> str:
     """Return all tables with what they were measured on."""
     parts = [
-        f"Measured on {_machine(results)}{_commit(results)}{load.warning(results['others'])}. "
+        f"Measured on {_machine(results)}{_commit(results)}{busy.warning(results['others'])}. "
         "Ratios are medians of interleaved pairs in one run, with the least and the largest pair "
         "behind them. Images are made up.",
         "## Steps",

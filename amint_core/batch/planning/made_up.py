@@ -53,6 +53,20 @@ def made_up(workload: Workload) -> Data:
     return Data(workload.settings, dataset, split)
 
 
+def now(device: torch.device) -> float:
+    """Return the time in seconds once a device has done its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def timed(call: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that a call takes, the device's own work included."""
+    started = now(device)
+    call()
+    return now(device) - started
+
+
 class MadeUpTraining:
     """`fit` on made-up pixels, in a thread: its batches come in turns, and it waits in between."""
 
@@ -101,9 +115,9 @@ class MadeUpTraining:
         epochs = map(self.batches.epoch, itertools.count(1))
         stream = itertools.chain.from_iterable(epochs)
         while steps := self._turns.get():
-            started = self._now()
+            started = now(self.device)
             yield from itertools.islice(stream, steps)
-            self._answers.put(self._now() - started)
+            self._answers.put(now(self.device) - started)
 
     def order(self, epoch: int) -> str:
         """Return no transcript: the images are made up."""
@@ -117,26 +131,18 @@ class MadeUpTraining:
             raise answer
         return answer
 
-    def timed(self, call: Callable[[], object]) -> float:
-        """Return the seconds that a call takes, the device's own work included."""
-        started = self._now()
-        with self.accelerator.autocast():
-            call()
-        return self._now() - started
-
-    def _now(self) -> float:
-        """Return the time in seconds once the device has done its work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def classify(self, count: int) -> float:
         """Classify some images and return the seconds."""
-        return self.timed(lambda: class_logits(self.model.audited, self._some, count, self.device))
+        model = self.model.audited
+        with self.accelerator.autocast():
+            return timed(lambda: class_logits(model, self._some, count, self.device), self.device)
 
     def score(self, count: int) -> float:
         """Score some images for membership and return the seconds."""
-        return self.timed(lambda: membership_logits(self.model, self._some, count, self.device))
+        with self.accelerator.autocast():
+            return timed(
+                lambda: membership_logits(self.model, self._some, count, self.device), self.device
+            )
 
     def _some(self, rows: np.ndarray) -> np.ndarray:
         return self.pixels[rows % len(self.pixels)]
