@@ -9,7 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "RunConfig": "config",
+    "RunConfig": "settings",
     "Run": "run.folder",
     "prepare": "data.prepare",
     "build": "run.models",

@@ -134,14 +134,14 @@ def bless(options: argparse.Namespace) -> int:
 
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
+    from amint_core.config import Augmentation, choices
     from amint_core.data import DATASETS
-    from amint_core.data.transforms import AUGMENTATIONS
     from amint_core.methods import METHODS
     from amint_core.model.zoo import SETUPS, known_names
     from amint_core.recipes import DEFECTS, RECIPES
 
     names = {"datasets": DATASETS, "models (or any of timm's)": known_names(), "setups": SETUPS}
-    names |= {"recipes": RECIPES, "transformations": AUGMENTATIONS}
+    names |= {"recipes": RECIPES, "transformations": choices(Augmentation)}
     for kind, known in names.items():
         print(f"{kind}: {', '.join(known)}")
     print("methods:")

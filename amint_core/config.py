@@ -1,4 +1,7 @@
-"""The settings of one run, checked before anything starts, and the run's identity."""
+"""The settings of one run, each with what it takes part in, and the run's id.
+
+`settings.py` makes them and checks their names against the registries.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,14 @@ Weight = Annotated[float, BeforeValidator(_as_float), Field(ge=0, allow_inf_nan=
 Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf_nan=False)]
 Setup = Literal["entry", "middle", "output"]
 Variance = Literal["global", "per_class", "per_image"]
+#: Of images: names of functions in data/transforms.py.
+Transformation = Literal["flip", "shift", "crop", "resize", "jpeg", "blur", "noise", "brightness"]
+#: What copies made for training may go through besides.
+Augmentation = Literal[Transformation, "border"]
+#: Stands for no transformation in tables.
+EXACT = "exact"
+Transformations = Annotated[tuple[Transformation, ...], BeforeValidator(_as_tuple)]
+Augmentations = Annotated[tuple[Augmentation, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
@@ -150,16 +161,16 @@ class RunConfig(BaseModel):
     augment_members: Annotated[Share, _for("model", "speed")] = 0.0
     # The same of its external images, copies being non-members.
     augment_external: Annotated[Share, _for("head", "speed")] = 0.0
-    # Names of amint_core.data.transforms; each happens to a random half of the copies.
-    member_transformations: Annotated[Names, _for("model", "speed")] = ()
-    external_transformations: Annotated[Names, _for("head", "speed")] = ()
+    # Each happens to a random half of the copies.
+    member_transformations: Annotated[Augmentations, _for("model", "speed")] = ()
+    external_transformations: Annotated[Augmentations, _for("head", "speed")] = ()
     # The published notebooks' defects to keep; each says itself what it takes part in, see
     # recipes.py.
     defects: Annotated[Names, _for("model")] = ()
 
     # What is measured.
     # Of judged images: are they still told apart?
-    transformations: Annotated[Names, _for("test", "averaged")] = ()
+    transformations: Annotated[Transformations, _for("test", "averaged")] = ()
 
     # Arithmetic.
     # Of the matrix products; auto: bf16 where this machine multiplies faster in it.
@@ -251,17 +262,6 @@ class RunConfig(BaseModel):
             raise SettingsError(unknown_name("defect", defect, DEFECTS))
         return defect in self.defects
 
-    @classmethod
-    def in_words(cls, problem: Mapping[str, Any]) -> str:
-        name = str(problem["loc"][0]) if problem["loc"] else "settings"
-        if problem["type"] == "missing":
-            return f"{name} is missing: give one."
-        if problem["type"] == "literal_error":
-            annotation = cls.model_fields[name].annotation
-            valid = [one for kind in (annotation, *get_args(annotation)) for one in get_args(kind)]
-            return unknown_name(name, problem["input"], filter(_is_text, valid))
-        return f"{name} = {problem['input']!r}: {problem['msg']}."
-
 
 def settings_of(*parts: str) -> tuple[str, ...]:
     """Return the settings that take part in any of `parts`, in the order of `RunConfig`.
@@ -310,5 +310,8 @@ def given_values(namespace: Mapping[str, Any], also: Collection[str] = ()) -> di
     }
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def choices(annotation: Any) -> list[str]:
+    """Return the names that a type allows: those of the `Literal`s in it."""
+    if isinstance(annotation, str):
+        return [annotation]
+    return [name for part in get_args(annotation) for name in choices(part)]

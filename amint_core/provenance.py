@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import platform
 import subprocess
-from functools import cache
+import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from amint_core import __version__
+from amint_core.errors import SettingsError
+from amint_core.imports import reached
 from amint_core.locations import project_root
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -25,27 +32,59 @@ PACKAGES = (
     "scikit-learn",
     "pandas",
 )
-#: Parts of the package that a trained model depends on; its settings are kept beside it.
-TRAINING = ("data", "model", "training")
-#: Parts of the package that start runs or show results and take no part in computing them.
-SHOWING = ("report", "batch", "__main__.py")
 
 
-@cache
-def code_fingerprint(parts: tuple[str, ...] = ()) -> str:
-    """Return a SHA-256 over the package's sources that take part in computing a run.
+def code_fingerprint(*roots: str | Callable) -> str:
+    """Return a SHA-256 over all sources that `roots` import, their own included.
+
+    A file that changes while a process runs is not the code that runs in it: what is loaded counts
+    as it was when first asked for, until it is loaded anew.
 
     Args:
-        parts: files and folders of the package; none: all but those that only show.
+        roots: names of modules; or functions or classes, whose modules count.
+
+    Raises:
+        SettingsError: a function or class comes from no file, so that what it calls cannot be told.
     """
-    package = Path(__file__).resolve().parent
+    sources = reached(*(root if isinstance(root, str) else _root_of(root) for root in roots))
     digest = hashlib.sha256()
-    for source in sorted(package.rglob("*.py")):
-        relative = source.relative_to(package)
-        first = relative.parts[0]
-        if first in parts if parts else first not in SHOWING:
-            digest.update(relative.as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
+    for name, path in sorted(sources.items()):
+        digest.update(name.encode() + b"\0" + _as_loaded(name, path) + b"\0")
     return digest.hexdigest()
+
+
+def _root_of(code: Callable) -> str | Path:
+    """Return the name of the module that defines a function or class, or else its file."""
+    while isinstance(code, partial):
+        code = code.func
+    module = sys.modules.get(code.__module__)
+    if hasattr(module, "__file__") and code.__module__ not in _SCRIPTS:
+        return code.__module__
+    try:
+        file = Path(inspect.getfile(code))
+    except TypeError:  # a class of a module that is no file
+        file = Path()
+    if not file.is_file():
+        raise SettingsError(
+            f"{code.__qualname__} was written in a notebook or at a prompt, where what it depends "
+            "on cannot be told, so that an old model could be taken for its own. Put it into a .py "
+            "file and import it from there."
+        )
+    return file
+
+
+#: Names of the file that Python was started with, here and in the processes that it starts.
+_SCRIPTS = ("__main__", "__mp_main__")
+#: Module → (how it was found, its source), as this process has loaded it.
+_loaded: dict[str, tuple[ModuleSpec, bytes]] = {}
+
+
+def _as_loaded(name: str, path: Path) -> bytes:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    known = _loaded.get(name)
+    if spec is None or known is None or known[0] is not spec:
+        known = _loaded[name] = (spec, path.read_bytes())
+    return known[1]
 
 
 def versions() -> dict[str, str]:
@@ -56,6 +95,8 @@ def versions() -> dict[str, str]:
 
 def hardware(device: torch.device) -> str:
     """Name the device in words, e.g. "NVIDIA H100" or the processor with its threads."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_processor()}, {torch.get_num_threads()} threads"

@@ -7,44 +7,61 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from amint_core.config import RunConfig, given_values
+from amint_core import config
+from amint_core.config import choices, given_values
 from amint_core.data import DATASETS
-from amint_core.data.transforms import AUGMENTATIONS, TRANSFORMATIONS
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.methods import METHODS
-from amint_core.methods.case import Method
+from amint_core.methods.method import Method
 from amint_core.model.zoo import is_known, known_names
 
 
-def create(**given: Any) -> RunConfig:
-    """Build the settings of a run.
+class RunConfig(config.RunConfig):
+    """The settings of one run as people give them, checked against every registry."""
 
-    Raises:
-        SettingsError: a name is unknown (with the nearest valid one), or a value does not fit.
-    """
-    method = METHODS.get(str(given.get("method", "active")))
-    if method is not None and not method.asks_head and "views" not in given:
-        given["views"] = "one"  # a recipe's views are of the MINT head's answers
-    try:
-        settings = RunConfig(**given)
-    except ValidationError as error:
-        problems = [RunConfig.in_words(problem) for problem in error.errors()]
-        raise SettingsError("Settings refused. " + " ".join(problems)) from None
-    _check_names(settings)
-    _check_method(settings, METHODS[settings.method])
-    return settings
+    @classmethod
+    def create(cls, **given: Any) -> RunConfig:
+        """Build the settings of a run.
+
+        Raises:
+            SettingsError: a name is unknown (with the nearest valid one), or a value does not fit.
+        """
+        method = METHODS.get(str(given.get("method", "active")))
+        if method is not None and not method.asks_head and "views" not in given:
+            given["views"] = "one"  # a recipe's views are of the MINT head's answers
+        try:
+            settings = cls(**given)
+        except ValidationError as error:
+            problems = [_in_words(problem) for problem in error.errors()]
+            raise SettingsError("Settings refused. " + " ".join(problems)) from None
+        _check_names(settings)
+        _check_method(settings, METHODS[settings.method])
+        return settings
+
+    @classmethod
+    def from_namespace(cls, namespace: Mapping[str, Any]) -> RunConfig:
+        """Build settings from a notebook's `globals()`.
+
+        Every plain value counts as a setting, so that a mistyped papermill parameter, for which
+        papermill itself only warns, is refused here. So is a setting whose name now holds
+        something else.
+        """
+        values = given_values(namespace, also=cls.model_fields)
+        plain = {name: one.item() if hasattr(one, "item") else one for name, one in values.items()}
+        return cls.create(**plain)
 
 
-def from_namespace(namespace: Mapping[str, Any]) -> RunConfig:
-    """Build settings from a notebook's `globals()`.
+create, from_namespace = RunConfig.create, RunConfig.from_namespace
 
-    Every plain value counts as a setting, so that a mistyped papermill parameter, for which
-    papermill itself only warns, is refused here. So is a setting whose name now holds
-    something else.
-    """
-    values = given_values(namespace, also=RunConfig.model_fields)
-    plain = {name: one.item() if hasattr(one, "item") else one for name, one in values.items()}
-    return create(**plain)
+
+def _in_words(problem: Mapping[str, Any]) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    if problem["type"] == "missing":
+        return f"{name} is missing: give one."
+    if problem["type"] == "literal_error":
+        valid = choices(RunConfig.model_fields[name].annotation)
+        return unknown_name(name, problem["input"], valid)
+    return f"{name} = {problem['input']!r}: {problem['msg']}."
 
 
 def _check_names(settings: RunConfig) -> None:
@@ -52,16 +69,9 @@ def _check_names(settings: RunConfig) -> None:
         raise SettingsError(
             unknown_name("model", settings.model, known_names()) + " Any timm model works too."
         )
-    for kind, names, known in (
-        ("dataset", (settings.dataset,), DATASETS),
-        ("method", (settings.method,), METHODS),
-        ("transformation", settings.member_transformations, AUGMENTATIONS),
-        ("transformation", settings.external_transformations, AUGMENTATIONS),
-        ("transformation", settings.transformations, TRANSFORMATIONS),
-    ):
-        for name in names:
-            if name not in known:
-                raise SettingsError(unknown_name(kind, name, known))
+    for kind, known in (("dataset", DATASETS), ("method", METHODS)):
+        if getattr(settings, kind) not in known:
+            raise SettingsError(unknown_name(kind, getattr(settings, kind), known))
 
 
 def _check_method(settings: RunConfig, method: Method) -> None:

@@ -12,6 +12,7 @@ Fewer images have as many fewer identities, and another file of results beside t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -26,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -39,11 +39,9 @@ from amint_core.data.prepare import prepare
 from amint_core.errors import AmintError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.run.models import batches_of, build, step_of
+from amint_core.run.models import build, fit_model
 from amint_core.settings import create
-from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.kinds import ACTIVE
-from amint_core.training.loop import fit
 from benchmarks.machine import machine
 
 SIDE = 112  # pixels of a stored face, as aligned copies have; decoding shrinks them to 64
@@ -116,20 +114,19 @@ class Phases:
 
     def train(self) -> None:
         """Open, split, build, and train for some steps at the set's own size."""
-        settings, data = self.settings, prepare(self.settings)
-        members, external = data.split.roles["members"], data.split.roles["external"]
+        data = prepare(self.settings)
+        roles, images = data.split.roles, STEPS * self.settings.batch_size
         # One epoch is one pass over the external images: some of them for some steps.
-        some = np.random.default_rng(0).choice(external, STEPS * settings.batch_size, replace=False)
-        with repeatable(settings.cpu_threads):
-            accelerator, model = open_accelerator(settings.precision), build(data)
-            fit(
-                model.to(accelerator.device, memory_format=torch.channels_last),
-                batches_of(ACTIVE, settings, data.dataset, members, some, accelerator),
-                step_of(ACTIVE, settings, accelerator),
-                epochs=1,
-                learning_rate=settings.learning_rate,
-                accelerator=accelerator,
-            )
+        some = np.random.default_rng(0).choice(roles["external"], images, replace=False)
+        split = dataclasses.replace(data.split, roles={**roles, "external": some})
+        data = dataclasses.replace(data, split=split)
+        fit_model(
+            *(ACTIVE, data, build(data), roles["members"]),
+            monitor=None,
+            resume=None,
+            keep=lambda state: None,
+            title=f"{STEPS} steps",
+        )
 
     def watch(self, phase: str) -> dict[str, float]:
         """Do a phase; return its seconds and the most private and mapped memory, in MiB."""
@@ -170,6 +167,7 @@ def settings_for(images: int) -> RunConfig:
         members=int(pool * MEMBERS),
         external=int(pool * EXTERNAL),
         calibration=0,
+        epochs=1,
     )
 
 

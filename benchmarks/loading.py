@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from amint_core.batch.planning.made_up import now, timed
 from amint_core.data import DATASETS
 from amint_core.data.building import build
-from amint_core.data.sources import Content, Item, Source, seen
+from amint_core.data.sources import Content, Item, Part, Source, seen
 from amint_core.errors import AmintError
 from amint_core.training.batches import Batch, JointBatches
 from benchmarks.encoded import write_files
@@ -77,10 +77,12 @@ def _decoded(folder: Path, paths: list[Path]) -> Arrays:
     labels = np.arange(len(paths)) % 10
 
     def content() -> Content:
-        return Content([Item(path.name, str(path)) for path in paths], labels, tuple("0123456789"))
+        items = [Item(path.name, str(path)) for path in paths]
+        pool, test = Part(items[:-1], labels[:-1]), Part(items[-1:], labels[-1:])
+        return Content(pool, test, tuple("0123456789"))
 
     source = Source(paths[0].parent, seen(*paths), content)
-    build(folder / "cache", DATASETS["gtsrb"], SIDE, {"pool": source}, progress=False)
+    build(folder / "cache", DATASETS["gtsrb"], SIDE, source, progress=False)
     pixels = np.load(folder / "cache" / "pixels.npy", mmap_mode="r")
     return pixels, np.load(folder / "cache" / "labels.npy")
 

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amint_core.data.base import Images
 from amint_core.data.identity import image_hashes
-from amint_core.data.split import Role
 from amint_core.methods.case import Case
 
 
@@ -45,26 +43,33 @@ def made_case(
     count = len(pixels)
     labels = np.zeros(count, np.int64) if labels is None else labels
     groups = np.arange(count) if groups is None else groups
-    pool = Images(pixels, labels, groups, image_hashes(pixels))
+    hashes, official_test = image_hashes(pixels), np.zeros(count, bool)
     role = np.repeat(list(sizes), list(sizes.values()))
     judged = role == "holdout"
     half = np.arange(count) % 2 == 0 if "calibration" in sizes else np.ones(count, bool)
     judged |= (role == "members") & half
     images = pd.DataFrame(
         {
-            "image": pool.hashes.astype(str),
-            "part": "pool",
+            "image": hashes.astype(str),
             "index": np.arange(count),
+            "official_test": official_test,
             "role": role,
             "member": role == "members",
             "judged": judged,
             "label": labels,
         }
     )
-    roles = {name: Role("pool", np.flatnonzero(role == name)) for name in sizes}
+    roles = {name: np.flatnonzero(role == name) for name in sizes}
     return Case(
         settings=SimpleNamespace(seed=seed, views="one", target=target),
-        dataset=SimpleNamespace(pool=pool, test=pool, channels=pixels.shape[3]),
+        dataset=SimpleNamespace(
+            pixels=pixels,
+            labels=labels,
+            groups=groups,
+            hashes=hashes,
+            official_test=official_test,
+            channels=pixels.shape[3],
+        ),
         split=SimpleNamespace(roles=roles),
         images=images,
         target=SimpleNamespace(audited=audited),

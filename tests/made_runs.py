@@ -47,8 +47,8 @@ def made_scores(
     return pd.DataFrame(
         {
             "image": [f"{index:032x}" for index in range(4 * n)],
-            "part": "pool",
             "index": np.arange(4 * n),
+            "official_test": False,
             "role": np.repeat(["members", "members", "calibration", "holdout"], n),
             "member": member,
             "judged": np.tile([False, True], 2).repeat(n),

@@ -6,7 +6,9 @@ import small_run
 
 from amint_core.run import steps
 from amint_core.run.folder import Run
+from amint_core.run.trainings import training_of
 from amint_core.settings import create
+from amint_core.training.kinds import ACTIVE
 
 SMALL = {**small_run.SMALL, "epochs": 3}
 
@@ -15,11 +17,15 @@ def settings(**changes):
     return create(**{**SMALL, **changes})
 
 
-def train(run_settings, keep=None):
+def train(run_settings):
+    """Return the history and the trained run."""
     run = Run(run_settings)
-    data = steps.prepare(run_settings)
-    model = steps.build(data)
-    return steps.train(run, data, model), model, run, data
+    return steps.train(run), run
+
+
+def stored(run):
+    """Return where the run's active training is stored."""
+    return training_of(ACTIVE, run.data)
 
 
 def without_times(metrics):

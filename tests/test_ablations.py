@@ -149,7 +149,7 @@ def put_pairs(results):
         for shift, changes in ((2.5, {}), (2.0, {"epochs": 40})):
             folder = put_judged(results, shift, 150, seed, **changes)
             scores = pd.read_parquet(folder / "scores.parquet")
-            asked = scores.tail(400).assign(role="test", part="test", judged=False, member=False)
+            asked = scores.tail(400).assign(role="test", judged=False, member=False)
             answers = np.random.default_rng(seed).integers(0, 2, 400)
             asked["predicted"] = (asked["label"] + (answers if changes else 0)) % 10
             # The order of rows does not matter.

@@ -18,6 +18,7 @@ from dataset_trees import (
     tiny_official,
     tiny_parquet,
 )
+from PIL import EpsImagePlugin
 
 from amint_core.data import load
 from amint_core.data.cifar import CIFAR10_CLASSES
@@ -205,3 +206,34 @@ def test_gtsrb_names_without_track_are_refused(tmp_path):
     save(home / "GTSRB" / "Training" / "00003" / "sign.ppm")
     with pytest.raises(DataError, match=r"sign\.ppm: the name tells no track"):
         load("gtsrb", root=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("label", [10, 255])
+def test_labels_that_are_no_class_are_refused_before_anything_is_decoded(tmp_path, label):
+    path = mnist_idx(tmp_path) / "train-labels-idx1-ubyte"
+    content = bytearray(path.read_bytes())
+    content[-1] = label
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"image 19 of the pool has label {label}, but MNIST has"):
+        load("mnist", root=tmp_path, progress=False)
+    assert not list((tmp_path / "cache").glob("*/"))
+
+
+def test_classes_of_a_table_that_do_not_exist_are_refused(tmp_path):
+    table = gtsrb_torchvision(tmp_path) / "GT-final_test.csv"
+    table.write_text(table.read_text().replace("7;7;42\n", "7;7;43\n"))
+    with pytest.raises(
+        DataError, match=r"image 42 of the test has label 43, but GTSRB has .* 0 to 42"
+    ):
+        load("gtsrb", root=tmp_path, progress=False)
+
+
+def test_a_file_that_would_start_another_program_is_not_opened(tmp_path, monkeypatch):
+    """An EPS, whatever its name: Pillow would start Ghostscript."""
+    path = cifar10_folders(tmp_path) / "train" / "cat" / "0001.png"
+    picture(8).save(path, "EPS")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(
+        DataError, match=r"cat/0001\.png .* none of JPEG, PNG, PPM, BMP, WEBP, TIFF"
+    ):
+        load("cifar10", root=tmp_path, progress=False)

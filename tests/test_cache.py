@@ -1,7 +1,6 @@
 """The decoded cache: whole or absent, exact, and never silently another one."""
 
 import errno
-import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,10 @@ from PIL import Image
 
 from amint_core.data import DATASETS, building, load
 from amint_core.data.building import build
-from amint_core.data.cache import cache_folder
+from amint_core.data.cache import KINDS, cache_folder
 from amint_core.data.cifar import CIFAR10_CLASSES
 from amint_core.data.identity import fingerprint, image_hashes
-from amint_core.data.sources import Content, File, Item, Source
+from amint_core.data.sources import Content, File, Item, Part, Source
 from amint_core.errors import CacheError, DataError
 
 
@@ -46,15 +45,16 @@ def test_second_load_decodes_nothing_and_is_the_same(root, monkeypatch):
     monkeypatch.setattr(building, "decode", None)
     second = cifar(root)
     assert second.fingerprint == first.fingerprint
-    assert isinstance(second.pool.pixels, np.memmap)
-    assert not second.pool.pixels.flags.writeable
+    assert isinstance(second.pixels, np.memmap)
+    assert not second.pixels.flags.writeable
     assert (second.notes, second.class_names) == (first.notes, first.class_names)
 
 
 def test_fingerprint_and_hashes_are_those_of_the_content(root):
     dataset = cifar(root)
-    assert dataset.fingerprint == fingerprint({"pool": dataset.pool, "test": dataset.test})
-    np.testing.assert_array_equal(dataset.pool.hashes, image_hashes(dataset.pool.pixels))
+    arrays = dataset.pixels, dataset.labels, dataset.groups, dataset.official_test
+    assert dataset.fingerprint == fingerprint(*arrays)
+    np.testing.assert_array_equal(dataset.hashes, image_hashes(dataset.pixels))
 
 
 def test_fingerprint_does_not_depend_on_chunks_or_place(root, tmp_path, monkeypatch):
@@ -67,18 +67,19 @@ def test_fingerprint_does_not_depend_on_chunks_or_place(root, tmp_path, monkeypa
 
 def test_fingerprint_sees_one_pixel_and_one_label(root):
     dataset = cifar(root)
-    pixels, labels = np.array(dataset.pool.pixels), np.array(dataset.pool.labels)
-    parts = {"pool": dataset.pool, "test": dataset.test}
+    kinds = ("pixels", "labels", "groups", "official_test")
+    arrays = {kind: np.array(getattr(dataset, kind)) for kind in kinds}
+    pixels, labels, official_test = (arrays[k].copy() for k in ("pixels", "labels", kinds[3]))
     pixels[3, 4, 5, 1] ^= 1
     labels[2] += 1
-    for change in ({"pixels": pixels}, {"labels": labels}):
-        changed = type(dataset.pool)(**{**vars(dataset.pool), **change})
-        assert fingerprint({**parts, "pool": changed}) != dataset.fingerprint
+    official_test[29] = True  # the pool's last image goes over to the test set
+    for change in ({"pixels": pixels}, {"labels": labels}, {"official_test": official_test}):
+        assert fingerprint(**{**arrays, **change}) != dataset.fingerprint
 
 
 def test_each_size_has_its_own_cache(root, tmp_path):
-    assert cifar(root, image_size=16).pool.pixels.shape[1:3] == (16, 16)
-    assert cifar(root).pool.pixels.shape[1:3] == (32, 32)
+    assert cifar(root, image_size=16).pixels.shape[1:3] == (16, 16)
+    assert cifar(root).pixels.shape[1:3] == (32, 32)
     assert len(folders(tmp_path)) == 2
 
 
@@ -104,21 +105,46 @@ def test_changed_files_are_named_and_never_served(root, tmp_path, change):
     assert cifar(root).fingerprint == after.fingerprint
 
 
-@pytest.mark.parametrize("name", ["pool-pixels.npy", "test-labels.npy", "description.json"])
-def test_damaged_cache_is_refused_with_a_remedy(root, tmp_path, name):
-    cifar(root)
-    path = folders(tmp_path)[0] / name
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(CacheError, match=rf"is damaged: {name} .* rebuild=True"):
-        cifar(root)
-    assert len(cifar(root, rebuild=True).pool) == 30
+def flip(content):
+    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
 
 
-def test_array_of_another_size_is_refused(root, tmp_path):
+DAMAGES = {
+    "flipped": flip,
+    "truncated": lambda content: content[:-9],
+    "zeroed": lambda content: content[:-40] + bytes(40),
+    "emptied": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["pixels.npy", "labels.npy", "files.txt", "description.json"])
+def test_a_damaged_cache_is_said_set_aside_and_decoded_again(root, tmp_path, name, damage, capsys):
+    before = cifar(root)
+    folder = folders(tmp_path)[0]
+    wanted = {kind: np.array(getattr(before, kind)) for kind in KINDS}
+    path = folder / name
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    after = cifar(root)
+    said = capsys.readouterr().out
+    assert f"{folder.name} is damaged" in said
+    assert f"set aside as {folder.name}.damaged-1" in said
+    assert after.fingerprint == before.fingerprint
+    for kind in KINDS:
+        np.testing.assert_array_equal(getattr(after, kind), wanted[kind])
     cifar(root)
-    np.save(folders(tmp_path)[0] / "pool-labels.npy", np.zeros(5, np.int64))
-    with pytest.raises(CacheError, match=r"pool-labels\.npy holds \(5,\) int64, not \(30,\)"):
-        cifar(root)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_array_is_checked_and_a_missing_one_found(root, tmp_path, kind):
+    before = cifar(root)
+    path = folders(tmp_path)[0] / f"{kind}.npy"
+    path.write_bytes(flip(path.read_bytes()))
+    assert cifar(root).fingerprint == before.fingerprint
+    path.unlink()
+    assert cifar(root).fingerprint == before.fingerprint
+    assert len(list((tmp_path / "cache").glob("*.damaged-*"))) == 2
 
 
 def test_full_disk_is_said_and_leaves_nothing(root, tmp_path, monkeypatch):
@@ -142,8 +168,8 @@ def test_an_interrupted_build_leaves_nothing_half(root, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             cifar(root)
     assert not folders(tmp_path)
-    sources = DATASETS["cifar10"].find(root)
-    target = cache_folder(DATASETS["cifar10"], 32, sources)
+    source = DATASETS["cifar10"].find(root)
+    target = cache_folder(DATASETS["cifar10"], 32, source)
     killed = target.parent / f".{target.name}-abc"
     killed.mkdir()
     cifar(root)
@@ -172,39 +198,30 @@ def test_two_runs_that_start_at_once_decode_once(root, monkeypatch):
     assert len(builds) == 1
 
 
-def stream(count, size=64):
-    """Make a source of `count` images that never exist together."""
-    content = Content(
-        (Item(str(i), np.full((size, size, 3), i % 251, np.uint8)) for i in range(count)),
-        np.arange(count) % 7,
-        tuple("abcdefg"),
-    )
-    return lambda: content
+def stream(count, labels=None, size=64):
+    """Make a part of `count` images that never exist together."""
+    items = (Item(str(i), np.full((size, size, 3), i % 251, np.uint8)) for i in range(count))
+    return Part(items, np.arange(count if labels is None else labels) % 7)
 
 
 def test_building_takes_constant_memory(tmp_path):
     """6,000 images of 64×64×3 are 74 MB; a build holds a few chunks of 4 MiB at most."""
     import tracemalloc
 
-    sources = {
-        "pool": Source(tmp_path, [File(f"{tmp_path}/a", 1, 1)], stream(6_000)),
-        "test": Source(tmp_path, [], stream(10)),
-    }
+    content = Content(stream(6_000), stream(10), tuple("abcdefg"))
+    source = Source(tmp_path, [File(f"{tmp_path}/a", 1, 1)], lambda: content)
     tracemalloc.start()
-    build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, sources, progress=False)
+    build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, source, progress=False)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (tmp_path / "out" / "pool-pixels.npy").stat().st_size > 73e6
+    assert (tmp_path / "out" / "pixels.npy").stat().st_size > 73e6
     assert peak < 30e6
-    assert (
-        json.loads((tmp_path / "out" / "description.json").read_text())["parts"]["pool"][0] == 6_000
-    )
+    assert len(np.load(tmp_path / "out" / "labels.npy")) == 6_010
 
 
 def test_images_without_labels_are_refused(tmp_path):
-    content = stream(5)()
-    short = Content(content.items, content.labels[:3], content.class_names)
-    sources = {"pool": Source(tmp_path, [], lambda: short)}
+    content = Content(stream(5, labels=3), stream(5), tuple("abcdefg"))
+    source = Source(tmp_path, [], lambda: content)
     with pytest.raises(DataError, match="5 images, but 3 labels"):
-        build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, sources, progress=False)
+        build(tmp_path / "out", DATASETS["tiny_imagenet"], 64, source, progress=False)
     assert not list(tmp_path.iterdir())

@@ -169,7 +169,7 @@ def test_judging_goes_by_track_where_the_table_has_groups():
     table = pd.DataFrame(
         {
             "image": [f"{n:032x}" for n in range(rows)],
-            "part": "pool",
+            "official_test": False,
             "role": np.repeat(["members", "holdout"], [len(members[0]), len(others[0])]),
             "judged": True,
             "label": 0,
@@ -202,7 +202,7 @@ def test_the_scores_table_has_groups_where_there_are_tracks(dataset, grouped):
     images = images_of(data.dataset, data.split)
     assert ("group" in images) == grouped
     if grouped:
-        pool = images[images["part"] == "pool"]
-        expected = data.dataset.pool.groups[pool["index"]]
+        pool = images[~images["official_test"]]
+        expected = data.dataset.groups[pool["index"]]
         assert (pool["group"] == expected).all()
         assert pool["group"].nunique() < len(pool) / 10

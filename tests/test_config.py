@@ -226,10 +226,10 @@ def test_a_setting_that_declares_nothing_is_found():
 
 
 def test_the_settings_that_are_lists_are_known():
-    assert LISTS == (
+    assert (
         *("taps", "member_transformations", "external_transformations", "defects"),
         "transformations",
-    )
+    ) == LISTS
 
 
 def test_committed_runs_keep_their_ids():

@@ -5,6 +5,7 @@ from subprocess import run
 
 import numpy as np
 import pytest
+from dataset_parts import official_test_of, pool_of
 from dataset_trees import (
     WNIDS,
     casia_folders,
@@ -54,9 +55,9 @@ def test_layout(name, make, tmp_path):
     spec = DATASETS[name]
     dataset = load(name, root=tmp_path, progress=False)
     size = spec.image_size
-    assert dataset.pool.pixels.shape == (pool, size, size, spec.channels)
-    assert dataset.test.pixels.shape == (test, size, size, spec.channels)
-    assert set(dataset.pool.labels) == set(range(dataset.num_classes))
+    assert pool_of(dataset).pixels.shape == (pool, size, size, spec.channels)
+    assert official_test_of(dataset).pixels.shape == (test, size, size, spec.channels)
+    assert set(pool_of(dataset).labels) == set(range(dataset.num_classes))
     assert dataset.source == "real"
     assert dataset.title == spec.title
     assert any("official release" in note for note in dataset.notes)
@@ -81,9 +82,9 @@ def test_pixels_and_labels_are_those_of_the_files(tmp_path):
     home = class_folders(tmp_path / "CIFAR10", CIFAR10_CLASSES)
     dataset = load("cifar10", root=tmp_path, image_size=8, progress=False)
     for number, name in enumerate(CIFAR10_CLASSES):
-        index = np.flatnonzero(dataset.pool.labels == number)[1]
+        index = np.flatnonzero(pool_of(dataset).labels == number)[1]
         expected = np.asarray(Image.open(home / "train" / name / "0001.png"))
-        np.testing.assert_array_equal(dataset.pool.pixels[index], expected)
+        np.testing.assert_array_equal(pool_of(dataset).pixels[index], expected)
     assert dataset.class_names == CIFAR10_CLASSES
 
 
@@ -103,15 +104,15 @@ def test_mnist_idx_is_read_exactly(tmp_path):
     folder = mnist_idx(tmp_path)
     dataset = load("mnist", root=tmp_path, progress=False)
     raw = (folder / "t10k-images-idx3-ubyte").read_bytes()[16:]
-    assert np.asarray(dataset.test.pixels).tobytes() == raw
+    assert np.asarray(official_test_of(dataset).pixels).tobytes() == raw
 
 
 def test_cifar_pickles(tmp_path, monkeypatch):
     _, contents = cifar_pickles(tmp_path, monkeypatch)
     dataset = load("cifar10", root=tmp_path, progress=False)
-    assert len(dataset.pool) == 50
+    assert len(pool_of(dataset).labels) == 50
     first = contents["data_batch_1"]["data"][0].reshape(3, 32, 32).transpose(1, 2, 0)
-    np.testing.assert_array_equal(dataset.pool.pixels[0], first)
+    np.testing.assert_array_equal(pool_of(dataset).pixels[0], first)
     assert dataset.class_names == CIFAR10_CLASSES
 
 
@@ -119,17 +120,17 @@ def test_cifar_pickles(tmp_path, monkeypatch):
 def test_gtsrb_keeps_tracks(tmp_path, make):
     make(tmp_path)
     dataset = load("gtsrb", root=tmp_path, image_size=8, progress=False)
-    assert len(set(dataset.pool.groups)) == 86
-    assert set(np.bincount(dataset.pool.groups)) == {2}
-    assert not set(dataset.pool.groups) & set(dataset.test.groups)
-    assert list(dataset.test.labels) == list(range(43))
+    assert len(set(pool_of(dataset).groups)) == 86
+    assert set(np.bincount(pool_of(dataset).groups)) == {2}
+    assert not set(pool_of(dataset).groups) & set(official_test_of(dataset).groups)
+    assert list(official_test_of(dataset).labels) == list(range(43))
 
 
 def test_tiny_imagenet_classes_have_words_and_sorted_numbers(tmp_path):
     tiny_official(tmp_path)
     dataset = load("tiny_imagenet", root=tmp_path, image_size=8, progress=False)
     assert dataset.class_names[:3] == (WNIDS[0], WNIDS[1], f"thing {WNIDS[2]}")
-    assert list(dataset.test.labels) == list(range(200))
+    assert list(official_test_of(dataset).labels) == list(range(200))
 
 
 def test_casia_sets_a_test_part_aside_by_name_alone(tmp_path):
@@ -137,7 +138,7 @@ def test_casia_sets_a_test_part_aside_by_name_alone(tmp_path):
     names = tuple(f"{i:07}" for i in range(30))
     listed = casia_webface.list_classes(home)
     parts = casia_webface.set_aside(listed, names)
-    counts = {name: (len(parts["pool"][name]), len(parts["test"][name])) for name in names}
+    counts = {name: tuple(len(part[name]) for part in parts) for name in names}
     assert sum(test for _, test in counts.values()) == round(177 * 44_406 / 494_414)
     assert all(pool >= 1 and test <= 1 + pool // 9 for pool, test in counts.values())
     # The order in which the files are listed makes no difference.

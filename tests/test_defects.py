@@ -3,21 +3,20 @@
 import torch
 from short_training import settings, train
 
+from amint_core.data.prepare import prepare
 from amint_core.run import steps
+from amint_core.run.models import build
+from amint_core.run.trainings import Training
 from amint_core.settings import create
-from amint_core.training.loop import Fit
 
 
 def test_the_frozen_batchnorm_defect_freezes_after_epoch_one(monkeypatch):
     means = []
-    close = Fit._close
 
-    def watch(self, *given):
-        close(self, *given)
-        buffers = dict(self.model.named_buffers())
-        means.append([value.clone() for name, value in buffers.items() if "running" in name])
+    def watch(self, state):
+        means.append([value.clone() for name, value in state.model.items() if "running" in name])
 
-    monkeypatch.setattr(Fit, "_close", watch)
+    monkeypatch.setattr(Training, "keep", watch)
     train(settings(defects=("frozen_batchnorm",)))
     for first, second in zip(means[0], means[2], strict=True):
         assert torch.equal(first, second)
@@ -30,22 +29,22 @@ def test_the_scaled_mint_loss_defect_leaves_the_head_untrained():
     chosen = settings(
         dataset="cifar10", defects=("scaled_mint_loss",), weight_decay=0.0, image_size=16, epochs=1
     )
-    before = [p.clone() for p in steps.build(steps.prepare(chosen)).head.parameters()]
-    _, model, *_ = train(chosen)
-    for old, new in zip(before, model.head.parameters(), strict=True):
+    before = [p.clone() for p in build(prepare(chosen)).head.parameters()]
+    _, run = train(chosen)
+    for old, new in zip(before, run.model.head.parameters(), strict=True):
         assert torch.equal(old, new)
 
 
 def test_separate_batches_give_other_statistics():
-    _, joint, *_ = train(settings(epochs=1))
-    _, separate, *_ = train(settings(epochs=1, defects=("separate_batches",)))
+    _, joint = train(settings(epochs=1))
+    _, separate = train(settings(epochs=1, defects=("separate_batches",)))
     name = "audited.stem.1.running_mean"
-    assert not torch.equal(joint.state_dict()[name], separate.state_dict()[name])
+    assert not torch.equal(joint.model.state_dict()[name], separate.model.state_dict()[name])
 
 
 def test_xception_has_a_hundred_outputs_with_the_defect():
     chosen = settings(model="xception", image_size=28, defects=("hundred_outputs",))
-    model = steps.build(steps.prepare(chosen))
+    model = build(prepare(chosen))
     assert model.audited.get_classifier().out_features == 100
 
 

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from short_training import SMALL, settings, train, without_times
+from short_training import SMALL, settings, stored, train, without_times
 
-from amint_core.errors import SettingsError
+from amint_core.data.prepare import prepare
+from amint_core.errors import ResultsError, SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
 from amint_core.run import steps
 from amint_core.run.folder import Run
-from amint_core.training.trained import training_of
+from amint_core.run.models import build
 
 
 def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
@@ -33,7 +34,7 @@ def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
         "manifest.json",
         "model.safetensors",
     }
-    assert not training_of("active", steps.prepare(settings())).checkpoint.exists()
+    assert not stored(run).checkpoint.exists()
     assert metrics["data"]["source"] == "standin"
     assert "STAND-IN" in metrics["data"]["title"]
     assert metrics["data"]["sizes"]["members"] == 60
@@ -59,9 +60,9 @@ def test_the_same_settings_give_the_same_bits_whatever_ran_before(monkeypatch, t
 
 
 def test_another_seed_gives_another_split_and_other_weights():
-    one, two = (steps.prepare(settings(seed=seed)) for seed in (0, 1))
+    one, two = (prepare(settings(seed=seed)) for seed in (0, 1))
     assert one.split.digest != two.split.digest
-    weights = [next(steps.build(data).audited.parameters()) for data in (one, two)]
+    weights = [next(build(data).audited.parameters()) for data in (one, two)]
     assert not torch.equal(*weights)
 
 
@@ -121,11 +122,22 @@ def test_fp16_needs_a_gpu():
         train(settings(precision="fp16"))
 
 
-def test_data_of_another_run_is_refused():
+def test_a_step_before_its_time_is_refused():
     run = Run(settings())
-    other = steps.prepare(settings(members=40))
-    with pytest.raises(SettingsError, match="The data were prepared for"):
-        steps.train(run, other, steps.build(other))
+    with pytest.raises(ResultsError, match=r"not trained yet: call train\(run\)"):
+        steps.score(run)
+    steps.train(run)
+    with pytest.raises(ResultsError, match=r"no scores yet: call score\(run\)"):
+        steps.evaluate(run)
+
+
+def test_judging_asks_no_model(monkeypatch):
+    run = Run(settings(transformations=("flip",)))
+    steps.train(run)
+    steps.score(run)
+    monkeypatch.setattr(type(run.model), "forward", lambda *given: pytest.fail("asked"))
+    metrics = steps.evaluate(run)
+    assert set(metrics["transformations"]) == {"exact", "flip"}
 
 
 def test_the_history_has_the_rate_of_each_epoch():

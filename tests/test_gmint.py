@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from amint_core.errors import ModelError, SettingsError
-from amint_core.methods import gmint
+from amint_core.methods import gmint, gradients
 from amint_core.model import zoo
 from amint_core.training.cpu_bf16 import fast_operations
 
@@ -48,7 +48,7 @@ def test_weight_norms_equal_autograds(build):
     model = build().double().eval()
     images, labels = torch.randn(4, 3, 16, 16).double(), torch.tensor([0, 1, 2, 4])
     expected = autograd_norms(model, images, labels)
-    found = gmint._norms(model, images.clone(), labels)
+    found = gradients._norms(model, images.clone(), labels)
     assert torch.allclose(found[:, ::2], expected.double(), rtol=1e-5)
 
 
@@ -56,9 +56,9 @@ def test_norms_in_bf16_are_close_to_those_in_fp32():
     torch.manual_seed(0)
     model = zoo.create("tiny", 3, 16, 5).eval()
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 4])
-    expected = gmint._norms(model, images.clone(), labels)
+    expected = gradients._norms(model, images.clone(), labels)
     with torch.autocast("cpu", torch.bfloat16), fast_operations():
-        found = gmint._norms(model, images.clone(), labels)
+        found = gradients._norms(model, images.clone(), labels)
     assert found.dtype == torch.float32
     assert torch.allclose(found, expected, rtol=0.05, atol=0.05 * float(expected.max()))
 
@@ -68,7 +68,7 @@ def test_bias_norms_equal_autograds():
     images, labels = torch.randn(1, 3, 16, 16).double(), torch.tensor([3])
     biases = [model.first.bias, model.wide.bias, model.tokens.bias, model.last.bias]
     slopes = torch.autograd.grad(cross_entropy(model(images), labels), biases)
-    found = gmint._norms(model, images.clone(), labels)[0, 1::2]
+    found = gradients._norms(model, images.clone(), labels)[0, 1::2]
     assert torch.allclose(found[[0, 2, 3, 4]], torch.stack([slope.norm() for slope in slopes]))
 
 
@@ -76,12 +76,12 @@ def test_bias_norms_equal_autograds():
 def test_both_ways_to_a_product_norm_agree(positions):
     a, s = torch.randn(4, 2, 8, positions).double(), torch.randn(4, 2, 10, positions).double()
     expected = torch.einsum("bgip,bgop->bgoi", a, s).flatten(1).norm(dim=1)
-    assert torch.allclose(gmint._product_norm(a, s), expected)
+    assert torch.allclose(gradients._product_norm(a, s), expected)
 
 
 def test_well_learned_images_keep_their_digits():
     logits = torch.tensor([[40.0, 0.0], [42.0, 0.0]])
-    slopes = gmint._slope_of_loss(logits, torch.tensor([0, 0]))
+    slopes = gradients._slope_of_loss(logits, torch.tensor([0, 0]))
     assert torch.allclose(slopes[:, 0], -torch.exp(-logits[:, 0]), rtol=1e-5, atol=0)
     assert torch.allclose(slopes.sum(1), torch.zeros(2))
 
@@ -92,7 +92,7 @@ def test_a_model_without_plain_layers_is_refused():
 
     model = nn.Sequential(nn.Flatten(), Other(3 * 16 * 16, 2))
     with pytest.raises(ModelError, match="Conv2d and Linear"):
-        gmint._norms(model, torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))
+        gradients._norms(model, torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_the_model_is_left_as_it_was(overfitted):
         parameter.requires_grad_(False)  # as in a frozen target
     case = made_case(SIZES, structured_images(300, 2), overfitted.labels, audited=model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    gmint.gradient_norms(case, case.labels)
+    gradients.gradient_norms(case, case.labels)
     assert model.training
     assert not any(layer._forward_hooks for layer in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -179,7 +179,7 @@ def test_of_an_active_target_it_learns_from_calibration_images(overfitted, monke
         return np.zeros(len(features))
 
     monkeypatch.setattr(gmint, "cross_fitted", cross_fitted)
-    pixels = overfitted.dataset.pool.pixels
+    pixels = overfitted.dataset.pixels
     for target in ("plain", "active"):
         model = overfitted.target.audited
         case = made_case(SIZES, pixels, overfitted.labels, audited=model, target=target)

@@ -18,16 +18,12 @@ TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 def small_dataset():
     rng = np.random.default_rng(0)
 
-    def part(n):
-        pixels = rng.integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
-        return SimpleNamespace(pixels=pixels, labels=np.arange(n) % 3)
-
     return SimpleNamespace(
         title="MNIST [STAND-IN]",
         source="standin",
         spec=SimpleNamespace(name="mnist"),
-        pool=part(40),
-        test=part(9),
+        pixels=rng.integers(0, 256, (49, 8, 8, 1), dtype=np.uint8),
+        labels=np.arange(49) % 3,
         class_names=("zero", "one", "a very long class name"),
     )
 
@@ -35,14 +31,12 @@ def small_dataset():
 @pytest.fixture
 def small_split():
     roles = {
-        "members": ("pool", np.arange(0, 20)),
-        "external": ("pool", np.arange(20, 40)),
-        "calibration": ("pool", np.arange(0)),
-        "test": ("test", np.arange(3)),
+        "members": np.arange(0, 20),
+        "external": np.arange(20, 40),
+        "calibration": np.arange(0),
+        "test": np.arange(40, 43),
     }
-    return SimpleNamespace(
-        roles={name: SimpleNamespace(part=p, indices=i) for name, (p, i) in roles.items()}
-    )
+    return SimpleNamespace(roles=roles)
 
 
 def test_images_by_role_show_each_role_that_has_images(small_dataset, small_split):
@@ -53,8 +47,8 @@ def test_images_by_role_show_each_role_that_has_images(small_dataset, small_spli
     assert "calibration" not in text
     drawn = [image.get_array() for axes in figure.axes for image in axes.images]
     assert len(drawn) == 5 + 5 + 3
-    np.testing.assert_array_equal(drawn[5], small_dataset.pool.pixels[20, :, :, 0])
-    np.testing.assert_array_equal(drawn[-1], small_dataset.test.pixels[2, :, :, 0])
+    np.testing.assert_array_equal(drawn[5], small_dataset.pixels[20, :, :, 0])
+    np.testing.assert_array_equal(drawn[-1], small_dataset.pixels[42, :, :, 0])
 
 
 def most_recognised_scores():
@@ -69,7 +63,7 @@ def test_most_and_least_recognised_are_the_highest_and_lowest_members(small_data
     drawn = [image.get_array() for axes in figure.axes for image in axes.images]
     wanted = [19, 18, 17, 0, 1, 2]
     for image, index in zip(drawn, wanted, strict=True):
-        np.testing.assert_array_equal(image, small_dataset.pool.pixels[index, :, :, 0])
+        np.testing.assert_array_equal(image, small_dataset.pixels[index, :, :, 0])
     assert "one\n19.0" in texts(figure)
 
 
@@ -89,7 +83,7 @@ def test_standin_of_a_face_dataset_is_shown(small_dataset, small_split):
     small_dataset.spec.name = "casia_webface"
     figure = report.images_by_role(small_dataset, small_split, columns=3)
     np.testing.assert_array_equal(
-        figure.axes[0].images[0].get_array(), small_dataset.pool.pixels[0, :, :, 0]
+        figure.axes[0].images[0].get_array(), small_dataset.pixels[0, :, :, 0]
     )
 
 

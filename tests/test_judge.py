@@ -72,7 +72,7 @@ def test_an_image_that_chooses_and_is_judged_is_refused():
 
 
 def test_a_track_that_chooses_and_is_judged_is_refused():
-    scores = table().assign(part="pool")
+    scores = table().assign(official_test=False)
     tracks = scores.assign(group=scores.index // 2)  # pairs, one of each judged
     with pytest.raises(ProtocolError, match="Frames of 100 tracks would choose the threshold"):
         judge(tracks, settings())
@@ -80,7 +80,7 @@ def test_a_track_that_chooses_and_is_judged_is_refused():
     assert judge(tracks, ignored)["mint"]["accuracy_calibrated"]["value"] > 0.5
     whole = scores.assign(group=scores.index // 4 * 2 + scores.index % 2)
     assert judge(whole, settings())["mint"]["accuracy_calibrated"]["value"] > 0.5
-    parts = tracks.assign(part=np.where(tracks["judged"], "pool", "test"))  # numbers, not tracks
+    parts = tracks.assign(official_test=~tracks["judged"])  # numbers, not tracks
     assert judge(parts, settings())["mint"]["accuracy_calibrated"]["value"] > 0.5
 
 

@@ -7,7 +7,7 @@ from small_run import SMALL
 
 from amint_core.methods import METHODS
 from amint_core.run.folder import Run, run_folder
-from amint_core.run.steps import _case, build, prepare, run_all, train
+from amint_core.run.steps import case_of, run_all, train
 from amint_core.settings import create
 
 
@@ -53,8 +53,7 @@ def test_methods_that_look_at_transformed_images_score_those(method):
 
 @pytest.mark.usefixtures("trained_once")
 def test_only_judged_images_are_transformed_and_all_methods_see_the_same():
-    data = prepare(create(**SMALL))
-    case = _case(data.settings, data, build(data))
+    case = case_of(Run(create(**SMALL)))
     judged = case.images["judged"].to_numpy()
     rows = np.arange(len(judged))
     among = case.after("noise", judged_only=False)
@@ -68,9 +67,9 @@ def test_only_judged_images_are_transformed_and_all_methods_see_the_same():
 
 @pytest.mark.usefixtures("trained_once")
 def test_shadow_models_are_asked_about_the_transformed_images():
-    data = prepare(create(**SMALL, method="rmia_online", shadows=2))
-    train(Run(data.settings), data, build(data))
-    case = _case(data.settings, data, build(data))
+    run = Run(create(**SMALL, method="rmia_online", shadows=2))
+    train(run)
+    case = case_of(run)
     judged = case.images["judged"].to_numpy()
     exact, flipped = case.shadows.logits, case.after("flip", judged_only=False).shadows.logits
     assert np.allclose(exact[:, ~judged], flipped[:, ~judged], atol=1e-4)

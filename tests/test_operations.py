@@ -243,7 +243,7 @@ def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
         monkeypatch.setattr(device, "_gain_of_bf16", lambda gain=gain: gain)
         assert chosen_precision("auto") == chosen
         settings = create(**SMALL, precision="auto")
-        accelerator = open_accelerator(settings)
+        accelerator = open_accelerator(settings.precision)
         assert accelerator.mixed_precision == {"bf16": "bf16", "fp32": "no"}[chosen]
         with accelerator.autocast():
             assert torch.is_autocast_enabled("cpu") == (chosen == "bf16")
@@ -321,7 +321,7 @@ def test_attention_within_pytorchs_own_layers_takes_the_detour(monkeypatch):
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_activations_can_be_computed_again_for_the_backward_pass(reentrant):
-    accelerator = open_accelerator(create(**SMALL, precision="bf16"))
+    accelerator = open_accelerator("bf16")
     layer = nn.Conv2d(16, 24, 1, 2)
     images = torch.randn(2, 16, 7, 7)
 

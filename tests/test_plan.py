@@ -11,9 +11,9 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from amint_core.training.trained import build
 from torch.utils.flop_counter import FlopCounterMode
 
-from amint_core import provenance
 from amint_core.__main__ import main
 from amint_core.batch import plan
 from amint_core.batch.planning import calibrate, estimate, load
@@ -25,8 +25,8 @@ from amint_core.errors import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.run.folder import run_folder
+from amint_core.run.steps import code_of
 from amint_core.settings import create
-from amint_core.training.trained import build
 
 
 def settings(**given) -> RunConfig:
@@ -46,7 +46,7 @@ def finish(run: RunConfig, code: str | None = None) -> None:
     """Leave the files of a finished run."""
     folder = run_folder(run)
     write_json(folder / "metrics.json", {})
-    write_json(folder / "manifest.json", {"code": code or provenance.code_fingerprint()})
+    write_json(folder / "manifest.json", {"code": code or code_of(run)})
     (folder / "scores.parquet").touch()
 
 

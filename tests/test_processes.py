@@ -14,13 +14,16 @@ from small_run import SMALL
 from torch import nn
 
 from amint_core.config import RunConfig
+from amint_core.data.prepare import prepare
 from amint_core.errors import SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.run import steps
 from amint_core.run.folder import run_folder
+from amint_core.run.models import batches_of, build
 from amint_core.settings import create
-from amint_core.training import distributed, trained
+from amint_core.training import distributed
+from amint_core.training.kinds import ACTIVE
 
 LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
 LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]  # 0: a free one
@@ -75,7 +78,8 @@ def test_without_batch_normalisation_two_processes_take_the_steps_of_one(monkeyp
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "one"))
     steps.run_all(chosen)
     # The first steps of Adam turn rounding in gradients near zero into whole steps.
-    pd.testing.assert_frame_equal(two, history(chosen), rtol=0.02)
+    one = history(chosen)
+    pd.testing.assert_frame_equal(two.drop(columns="state"), one.drop(columns="state"), rtol=0.02)
 
 
 def test_two_processes_give_the_metrics_of_one_within_seed_noise(monkeypatch, tmp_path):
@@ -128,7 +132,7 @@ def test_a_notebook_starts_two_processes_even_after_a_run_of_its_own(tmp_path):
     cell = (
         "import sys, json; sys.path.insert(0, 'tests')\n"
         "from accelerate import notebook_launcher\n"
-        "from amint_core.config import RunConfig\n"
+        "from amint_core.settings import create\n"
         "from amint_core.run.steps import run_all\n"
         "from amint_core.run.folder import Run\n"
         f"settings = create(**json.loads('{json.dumps(SMALL)}'))\n"
@@ -152,7 +156,7 @@ def test_one_process_where_several_were_asked_for_is_refused(options):
 def test_a_script_that_is_one_process_where_several_were_asked_for_is_refused(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
-        "from amint_core.config import RunConfig\n"
+        "from amint_core.settings import create\n"
         "from amint_core.run.steps import run_all\n"
         f"run_all(create(**{SMALL}))\n"
     )
@@ -169,8 +173,7 @@ class Two:
 
 
 def test_on_gpus_statistics_are_of_the_whole_batch():
-    data = steps.prepare(settings_of(SMALL, dataset="cifar10", model="densenet121"))
-    model = steps.build(data)
+    model = build(prepare(settings_of(SMALL, dataset="cifar10", model="densenet121")))
     before, weights = str(model), {name: id(value) for name, value in model.named_parameters()}
     distributed.share_batch_statistics(model, Two())
     plain = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -181,8 +184,6 @@ def test_on_gpus_statistics_are_of_the_whole_batch():
 
 
 def test_batches_that_processes_cannot_share_are_refused():
-    data = steps.prepare(settings_of(SMALL, batch_size=21))
-    roles = data.split.roles
-    indices = roles["members"].indices, roles["external"].indices
+    data = prepare(settings_of(SMALL, batch_size=21))
     with pytest.raises(SettingsError, match="2 processes cannot share batches of 21 members"):
-        trained.batches_of(data.settings, data.dataset.pool, *indices, Two(), with_external=True)
+        batches_of(ACTIVE, data, data.split.roles["members"], Two())

@@ -24,21 +24,22 @@ def dataset(request, real_data):
 def test_shapes_and_labels(dataset):
     spec = dataset.spec
     side = spec.image_size
-    for part, images in (("pool", dataset.pool), ("test", dataset.test)):
-        assert images.pixels.shape == (len(images), side, side, spec.channels)
-        assert images.labels.min() >= 0
-        assert images.labels.max() < dataset.num_classes
+    assert dataset.pixels.shape == (len(dataset), side, side, spec.channels)
+    assert dataset.labels.min() >= 0
+    assert dataset.labels.max() < dataset.num_classes
+    test = dataset.official_test
+    for part, count in (("pool", (~test).sum()), ("test", test.sum())):
         official = spec.official_sizes[part]
-        short = len(images) != official
+        short = count != official
         assert any(f"has {official:,}" in note for note in dataset.notes) == short
-    assert set(dataset.pool.labels) == set(range(dataset.num_classes))
+    assert set(dataset.labels[~test]) == set(range(dataset.num_classes))
     assert dataset.source == "real"
     assert dataset.title == spec.title
 
 
 def test_images_are_pictures(dataset):
     """Neither blank nor noise: values vary, and neighbouring pixels are alike."""
-    sample = dataset.pool.pixels[:: max(1, len(dataset.pool) // 100)].astype(float)
+    sample = dataset.pixels[:: max(1, len(dataset) // 100)].astype(float)
     assert sample.std() > 20
     steps = np.abs(np.diff(sample, axis=2)).mean()
     shuffled = np.random.default_rng(0).permuted(sample, axis=2)
@@ -48,18 +49,15 @@ def test_images_are_pictures(dataset):
 def test_second_load_is_the_same(dataset, real_data):
     again = load(dataset.spec.name, root=real_data, progress=False)
     assert again.fingerprint == dataset.fingerprint
-    assert isinstance(again.pool.pixels, np.memmap)
+    assert isinstance(again.pixels, np.memmap)
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
 def test_roles_are_disjoint(dataset, protocol):
     split = make_split(dataset, protocol, SIZES, seed=0)
-    images = {
-        name: (getattr(dataset, role.part), role.indices) for name, role in split.roles.items()
-    }
-    hashes = [set(part.hashes[index].tolist()) for part, index in images.values()]
+    hashes = [set(dataset.hashes[index].tolist()) for index in split.roles.values()]
     assert sum(map(len, hashes)) == len(set.union(*hashes))
-    groups = [set(part.groups[index].tolist()) for part, index in images.values()]
+    groups = [set(dataset.groups[index].tolist()) for index in split.roles.values()]
     assert sum(map(len, groups)) == len(set.union(*groups))
     for role in ("members", "external"):
         assert len(split.roles[role]) == SIZES[role]
@@ -68,8 +66,8 @@ def test_roles_are_disjoint(dataset, protocol):
 def test_gtsrb_has_tracks_of_30_frames(real_data):
     if not (real_data / "gtsrb").is_dir():
         pytest.skip("GTSRB is not at AMINT_DATA.")
-    pool = load("gtsrb", root=real_data, progress=False).pool
-    assert np.median(np.bincount(pool.groups)) == 30
+    dataset = load("gtsrb", root=real_data, progress=False)
+    assert np.median(np.bincount(dataset.groups[~dataset.official_test])) == 30
 
 
 def test_on_strict_cifar10_only_the_model_can_tell_members(real_data):
@@ -80,8 +78,7 @@ def test_on_strict_cifar10_only_the_model_can_tell_members(real_data):
     from amint_core.settings import create
 
     settings = create(dataset="cifar10", model="tiny", method="blind", cpu_threads=1)
-    prepared = steps.prepare(settings)
-    case = steps._case(settings, prepared, steps.build(prepared))
+    case = steps.case_of(steps.Run(settings))
     scores = METHODS["blind"].score(case)
     judged, member = ~case.known, case.member
     found = metrics.auc(scores[judged & member], scores[judged & ~member])

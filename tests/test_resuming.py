@@ -10,39 +10,51 @@ import time
 import pandas as pd
 import pytest
 import torch
-from short_training import SMALL, settings, train, without_times
+from short_training import SMALL, settings, stored, train, without_times
 
 from amint_core import provenance
-from amint_core.errors import ResultsError
 from amint_core.locations import project_root
 from amint_core.run import steps
-from amint_core.training.loop import Fit
-from amint_core.training.trained import training_of
+from amint_core.run.trainings import Training
 
 
-def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path):
-    history, model, *_ = train(settings())
-    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "cut"))
-    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cut"))
+def same(history, other):
+    pd.testing.assert_frame_equal(other.drop(columns="seconds"), history.drop(columns="seconds"))
 
-    class Cut(Exception):
-        pass
 
-    close = Fit._close
+def assert_same_weights(run, other):
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
 
-    def close_then_stop(self, epoch, *rest):
-        close(self, epoch, *rest)
-        if epoch == 2:
+
+class Cut(Exception):
+    """Stands for whatever ends a training early."""
+
+
+def cut_after(monkeypatch, last):
+    """Stop the next training once the state after epoch `last` is kept."""
+    keep = Training.keep
+
+    def keep_then_stop(self, state):
+        keep(self, state)
+        if state.epoch == last:
             raise Cut
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "_close", close_then_stop)
+        patch.setattr(Training, "keep", keep_then_stop)
         with pytest.raises(Cut):
             train(settings())
-    resumed, again, *_ = train(settings())
-    pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), history.drop(columns="seconds"))
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path, capsys):
+    history, run = train(settings())
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "cut"))
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cut"))
+    cut_after(monkeypatch, 2)
+    resumed, again = train(settings())
+    assert "Going on after epoch 2" in capsys.readouterr().out
+    same(history, resumed)
+    assert_same_weights(run, again)
 
 
 def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
@@ -54,9 +66,10 @@ def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
         places = dict.fromkeys(("AMINT_RESULTS", "AMINT_CACHE"), str(tmp_path / folder))
         return {**os.environ, **places, "OMP_NUM_THREADS": "1"}
 
-    def metrics(folder):
-        found = list((tmp_path / folder).glob("*/runs/*/metrics.json"))
-        return without_times(json.loads(found[0].read_text()))
+    def found(folder):
+        (metrics,) = (tmp_path / folder).glob("*/runs/*/metrics.json")
+        history = pd.read_csv(metrics.with_name("history.csv")).drop(columns="seconds")
+        return without_times(json.loads(metrics.read_text())), history
 
     options = {"cwd": project_root(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(command, env=environment("whole"), check=True, **options)
@@ -70,41 +83,69 @@ def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
     victim.wait()
     assert not list((tmp_path / "killed").glob("*/runs/*/metrics.json"))
     subprocess.run(command, env=environment("killed"), check=True, **options)
-    assert metrics("killed") == metrics("whole")
+    (metrics, history), (again, transcript) = found("whole"), found("killed")
+    assert again == metrics
+    pd.testing.assert_frame_equal(transcript, history)
+    assert len(history) == history["state"].nunique() == 12
 
 
 def test_a_finished_training_is_loaded_not_repeated(capsys):
-    history, model, *_ = train(settings())
-    again, loaded, *_ = train(settings())
+    history, run = train(settings())
+    again, loaded = train(settings())
     assert "Already trained" in capsys.readouterr().out
     pd.testing.assert_frame_equal(again, history)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, loaded.state_dict()[name]), name
+    assert_same_weights(run, loaded)
 
 
 def test_other_code_trains_again(monkeypatch, capsys):
     train(settings(epochs=1))
-    monkeypatch.setattr(provenance, "code_fingerprint", lambda *parts: "other")
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda *roots: "other")
     train(settings(epochs=1))
     assert "Already trained" not in capsys.readouterr().out
 
 
 def test_training_starts_anew_whatever_the_model_has_learnt():
-    history, model, run, data = train(settings(epochs=1))
-    training_of("active", data).weights.unlink()
-    again = steps.train(run, data, model)
-    pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"))
+    history, run = train(settings(epochs=1))
+    stored(run).weights.unlink()
+    same(history, steps.train(run))
 
 
-def test_a_damaged_model_file_is_named():
-    *_, data = train(settings(epochs=1))
-    training_of("active", data).weights.write_bytes(b"half")
-    with pytest.raises(ResultsError, match=r"model\.safetensors cannot be read.*Delete it"):
-        train(settings(epochs=1))
+@pytest.mark.parametrize("file", ["weights", "history"])
+def test_a_damaged_training_is_said_set_aside_and_trained_again(file, capsys):
+    history, run = train(settings(epochs=1))
+    damaged = getattr(stored(run), file)
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-3])
+    again, other = train(settings(epochs=1))
+    said = capsys.readouterr().out
+    assert f"{damaged.name} is damaged" in said
+    assert "Already trained" not in said
+    assert damaged.with_name(f"{damaged.name}.damaged-1").read_bytes() == content[:-3]
+    same(history, again)
+    assert_same_weights(run, other)
+    train(settings(epochs=1))
+    assert "Already trained" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_said_and_training_restarts(monkeypatch, tmp_path, capsys):
+    history, run = train(settings())
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cut"))
+    cut_after(monkeypatch, 2)
+    checkpoint = stored(run).checkpoint
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    capsys.readouterr()
+    again, other = train(settings())
+    said = capsys.readouterr().out
+    assert "checkpoint.pt is damaged" in said
+    assert "Going on" not in said
+    same(history, again)
+    assert_same_weights(run, other)
 
 
 def test_old_numbers_do_not_stay_beside_a_new_training(monkeypatch):
     steps.run_all(settings(epochs=1))
-    monkeypatch.setattr(provenance, "code_fingerprint", lambda *parts: "other")
-    _, _, run, _ = train(settings(epochs=1))
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda *roots: "other")
+    _, run = train(settings(epochs=1))
     assert not (run.folder / "metrics.json").exists()

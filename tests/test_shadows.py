@@ -22,14 +22,16 @@ def case_of(prepared):
 
 
 def test_each_set_has_the_targets_size_and_no_image_twice():
-    planned = shadows.plan(data(shadows=7))
-    assert planned.members.shape == (7, 60)
-    assert all(len(set(chosen)) == 60 for chosen in planned.members)
+    drawn = shadows.draw(data(shadows=7))
+    assert drawn.members.shape == (7, 60)
+    assert all(len(set(chosen)) == 60 for chosen in drawn.members)
 
 
 def test_every_candidate_is_inside_of_about_as_many_sets():
-    planned = shadows.plan(data(shadows=20))
-    counts = np.bincount(planned.members.ravel(), minlength=len(planned.candidates))
+    drawn = shadows.draw(data(shadows=20))
+    roles = drawn.data.split.roles
+    candidates = np.concatenate([roles[role] for role in ("members", "calibration", "holdout")])
+    counts = np.bincount(drawn.members.ravel())[candidates]
     assert counts.max() - counts.min() <= 2
     assert counts.sum() == 20 * 60
 
@@ -37,7 +39,7 @@ def test_every_candidate_is_inside_of_about_as_many_sets():
 def test_external_and_test_images_are_inside_of_none():
     prepared = data()
     images = images_of(prepared.dataset, prepared.split)
-    inside = shadows.plan(prepared).inside()
+    inside = shadows.draw(prepared).inside(images["index"])
     outsiders = images["role"].isin(["external", "test"]).to_numpy()
     assert not inside[:, outsiders].any()
     assert inside[:, ~outsiders].any(0).mean() > 0.5
@@ -46,21 +48,22 @@ def test_external_and_test_images_are_inside_of_none():
 def test_membership_in_the_target_says_nothing_of_membership_in_a_shadow():
     prepared = data(shadows=40)
     images = images_of(prepared.dataset, prepared.split)
-    inside = shadows.plan(prepared).inside().mean(0)
+    inside = shadows.draw(prepared).inside(images["index"]).mean(0)
     member, judged = (images["member"].to_numpy(), images["role"].eq("holdout").to_numpy())
     assert inside[member].mean() == pytest.approx(inside[judged].mean(), abs=0.05)
 
 
 def test_frames_of_one_track_are_inside_together():
     signs = {"dataset": "gtsrb", "members": 120, "external": 120, "calibration": 60, "holdout": 120}
-    planned = shadows.plan(data(**signs, shadows=6))
-    assert all(len(set(chosen)) == 120 for chosen in planned.members)
-    ignored = shadows.plan(data(**signs, shadows=6, defects=("tracks_ignored",)))
-    assert ignored.images.iloc[ignored.candidates[ignored.members[0]]]["group"].nunique() > 60
-    candidates = planned.images.iloc[planned.candidates]
-    for chosen in planned.members:
-        frames = candidates.iloc[chosen].groupby("group").size()
-        whole = candidates.groupby("group").size()[frames.index]
+    drawn = shadows.draw(data(**signs, shadows=6))
+    assert all(len(set(chosen)) == 120 for chosen in drawn.members)
+    ignored = shadows.draw(data(**signs, shadows=6, defects=("tracks_ignored",)))
+    groups, roles = drawn.data.dataset.groups, drawn.data.split.roles
+    assert len(set(groups[ignored.members[0]])) > 60
+    candidates = np.concatenate([roles[role] for role in ("members", "calibration", "holdout")])
+    for chosen in drawn.members:
+        tracks, frames = np.unique(groups[chosen], return_counts=True)
+        whole = np.bincount(groups[candidates])[tracks]
         assert (frames < whole).sum() <= 1  # the last one, cut to reach the size
 
 
@@ -68,10 +71,10 @@ def test_shadow_models_of_an_active_target_are_active():
     plain, active = data(), data(target="active")
     settings = shadows._settings_of(active.settings, 0)
     assert settings.method == "active"
-    identities = [shadows.plan(one).trainings[0].identity for one in (plain, active)]
+    identities = [shadows.draw(one).trainings[0].identity for one in (plain, active)]
     assert [one["training"]["kind"] for one in identities] == ["plain", "active"]
     shadows.train_shadows(active)
-    weights, history = shadows.plan(active).trainings[0].load()
+    weights, history = shadows.draw(active).trainings[0].load()
     assert any(name.startswith("head.") for name in weights)
     assert history["mint_loss"].notna().all()
     found = shadows.answers(active, case_of(active))
@@ -94,19 +97,19 @@ def test_one_that_fails_keeps_the_rest_from_starting(monkeypatch):
     prepared = data(shadows=8, workers=2, learning_rate=1e30)
     with pytest.raises(TrainingError):
         shadows.train_shadows(prepared)
-    begun = [one for one in shadows.plan(prepared).trainings if one.folder.exists()]
+    begun = [one for one in shadows.draw(prepared).trainings if one.folder.exists()]
     assert len(begun) < 8
 
 
 def test_more_shadow_models_keep_the_first():
-    few, many = shadows.plan(data(shadows=4)), shadows.plan(data(shadows=9))
+    few, many = shadows.draw(data(shadows=4)), shadows.draw(data(shadows=9))
     assert np.array_equal(few.members, many.members[:4])
     assert [one.folder for one in few.trainings] == [one.folder for one in many.trainings[:4]]
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"members": 61}, {"epochs": 2}, {"external": 60}])
 def test_another_split_or_setting_is_another_shadow_model(changes):
-    first, other = shadows.plan(data()), shadows.plan(data(**changes))
+    first, other = shadows.draw(data()), shadows.draw(data(**changes))
     assert not {t.folder for t in first.trainings} & {t.folder for t in other.trainings}
 
 
@@ -161,8 +164,8 @@ def test_salem_trains_the_one_model_that_it_reads(capsys):
     assert "1 shadow model; its paper used 1." in capsys.readouterr().out
     found = shadows.describe(prepared)
     assert (found["count"], found["published"]) == (1, "1")
-    first = shadows.plan(data(method="lira_online")).trainings[0]
-    assert first.folder == shadows.plan(prepared).trainings[0].folder
+    first = shadows.draw(data(method="lira_online")).trainings[0]
+    assert first.folder == shadows.draw(prepared).trainings[0].folder
 
 
 def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(capsys):
@@ -175,11 +178,11 @@ def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(cap
 
 def test_a_run_draws_its_training_sets_once(monkeypatch):
     drawn = []
-    honest = shadows._plan
-    monkeypatch.setattr(shadows, "_plan", lambda data: drawn.append(1) or honest(data))
+    honest = shadows._drawn
+    monkeypatch.setattr(shadows, "_drawn", lambda data: drawn.append(1) or honest(data))
     steps.run_all(data(seed=11).settings)
     assert len(drawn) == 1
-    shadows.plan(data(seed=12))
+    shadows.draw(data(seed=12))
     assert len(drawn) == 2
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dataset_parts import official_test_of, pool_of
 
 from amint_core.data import DATASETS, load
 from amint_core.data.identity import fingerprint
@@ -41,24 +42,26 @@ def test_every_dataset_has_a_row():
 def test_shapes_and_marking(standins, name):
     dataset, spec = standins[name], DATASETS[name]
     images, classes = EXPECTED[name]
-    assert dataset.pool.pixels.shape == (images, 16, 16, spec.channels)
-    assert dataset.pool.pixels.dtype == dataset.test.pixels.dtype == np.uint8
+    assert pool_of(dataset).pixels.shape == (images, 16, 16, spec.channels)
+    assert pool_of(dataset).pixels.dtype == official_test_of(dataset).pixels.dtype == np.uint8
     assert dataset.num_classes == classes
-    assert set(dataset.pool.labels) == set(dataset.test.labels) == set(range(classes))
-    assert len(dataset.test) >= 390
-    assert not set(dataset.pool.groups) & set(dataset.test.groups)
-    assert not set(dataset.pool.hashes) & set(dataset.test.hashes)
+    assert (
+        set(pool_of(dataset).labels) == set(official_test_of(dataset).labels) == set(range(classes))
+    )
+    assert dataset.official_test.sum() >= 390
+    assert not set(pool_of(dataset).groups) & set(official_test_of(dataset).groups)
+    assert not set(pool_of(dataset).hashes) & set(official_test_of(dataset).hashes)
     assert dataset.source == "standin"
     assert dataset.title == f"{spec.title} [STAND-IN]"
     assert dataset.notes[0].startswith("STAND-IN")
 
 
 def test_the_default_size_is_the_datasets_own():
-    assert load("gtsrb", data="standin").pool.pixels.shape[1:] == (64, 64, 3)
+    assert load("gtsrb", data="standin").pixels.shape[1:] == (64, 64, 3)
 
 
 def test_gtsrb_comes_in_tracks_of_30_frames_of_one_class(standins):
-    pool = standins["gtsrb"].pool
+    pool = pool_of(standins["gtsrb"])
     assert set(np.bincount(pool.groups)) == {30}
     assert all(len(set(pool.labels[pool.groups == group])) == 1 for group in range(10))
 
@@ -69,7 +72,9 @@ def test_the_same_bits_come_out_again(standins):
     assert pinned == PINNED
     again = load("cifar10", data="standin", image_size=16)
     assert again.fingerprint == standins["cifar10"].fingerprint
-    assert again.fingerprint == fingerprint({"pool": again.pool, "test": again.test})
+    assert again.fingerprint == fingerprint(
+        again.pixels, again.labels, again.groups, again.official_test
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,11 +83,11 @@ def test_the_same_bits_come_out_again(standins):
 )
 def test_labels_can_be_learnt(standins, name, chance):
     """The nearest class mean, the weakest of learners, does at least five times chance."""
-    pool, test = standins[name].pool, standins[name].test
+    pool, test = pool_of(standins[name]), official_test_of(standins[name])
     means = np.stack(
         [pool.pixels[pool.labels == k].mean(0) for k in range(standins[name].num_classes)]
     ).reshape(standins[name].num_classes, -1)
-    images = test.pixels.reshape(len(test), -1).astype(float)
+    images = test.pixels.reshape(len(test.pixels), -1).astype(float)
     nearest = ((means**2).sum(1) - 2 * images @ means.T).argmin(1)
     assert (nearest == test.labels).mean() > 5 * chance
 

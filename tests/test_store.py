@@ -3,16 +3,16 @@
 import pytest
 from small_run import SMALL
 
-from amint_core.run import steps
+from amint_core.data.prepare import prepare
+from amint_core.run.trainings import Training, training_of, training_settings
 from amint_core.settings import create
 from amint_core.training import device
-from amint_core.training.store import Training, training_settings
-from amint_core.training.trained import training_of
+from amint_core.training.kinds import ACTIVE, KINDS
 
 
 def key(kind="active", **changes):
     settings = create(**{**SMALL, **changes})
-    return training_of(kind, steps.prepare(settings)).folder.name
+    return training_of(KINDS[kind], prepare(settings)).folder.name
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_plain_model_does_not_depend_on_the_head():
 def test_every_setting_is_sorted_into_training_or_not():
     """A new setting counts as part of the training until somebody says otherwise."""
     settings = create(**SMALL)
-    of_training = set(training_settings(settings, "active")) - {"kind"}
+    of_training = set(training_settings(settings, ACTIVE)) - {"kind"}
     assert of_training == {
         *("dataset", "model", "setup", "seed", "head", "taps", "epochs", "batch_size"),
         *("learning_rate", "schedule", "weight_decay", "lambda_audited", "lambda_mint"),

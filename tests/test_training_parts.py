@@ -1,32 +1,37 @@
-"""Losses, batches and checkpoints."""
+"""Losses, batches, kinds of training and the loop, on plain arrays."""
+
+import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from amint_core.data.base import Images
+from amint_core.data.identity import image_hashes
 from amint_core.data.transforms import normalised, to_bytes
-from amint_core.errors import ResultsError
+from amint_core.errors import SettingsError
+from amint_core.model.mint import enhance
 from amint_core.training.batches import Copies, JointBatches, batch_shape
-from amint_core.training.checkpoint import Checkpoint
-from amint_core.training.losses import LossBalance, audited_loss, mint_loss
+from amint_core.training.kinds import ACTIVE, KINDS, Kind
+from amint_core.training.loop import fit
+from amint_core.training.losses import Loss, audited_loss, mint_loss
+from amint_core.training.step import LossBalance, Step
+from amint_core.training.transcript import state_digest
 
 CPU = torch.device("cpu")
 
 
-def images(count=40, side=4, channels=3):
-    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
-    numbers = np.arange(count)
-    return Images(pixels, numbers % 10, numbers, numbers.astype("S32"))
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), np.uint8)
 
 
 def batches(**changes):
     given = {
-        "images": images(),
+        "pixels": PIXELS,
+        "labels": np.arange(40) % 10,
         "members": np.arange(10),
         "external": np.arange(10, 33),
-        "size": 4,
-        "steps": 5,
+        "batch_size": 4,
         "seed": 3,
         "device": CPU,
     }
@@ -37,10 +42,10 @@ def test_pixels_become_floats_around_zero_in_channels_last():
     pixels = np.array([[[[0, 255, 51]]]], np.uint8)  # (1, 1, 1, 3)
     tensor = normalised(to_bytes(pixels, CPU))
     torch.testing.assert_close(tensor.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
-    wide = normalised(to_bytes(images().pixels, CPU))
+    wide = normalised(to_bytes(PIXELS, CPU))
     assert wide.is_contiguous(memory_format=torch.channels_last)
     # ((x / 255) - .5) / .5, the published scaling
-    expected = (torch.from_numpy(images().pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    expected = (torch.from_numpy(PIXELS).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     torch.testing.assert_close(wide, expected)
 
 
@@ -92,7 +97,7 @@ def test_few_images_make_a_smaller_batch():
 
 
 def test_without_external_images_the_members_are_the_same():
-    joint, alone = (list(batches(**given).epoch(2)) for given in ({}, {"external": None}))
+    joint, alone = (list(batches(**given).epoch(2)) for given in ({}, {"with_external": False}))
     for whole, half in zip(joint, alone, strict=True):
         assert len(half.images) == half.members == 4
         assert torch.equal(whole.images[:4], half.images)
@@ -145,29 +150,114 @@ def test_the_total_is_the_weighted_sum_of_scaled_losses():
     assert float(balance.total(losses, {"audited": 1.0, "mint": 10.0})) == pytest.approx(11.0)
 
 
-def checkpoint(identity):
-    weights = {"w": torch.arange(3.0)}
-    return Checkpoint(
-        identity, 2, weights, {"lr": 0.1}, {"last_epoch": 4}, {"mint": 1.0}, [{"epoch": 1}]
-    )
+class Small(nn.Module):
+    """A classifier of 4×4 images with batch normalisation and dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.top = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(8 * 16, 10))
+
+    def forward(self, images):
+        return self.top(self.stem(images))
 
 
-def test_a_checkpoint_comes_back_whole(tmp_path):
-    checkpoint({"code": "a"}).save(tmp_path / "c.pt")
-    found = Checkpoint.load(tmp_path / "c.pt", {"code": "a"})
-    assert found.epoch == 2
-    assert torch.equal(found.model["w"], torch.arange(3.0))
-    assert found.history == [{"epoch": 1}]
+def small_model():
+    torch.manual_seed(0)
+    return enhance(Small(), ["stem.0", "stem"], torch.zeros(2, 3, 4, 4))
 
 
-def test_a_checkpoint_of_other_code_is_not_resumed(tmp_path):
-    checkpoint({"code": "a"}).save(tmp_path / "c.pt")
-    assert Checkpoint.load(tmp_path / "c.pt", {"code": "b"}) is None
-    assert Checkpoint.load(tmp_path / "none.pt", {"code": "a"}) is None
+BOTH = {"audited": 1.0, "mint": 1.0}
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04 half a file", b"garbage", b""])
-def test_a_damaged_checkpoint_is_named(tmp_path, content):
-    (tmp_path / "c.pt").write_bytes(content)
-    with pytest.raises(ResultsError, match=r"c\.pt cannot be read.*Delete it"):
-        Checkpoint.load(tmp_path / "c.pt", {})
+def fitted(kind=ACTIVE, given=None, epochs=3, **more):
+    """Train a small model on plain arrays; return its history and weights."""
+    model = small_model()
+    trained = model.audited if kind.trains == "audited" else model
+    given = given or batches(with_external=kind.has_head, hashes=image_hashes(PIXELS))
+    step = Step(kind, weights=BOTH)
+    history = fit(trained, given, step, epochs=epochs, learning_rate=1e-2, seed=3, **more)
+    return history, model.state_dict()
+
+
+def equal(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_kind_trains_what_it_says_and_nothing_else(kind):
+    before = small_model()
+    if kind.trains == "head":
+        # As a run does it: the audited model's weights are fixed.
+        model = small_model()
+        model.audited.requires_grad_(False)
+        fit(model, batches(), Step(kind), epochs=1, learning_rate=1e-2)
+        after = model.state_dict()
+    else:
+        _, after = fitted(kind, epochs=1)
+    changed = {name for name, value in before.state_dict().items() if not value.equal(after[name])}
+    parts = {name.split(".")[0] for name in changed}
+    trains = {"all": {"audited", "head"}, "audited": {"audited"}, "head": {"head"}}
+    assert parts == trains[kind.trains]
+    # No gradient reaches what lies behind the deepest tap without a loss on classes.
+    assert ("audited.top.2.weight" in changed) == kind.reads_logits
+
+
+def test_a_kind_may_bring_a_loss_of_its_own():
+    def value(membership, batch):
+        return (membership.float()[: batch.members].mean() - 3).square()
+
+    def accuracy(membership, batch):
+        return (membership[: batch.members] > 0).float().mean()
+
+    kind = Kind("own", trains="all", losses=(Loss("pull", "membership", value, accuracy),))
+    history, _ = fitted(kind, epochs=8)
+    assert history["pull_loss"].iloc[-1] < history["pull_loss"].iloc[0] / 2
+    assert {"pull_accuracy", "order", "state"} <= set(history)
+
+
+def test_the_transcript_is_the_same_in_two_trainings_and_after_going_on_from_a_state():
+    kept = []
+    whole, weights = fitted(keep=lambda state: kept.append(copy.deepcopy(state)))
+    again, _ = fitted()
+    resumed, same = fitted(resume=kept[1])
+    for other in (again, resumed):
+        pd.testing.assert_frame_equal(other.drop(columns="seconds"), whole.drop(columns="seconds"))
+    assert equal(weights, same)
+    assert whole["order"].nunique() == whole["state"].nunique() == 3
+
+
+def test_one_swapped_image_changes_the_transcript():
+    whole, _ = fitted()
+    swapped = PIXELS.copy()
+    swapped[4] = PIXELS[36]  # a member becomes another image
+    other, _ = fitted(given=batches(pixels=swapped, hashes=image_hashes(swapped)))
+    for column in ("order", "state"):
+        assert not (whole[column] == other[column]).any(), column
+    # Without content hashes the transcript reads the pixels themselves.
+    orders = [batches(pixels=pixels).order(1) for pixels in (PIXELS, swapped, PIXELS)]
+    assert orders[0] != orders[1]
+    assert orders[0] == orders[2]
+
+
+def test_all_processes_tell_of_the_same_order():
+    assert batches(rank=1, world=2).order(1) == batches().order(1)
+    assert batches().order(1) != batches().order(2)
+
+
+def test_the_state_of_a_training_is_told_apart_to_the_last_bit():
+    state = {"w": torch.arange(3.0), "step": torch.tensor(2.0), "rate": 0.1}
+    assert state_digest(state) == state_digest(dict(reversed(state.items())))
+    for name, other in {
+        "w": torch.nextafter(torch.arange(3.0), torch.tensor(9.0)),
+        "step": torch.tensor(2),
+        "rate": 0.2,
+    }.items():
+        assert state_digest({**state, name: other}) != state_digest(state), name
+
+
+def test_batches_that_processes_cannot_share_are_refused():
+    with pytest.raises(SettingsError, match="4 processes cannot share batches of 6 members"):
+        batches(batch_size=6, world=4)
+    with pytest.raises(SettingsError, match="2 processes cannot share batches of 2 members"):
+        batches(batch_size=2, world=2)

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
-from amint_core import provenance
 from amint_core.batch import reproduce
 from amint_core.batch.grid import grid_file, load_grid
 from amint_core.batch.planning import busy, estimate, made_up
@@ -31,8 +30,8 @@ from amint_core.files import read_json, write_text
 from amint_core.locations import results_root, shown
 from amint_core.progress import progress_bar
 from amint_core.run.folder import run_folder
-from amint_core.run.models import kind_of
-from amint_core.run.trainings import Training, identity
+from amint_core.run.steps import code_of
+from amint_core.run.trainings import Training, identity, kind_of
 
 #: Of a plan's hours and memory, what a cluster is asked for: other work slows a node, and no run
 #: should die a minute before its end.
@@ -180,7 +179,7 @@ def status(settings: RunConfig) -> str:
         return "to run"
     manifest = folder / "manifest.json"
     code = read_json(manifest).get("code") if manifest.is_file() else None
-    return "done" if code == provenance.code_fingerprint() else "again"
+    return "done" if code == code_of(settings) else "again"
 
 
 def _is_stored(work: Work) -> bool:

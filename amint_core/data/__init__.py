@@ -1,6 +1,6 @@
 """The datasets: find their files, decode them once, or make a stand-in on request.
 
-To add a dataset, write a file with its `DatasetSpec` and register it in `DATASETS`.
+To add a dataset, write a file with its `DatasetSpec` and name it in `DATASETS`.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from amint_core.data import casia_webface, cifar, gtsrb, mnist, tiny_imagenet
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
+from amint_core.registry import Registry
 
 __all__ = ["DATASETS", "Dataset", "DatasetSpec", "download", "load", "status"]
 
 #: Every dataset by the name used in settings.
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
-        mnist.SPEC,
-        cifar.CIFAR10,
-        cifar.CIFAR100,
-        gtsrb.SPEC,
-        tiny_imagenet.SPEC,
-        casia_webface.SPEC,
-    )
-}
+DATASETS: Registry[DatasetSpec] = Registry(
+    __name__,
+    {
+        "mnist": "mnist:SPEC",
+        "cifar10": "cifar:CIFAR10",
+        "cifar100": "cifar:CIFAR100",
+        "gtsrb": "gtsrb:SPEC",
+        "tiny_imagenet": "tiny_imagenet:SPEC",
+        "casia_webface": "casia_webface:SPEC",
+    },
+)
 
 
 def load(
@@ -39,8 +39,8 @@ def load(
 ) -> Dataset:
     """Load a dataset: real images from disk, or a stand-in where that is asked for.
 
-    Real images are decoded once into a memory-mapped cache; later loads take no time and no memory
-    for images not touched.
+    Real images are decoded once into a memory-mapped cache; later loads read it once, to check it,
+    and take no memory for images not touched.
 
     Args:
         name: a name of `DATASETS`.
@@ -53,7 +53,7 @@ def load(
     Raises:
         SettingsError: the dataset, the kind of data or the size is unknown.
         DataError: files are missing, incomplete or unreadable; the message names the remedy.
-        CacheError: the cache is damaged or no longer matches the files.
+        CacheError: the files changed since they were decoded.
     """
     spec = _spec(name)
     size = spec.image_size if image_size is None else image_size
@@ -67,8 +67,8 @@ def load(
         raise SettingsError(unknown_name("kind of data", data, ("real", "standin")))
     from amint_core.data.cache import load_cached
 
-    sources = spec.find(Path(root or data_root()))
-    return load_cached(spec, size, sources, progress=progress, rebuild=rebuild)
+    source = spec.find(Path(root or data_root()))
+    return load_cached(spec, size, source, progress=progress, rebuild=rebuild)
 
 
 def download(name: str, root: Path | None = None) -> None:
@@ -98,8 +98,7 @@ def status(root: Path | None = None) -> list[dict[str, Any]]:
     for name, spec in DATASETS.items():
         row = {"dataset": name, "title": spec.title, "found": False, "where": "", "detail": ""}
         try:
-            source = spec.find(root)["pool"]
-            row |= {"found": True, "where": shown(source.folder)}
+            row |= {"found": True, "where": shown(spec.find(root).folder)}
         except DataError as error:
             row["detail"] = str(error)
         rows.append(row)

@@ -12,8 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from amint_core.data.sources import Source
 
-Part = Literal["pool", "test"]
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -77,11 +75,11 @@ class DatasetSpec:
         channels: 1 for grey, 3 for colour.
         image_size: side in pixels that images are resized to, as in the paper's notebooks.
         num_classes: official number of classes.
-        find: root → `Source`s for "pool" and "test"; raises `DataError` that says where to put the
-            files and how to get them.
+        find: root → its files, listed; raises `DataError` that says where to put them and how to
+            get them.
         download: root → downloads the official files, or None where people must fetch them.
         obtain: one or two sentences: where the files come from and where to put them.
-        official_sizes: images per part in the official release.
+        official_sizes: images of the "pool" and the "test" set in the official release.
         notes: what a reader must know of the dataset whatever its files.
     """
 
@@ -90,8 +88,8 @@ class DatasetSpec:
     channels: int
     image_size: int
     num_classes: int
-    find: Callable[[Path], dict[Part, Source]]
+    find: Callable[[Path], Source]
     obtain: str
     download: Callable[[Path], None] | None = None
-    official_sizes: dict[Part, int] = field(default_factory=dict)
+    official_sizes: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -16,21 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from amint_core.data.base import DatasetSpec, Part
+from amint_core.data.base import DatasetSpec
 from amint_core.data.decode import Decoded, decode
 from amint_core.data.identity import fingerprint, image_hashes
-from amint_core.data.sources import Content, Item, Source
+from amint_core.data.sources import Item, Part, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
 from amint_core.progress import progress_bar
+from amint_core.store import hashes, write_sealed
 
 CHUNK_BYTES = 2**22  # of decoded pixels held in memory at a time
-Sources = Mapping[Part, Source]
 
 
-def build(
-    folder: Path, spec: DatasetSpec, image_size: int, sources: Sources, progress: bool
-) -> None:
+def build(folder: Path, spec: DatasetSpec, image_size: int, source: Source, progress: bool) -> None:
     """Decode all images into `folder`, which appears whole or not at all.
 
     Raises:
@@ -39,126 +35,114 @@ def build(
     """
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        description = _write(temporary, spec, image_size, sources, progress)
-        files = listing(sources)
-        description["source"] = {"files": len(files), "digest": listing_digest(files)}
-        lines = "".join(f"{stamp} {name}\n" for name, stamp in sorted(files.items()))
-        (temporary / "files.txt").write_text(lines, encoding="utf-8", errors="surrogateescape")
-        (temporary / "description.json").write_text(json.dumps(description), encoding="utf-8")
+        description = _write(temporary, spec, image_size, source, progress)
+        (temporary / "files.txt").write_bytes(listing(source))
+        files = hashes(sorted(temporary.iterdir()))
+        write_sealed(temporary / "description.json", {**description, "files": files})
         temporary.chmod(0o755)  # mkdtemp makes private folders; a cache may be shared
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def listing(sources: Sources) -> dict[str, str]:
-    """Map each source file, by its place in the source folder, to its size and time of change."""
-    return {
-        file.path[len(str(source.folder)) + 1 :]: f"{file.size} {file.mtime_ns}"
-        for source in sources.values()
-        for file in source.files
-    }
-
-
-def listing_digest(files: Mapping[str, str]) -> str:
-    """Return the SHA-256 of a listing."""
-    lines = "".join(f"{stamp} {name}\n" for name, stamp in sorted(files.items()))
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+def listing(source: Source) -> bytes:
+    """Return a line per source file: size, time of change, and place in the source folder."""
+    start = len(str(source.folder)) + 1
+    lines = {f.path[start:]: f"{f.size} {f.mtime_ns} {f.path[start:]}\n" for f in source.files}
+    return "".join(lines[name] for name in sorted(lines)).encode("utf-8", "surrogateescape")
 
 
 def _write(
-    folder: Path, spec: DatasetSpec, image_size: int, sources: Sources, progress: bool
+    folder: Path, spec: DatasetSpec, image_size: int, source: Source, progress: bool
 ) -> dict[str, Any]:
     """Write the arrays, the pool's images before the test set's, and describe them."""
-    contents = {part: source.read() for part, source in sources.items()}
-    counts = {part: len(content.labels) for part, content in contents.items()}
-    for part, count in counts.items():
-        if not count:
-            raise DataError(
-                f"{shown(sources[part].folder)} holds no image of the {part}. {spec.obtain}"
-            )
-    labels = np.concatenate([content.labels.astype(np.int64) for content in contents.values()])
-    names = contents["pool"].class_names
-    _check_labels(labels, names, spec)
-    shape = (len(labels), image_size, image_size, spec.channels)
-    hashes, grey = _write_pixels(folder / "pixels.npy", shape, contents, spec, progress)
-    groups = _groups(contents)
-    official_test = np.repeat([part == "test" for part in counts], list(counts.values()))
-    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-    arrays = {"labels": labels, "groups": groups, "hashes": hashes, "official_test": official_test}
-    for kind, array in arrays.items():
+    content = source.read()
+    parts, names = {"pool": content.pool, "test": content.test}, content.class_names
+    for name, part in parts.items():
+        _check_labels(name, part.labels, len(names), source.folder, spec)
+    counts = [len(part.labels) for part in parts.values()]
+    shape = (sum(counts), image_size, image_size, spec.channels)
+    content_hashes, notes = _write_pixels(folder / "pixels.npy", shape, parts, spec, progress)
+    arrays = {
+        "labels": np.concatenate([part.labels for part in parts.values()]).astype(np.int64),
+        "groups": _groups(parts.values()),
+        "official_test": np.repeat([False, True], counts),
+    }
+    for kind, array in {**arrays, "hashes": content_hashes}.items():
         np.save(folder / f"{kind}.npy", array)
+    pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     return {
         "dataset": spec.name,
-        "shape": shape,
         "class_names": names,
-        "fingerprint": fingerprint(pixels, labels, groups, official_test),
-        "notes": [
-            *(f"{part}: {note}" for part, source in sources.items() for note in source.notes),
-            *(
-                f"{part}: {count:,} grey images were given three channels."
-                for part, count in grey.items()
-                if count and spec.channels == 3
-            ),
-        ],
+        "fingerprint": fingerprint(pixels, **arrays),
+        "notes": notes,
     }
 
 
-def _check_labels(labels: np.ndarray, names: Sequence[str], spec: DatasetSpec) -> None:
-    """Refuse labels that are no class, before they reach a loss that indexes by them."""
-    odd = np.flatnonzero((labels < -1) | (labels >= len(names)))
+def _check_labels(
+    name: str, labels: np.ndarray, classes: int, folder: Path, spec: DatasetSpec
+) -> None:
+    """Refuse a part without images, or with labels that are no class.
+
+    Such a label would fail in training only, where a loss indexes by it.
+    """
+    if not len(labels):
+        raise DataError(f"{shown(folder)} holds no image of the {name}. {spec.obtain}")
+    odd = np.flatnonzero((labels < -1) | (labels >= classes))
     if len(odd):
         raise DataError(
-            f"{spec.title}: image {odd[0]:,} has label {labels[odd[0]]}, but the classes are 0 to "
-            f"{len(names) - 1}: the files are damaged. Delete them and fetch them again. "
-            f"{spec.obtain}"
+            f"{shown(folder)}: image {odd[0]:,} of the {name} has label {labels[odd[0]]}, but "
+            f"{spec.title} has the classes 0 to {classes - 1}: the files are damaged. Delete them "
+            f"and fetch them again. {spec.obtain}"
         )
 
 
-def _groups(contents: Mapping[Part, Content]) -> np.ndarray:
-    """Return (N,) group numbers, none of which stands in both parts."""
-    groups, first = [], 0
-    for content in contents.values():
-        own = np.arange(len(content.labels)) if content.groups is None else content.groups
-        groups.append(own.astype(np.int64) + first)
-        first = int(groups[-1].max()) + 1
+def _groups(parts: Iterable[Part]) -> np.ndarray:
+    """Return (N,) int64 group numbers, none of which stands in both parts."""
+    groups, start = [], 0
+    for part in parts:
+        own = np.arange(len(part.labels)) if part.tracks is None else part.tracks
+        groups.append(own.astype(np.int64) + start)
+        start = int(groups[-1].max()) + 1
     return np.concatenate(groups)
 
 
 def _write_pixels(
     path: Path,
     shape: tuple[int, ...],
-    contents: Mapping[Part, Content],
+    parts: Mapping[str, Part],
     spec: DatasetSpec,
     progress: bool,
-) -> tuple[np.ndarray, dict[Part, int]]:
-    """Stream the pixels into `path`; return the images' hashes and how many were grey by part.
+) -> tuple[np.ndarray, list[str]]:
+    """Stream the pixels into `path`; return the images' hashes and the notes on them.
 
     A plain file is written rather than a memory map, which on a full disk kills the process.
     """
-    hashes, grey = [], {}
-    title = f"Decoding {spec.title}"
+    found, notes, title = [], [], f"Decoding {spec.title}"
     with path.open("wb") as file, progress_bar(shown=progress, total=shape[0], desc=title) as bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for part, content in contents.items():
-            done, grey[part] = 0, 0
-            for chunk in _chunks(content.items, spec, shape[1]):
+        for name, part in parts.items():
+            count = grey = 0
+            for chunk in _chunks(part.items, spec, shape[1]):
                 pixels = np.stack([image.pixels for image in chunk])
-                grey[part] += sum(image.was_grey for image in chunk)
                 file.write(pixels.data)
-                hashes.append(image_hashes(pixels))
-                done += len(chunk)
+                found.append(image_hashes(pixels))
+                grey += sum(image.was_grey for image in chunk)
+                count += len(chunk)
                 bar.update(len(chunk))
-            _check_part(done, grey[part], content, spec)
-    return np.concatenate(hashes), grey
+            _check_part(count, grey, part, spec)
+            notes += [f"{name}: {note}" for note in part.notes]
+            if grey and spec.channels == 3:
+                notes.append(f"{name}: {grey:,} grey images were given three channels.")
+    return np.concatenate(found), notes
 
 
-def _check_part(count: int, grey: int, content: Content, spec: DatasetSpec) -> None:
+def _check_part(count: int, grey: int, part: Part, spec: DatasetSpec) -> None:
     """Refuse a part without a label for each image, or one of grey images alone."""
-    if count != len(content.labels):
+    if count != len(part.labels):
         raise DataError(
-            f"{spec.title}: {count:,} images, but {len(content.labels):,} labels: the files do not "
+            f"{spec.title}: {count:,} images, but {len(part.labels):,} labels: the files do not "
             f"belong together. {spec.obtain}"
         )
     if spec.channels == 3 and grey == count:

@@ -8,13 +8,12 @@ by file name alone, so that it depends neither on a seed nor on the order of the
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from amint_core.data.base import DatasetSpec, Part
-from amint_core.data.folders import ClassFiles, as_source, class_order, list_classes
+from amint_core.data.base import DatasetSpec
+from amint_core.data.folders import ClassFiles, as_part, class_order, files_of, list_classes
 from amint_core.data.sources import Content, File, Source, homes, missing, plain, subfolders
 from amint_core.data.strata import allocate
 from amint_core.errors import DataError
@@ -29,38 +28,34 @@ OBTAIN = (
 )
 
 
-def find(root: Path) -> dict[Part, Source]:
+def find(root: Path) -> Source:
     """Find CASIA-WebFace as a folder of images per identity."""
     for home in homes(root, *FOLDERS):
         inner = subfolders(home)
         # Archives often unpack into a folder of the same name.
         folder = inner[0] if [plain(f.name) for f in inner] == [plain(TITLE)] else home
         if subfolders(folder):
-            return _parts(folder)
+            return _source(folder)
     raise missing(TITLE, root, FOLDERS, OBTAIN)
 
 
-def _parts(folder: Path) -> dict[Part, Source]:
+def _source(folder: Path) -> Source:
     identities = list_classes(folder)
-    names = class_order(tuple(identities), ())
+    names = class_order(tuple(identities))
     if len(names) > IDENTITIES:
         raise DataError(
             f"{shown(folder)} holds {len(names):,} folders, but {TITLE} has {IDENTITIES:,} "
             f"identities. {OBTAIN}"
         )
-    # Every file belongs to the listing; which part it goes to is worked out only when decoding.
-    files = [file for name in names for file in identities[name]]
 
-    def read(part: Part) -> Content:
-        return as_source(folder, set_aside(identities, names)[part], names).read()
+    def read() -> Content:
+        pool, test = (as_part(part, names) for part in set_aside(identities, names))
+        return Content(pool, test, names)
 
-    return {
-        "pool": Source(folder, files, partial(read, "pool")),
-        "test": Source(folder, (), partial(read, "test")),
-    }
+    return Source(folder, files_of(identities), read)
 
 
-def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> dict[Part, ClassFiles]:
+def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> tuple[ClassFiles, ClassFiles]:
     """Part the images into pool and test, in each identity by the paper's share.
 
     An identity's last image always stays in the pool.
@@ -78,12 +73,12 @@ def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> dict[Part, Clas
     # Equal remainders go by the name's hash, not to the identities that happen to come first.
     order = np.argsort(np.argsort([_digest(name) for name in names]))
     counts = allocate(total, sizes, sizes - 1, order)
-    parts: dict[Part, ClassFiles] = {"pool": {}, "test": {}}
+    pool, test = {}, {}
     for name, count in zip(names, counts, strict=True):
         ranked = sorted(identities[name], key=_rank)
-        parts["test"][name] = sorted(ranked[:count])
-        parts["pool"][name] = sorted(ranked[count:])
-    return parts
+        test[name] = sorted(ranked[:count])
+        pool[name] = sorted(ranked[count:])
+    return pool, test
 
 
 def _rank(file: File) -> str:

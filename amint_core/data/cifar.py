@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amint_core.data.base import DatasetSpec, Part
+from amint_core.data.base import DatasetSpec
 from amint_core.data.folders import by_class
-from amint_core.data.sources import Content, Item, Source, homes, missing, seen
+from amint_core.data.sources import Content, Item, Part, Source, homes, missing, seen
 from amint_core.errors import DataError
 from amint_core.locations import shown
+
+if TYPE_CHECKING:
+    import torchvision
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -26,57 +30,52 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
-#: torchvision's class → the folder inside the official archive and the part's files.
-ARCHIVES: dict[str, tuple[str, dict[Part, tuple[str, ...]]]] = {
-    "CIFAR10": (
-        "cifar-10-batches-py",
-        {"pool": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
-    ),
-    "CIFAR100": ("cifar-100-python", {"pool": ("train",), "test": ("test",)}),
+#: torchvision's reader → the folder inside the official archive.
+ARCHIVES = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}
+BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+FILES = {
+    "CIFAR10": (*BATCHES, "test_batch", "batches.meta"),
+    "CIFAR100": ("train", "test", "meta"),
 }
-META = {"CIFAR10": "batches.meta", "CIFAR100": "meta"}
 
 
 def find(
     root: Path, *, title: str, maker: str, num_classes: int, classes: tuple[str, ...], obtain: str
-) -> dict[Part, Source]:
+) -> Source:
     """Find a CIFAR as the official python pickles or as a folder of images per class."""
-    inside, files = ARCHIVES[maker]
+    inside = ARCHIVES[maker]
     for parent in (root.resolve(), *homes(root, maker)):
-        if (parent / inside).is_dir():
-            return {part: _pickled(parent, maker, part, obtain) for part in files}
+        folder = parent / inside
+        if folder.is_dir():
+            files = seen(*(folder / name for name in FILES[maker]))
+            return Source(folder, files, partial(_read_pickles, parent, maker, obtain))
     for home in homes(root, maker):
-        if parts := by_class(title, home, num_classes, classes):
-            return parts
+        if source := by_class(title, home, num_classes, classes):
+            return source
     raise missing(title, root, (maker, inside), obtain)
 
 
-def _pickled(parent: Path, maker: str, part: Part, obtain: str) -> Source:
-    inside, files = ARCHIVES[maker]
-    folder = parent / inside
+def _read_pickles(parent: Path, maker: str, obtain: str) -> Content:
+    import torchvision.datasets
+    from torchvision.datasets.utils import check_integrity
 
-    def read() -> Content:
-        import torchvision.datasets
-        from torchvision.datasets.utils import check_integrity
+    reader, folder = getattr(torchvision.datasets, maker), parent / ARCHIVES[maker]
+    # A pickle can run code: each file is opened only when it is the published one, bit by bit.
+    meta = [reader.meta["filename"], reader.meta["md5"]]
+    for name, md5 in [*reader.train_list, *reader.test_list, meta]:
+        if not check_integrity(str(folder / name), md5):
+            raise DataError(
+                f"{shown(folder / name)} is missing, damaged or not the published file "
+                f"(checksum). Delete {shown(folder)} and fetch it again. {obtain}"
+            )
+    parts = [reader(str(parent), train=train) for train in (True, False)]
+    return Content(*map(_part, parts), tuple(parts[0].classes))
 
-        reader = getattr(torchvision.datasets, maker)
-        # A pickle can run code: each file is opened only when it is the published one, bit by bit.
-        sums = [
-            *reader.train_list,
-            *reader.test_list,
-            [reader.meta["filename"], reader.meta["md5"]],
-        ]
-        for name, md5 in sums:
-            if not check_integrity(str(folder / name), md5):
-                raise DataError(
-                    f"{shown(folder / name)} is missing, damaged or not the published file "
-                    f"(checksum). Delete {shown(folder)} and fetch it again. {obtain}"
-                )
-        data = reader(str(parent), train=part == "pool")
-        items = (Item(f"{part}[{i}]", image) for i, image in enumerate(data.data))
-        return Content(items, np.asarray(data.targets, np.int64), tuple(data.classes))
 
-    return Source(folder, seen(*(folder / name for name in (*files[part], META[maker]))), read)
+def _part(data: torchvision.datasets.CIFAR10) -> Part:
+    name = "pool" if data.train else "test"
+    items = (Item(f"{name}[{i}]", image) for i, image in enumerate(data.data))
+    return Part(items, np.asarray(data.targets))
 
 
 def download(root: Path, *, maker: str) -> None:
@@ -90,7 +89,7 @@ def _spec(number: int, classes: tuple[str, ...]) -> DatasetSpec:
     title, maker = f"CIFAR-{number}", f"CIFAR{number}"
     obtain = (
         f"Run `make data`, or unpack the official python version into {maker}/ of the data folder "
-        f"({maker}/{ARCHIVES[maker][0]}/…), or put images into {maker}/train/CLASS/ and "
+        f"({maker}/{ARCHIVES[maker]}/…), or put images into {maker}/train/CLASS/ and "
         f"{maker}/test/CLASS/."
     )
     named = {"title": title, "maker": maker, "num_classes": number, "classes": classes}

@@ -14,6 +14,9 @@ from amint_core.data.sources import Item
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
+#: What an image may be, whatever its name says: Pillow's other readers start programs (EPS starts
+#: Ghostscript) or are little used.
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP", "TIFF")
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 GREY = ("L", "1", "LA")
 
@@ -34,29 +37,25 @@ def decode(item: Item, spec: DatasetSpec, image_size: int) -> Decoded:
     Raises:
         DataError: the image is unreadable, truncated or has the wrong channels; names the file.
     """
+    where = shown(item.data) if isinstance(item.data, str) else item.name
     try:
-        image = _open(item)
+        if isinstance(item.data, np.ndarray):
+            image = Image.fromarray(item.data)
+        else:
+            file = io.BytesIO(item.data) if isinstance(item.data, bytes) else item.data
+            image = Image.open(file, formats=FORMATS)
         image.load()
     except BROKEN as error:
         raise DataError(
-            f"{_where(item)} of {spec.title} is damaged or truncated ({error}). Fetch it again; "
-            f"a dataset with unreadable images is not used in part. {spec.obtain}"
+            f"{where} of {spec.title} is damaged or truncated, or none of {', '.join(FORMATS)} "
+            f"({error}). Fetch it again; a dataset with unreadable images is not used in part. "
+            f"{spec.obtain}"
         ) from error
     was_grey = image.mode in GREY
-    image = _with_channels(image, spec, _where(item))
+    image = _with_channels(image, spec, where)
     if image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return Decoded(np.asarray(image).reshape(image_size, image_size, spec.channels), was_grey)
-
-
-def _open(item: Item) -> Image.Image:
-    if isinstance(item.data, np.ndarray):
-        return Image.fromarray(item.data)
-    return Image.open(io.BytesIO(item.data) if isinstance(item.data, bytes) else item.data)
-
-
-def _where(item: Item) -> str:
-    return shown(item.data) if isinstance(item.data, str) else item.name
 
 
 def _with_channels(image: Image.Image, spec: DatasetSpec, where: str) -> Image.Image:

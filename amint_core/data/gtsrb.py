@@ -7,18 +7,18 @@ import csv
 import re
 from pathlib import Path
 
-import numpy as np
-
-from amint_core.data.base import DatasetSpec, Part
-from amint_core.data.folders import (
-    ClassFiles,
-    as_source,
-    check_classes,
-    class_order,
-    items_of,
-    list_classes,
+from amint_core.data.base import DatasetSpec
+from amint_core.data.folders import as_part, class_order, files_of, from_table, list_classes
+from amint_core.data.sources import (
+    Content,
+    File,
+    Source,
+    homes,
+    missing,
+    scan,
+    seen,
+    subfolders,
 )
-from amint_core.data.sources import Content, File, Source, homes, missing, scan, seen
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
@@ -38,45 +38,46 @@ TABLES = ("GT-final_test.csv", "GTSRB/GT-final_test.csv", "Test.csv")
 TABLES += tuple(f"{folder}/GT-final_test.csv" for folder in TESTING)
 
 
-def find(root: Path) -> dict[Part, Source]:
+def find(root: Path) -> Source:
     """Find GTSRB: training images in a folder per class, test images with a table of classes."""
     for home in homes(root, *FOLDERS):
-        pool = next((home / name for name in TRAINING if (home / name).is_dir()), None)
-        test = next((home / name for name in TESTING if (home / name).is_dir()), None)
-        if pool is None and test is None:
-            continue
-        table = next((home / name for name in TABLES if (home / name).is_file()), None)
-        pieces = {"training images": pool, "test images": test, "test labels": table}
-        for piece, place in pieces.items():
-            if place is None and not (piece == "test labels" and _has_classes(test)):
-                raise DataError(
-                    f"{shown(home)}: the {piece} are missing, so {TITLE} is half downloaded. "
-                    f"{OBTAIN}"
-                )
-        names, source = _pool(home, pool)
-        return {"pool": source, "test": _test(home, test, table, names)}
+        pool, test = (
+            next(filter(Path.is_dir, map(home.joinpath, names)), None)
+            for names in (TRAINING, TESTING)
+        )
+        table = next(filter(Path.is_file, map(home.joinpath, TABLES)), None)
+        if pool or test:
+            return _source(home, pool, test, table)
     raise missing(TITLE, root, FOLDERS, OBTAIN)
 
 
-def _has_classes(folder: Path | None) -> bool:
-    return folder is not None and any(place.is_dir() for place in folder.iterdir())
-
-
-def _listed(folder: Path) -> ClassFiles:
-    classes = list_classes(folder)
-    check_classes(TITLE, folder, tuple(classes), CLASSES)
-    return classes
-
-
-def _pool(home: Path, folder: Path) -> tuple[tuple[str, ...], Source]:
-    classes = _listed(folder)
-    names = class_order(tuple(classes), ())
+def _source(home: Path, pool: Path | None, test: Path | None, table: Path | None) -> Source:
+    sorted_test = test is not None and bool(subfolders(test))  # into a folder per class
+    pieces = {"training images": pool, "test images": test, "test labels": table or sorted_test}
+    for piece, there in pieces.items():
+        if not there:
+            raise DataError(
+                f"{shown(home)}: the {piece} are missing, so {TITLE} is half downloaded. {OBTAIN}"
+            )
+    classes = list_classes(pool, TITLE, CLASSES)
+    names = class_order(tuple(classes))
     if [int(name) if name.isdigit() else name for name in names] != list(range(CLASSES)):
         raise DataError(
-            f"{shown(folder)}: class folders are to be numbered 00000 to 00042, as the table of "
+            f"{shown(pool)}: class folders are to be numbered 00000 to 00042, as the table of "
             f"test labels counts them. {OBTAIN}"
         )
-    return names, as_source(home, classes, names, track_of)
+    tested = {} if table else list_classes(test, TITLE, CLASSES)
+    images = {file.name: file for file in scan(test)}
+
+    def read() -> Content:
+        if table:
+            part = from_table(TITLE, table, images, _rows(table), OBTAIN)
+        else:
+            part = as_part(tested, names)
+        return Content(as_part(classes, names, track_of), part, names)
+
+    files = (*images.values(), *seen(table)) if table else files_of(tested)
+    return Source(home, (*files_of(classes), *files), read)
 
 
 def track_of(file: File) -> str:
@@ -94,25 +95,6 @@ def track_of(file: File) -> str:
     return match[1]
 
 
-def _test(home: Path, folder: Path, table: Path | None, names: tuple[str, ...]) -> Source:
-    if table is None:
-        return as_source(home, _listed(folder), names)
-    files = {file.name: file for file in scan(folder)}
-
-    def read() -> Content:
-        rows = _rows(table)
-        for name, _ in rows:
-            if name not in files:
-                raise DataError(
-                    f"{shown(table)} names {name}, which is missing in {shown(folder)}: the test "
-                    f"images are half downloaded. {OBTAIN}"
-                )
-        labels = np.array([label for _, label in rows], np.int64)
-        return Content(items_of([files[name] for name, _ in rows]), labels, names)
-
-    return Source(home, (*files.values(), *seen(table)), read)
-
-
 def _rows(table: Path) -> list[tuple[str, int]]:
     """Read (file name, class) per row; the columns are separated by semicolons or commas."""
     lines = table.read_text(encoding="utf-8-sig").splitlines()
@@ -127,10 +109,8 @@ def _rows(table: Path) -> list[tuple[str, int]]:
             f"{shown(table)} is not a table with the columns Filename and ClassId ({error!r}). "
             f"{OBTAIN}"
         ) from error
-    wrong = [label for _, label in rows if not 0 <= label < CLASSES]
-    if wrong or not rows:
-        what = f"names class {wrong[0]}, but there are 0 to {CLASSES - 1}" if wrong else "is empty"
-        raise DataError(f"{shown(table)} {what}. {OBTAIN}")
+    if not rows:
+        raise DataError(f"{shown(table)} is empty. {OBTAIN}")
     return rows
 
 

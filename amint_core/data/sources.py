@@ -1,4 +1,9 @@
-"""Find a dataset's files on disk: which there are, and what to say where they are missing."""
+"""Find a dataset's files on disk: which there are, and what to say where they are missing.
+
+A dataset is read in three steps, so that a cache can be checked without opening a file: its `find`
+lists the files (a `Source`), the source's `read` opens tables and labels (a `Content`), and
+walking the content's items decodes the images one by one.
+"""
 
 from __future__ import annotations
 
@@ -40,38 +45,43 @@ class Item(NamedTuple):
     data: str | bytes | np.ndarray
 
 
-@dataclass(frozen=True)
-class Content:
-    """One part's images in order, decoded one by one as `items` is walked.
+class Part(NamedTuple):
+    """The images of the pool or of the official test set, in order.
 
     Attributes:
-        items: N images; walked once, so it may stream.
+        items: N images, decoded one by one as they are walked; once, so that they may stream.
         labels: (N,) class numbers.
-        class_names: one name per class number.
-        groups: (N,) track numbers, or None where each image stands for itself.
+        tracks: (N,) track numbers, or None where each image stands for itself.
+        notes: what a reader must know of these files.
     """
 
     items: Iterable[Item]
     labels: np.ndarray
+    tracks: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Content(NamedTuple):
+    """A dataset's images, and one name per class number."""
+
+    pool: Part
+    test: Part
     class_names: tuple[str, ...]
-    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """One part of a dataset on disk, listed but not yet read.
+    """A dataset on disk, listed but not yet read.
 
     Attributes:
         folder: the folder that all files lie in.
-        files: every file that the part depends on.
+        files: every file that the dataset depends on.
         read: opens the files, checks them and returns their content.
-        notes: what a reader must know of these files.
     """
 
     folder: Path
     files: Sequence[File]
     read: Callable[[], Content]
-    notes: tuple[str, ...] = ()
 
 
 def seen(*paths: Path) -> tuple[File, ...]:
@@ -125,21 +135,17 @@ def homes(root: Path, *names: str) -> list[Path]:
 
 def missing(title: str, root: Path, names: Sequence[str], obtain: str) -> DataError:
     """Compose the error for a dataset that is not there, or that is there only as an archive."""
-    places = [folder for folder in (root, *homes(root, *names)) if folder.is_dir()]
-    archives = [
-        path
-        for folder in places
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in ARCHIVES
-        and path.is_file()
-        and (folder != root or plain(path.name).startswith(tuple(plain(name) for name in names)))
-    ]
-    if archives:
-        return DataError(
-            f"{title}: found the archive {shown(archives[0])}, but not its contents. Unpack it "
-            f"where it lies. {obtain}"
-        )
-    found = ", ".join(shown(folder) for folder in places[1:])
+    looked_into, prefixes = homes(root, *names), tuple(plain(name) for name in names)
+    in_root = sorted(root.iterdir()) if root.is_dir() else []
+    files = [path for path in in_root if plain(path.name).startswith(prefixes)]
+    files += [path for folder in looked_into for path in sorted(folder.iterdir())]
+    for path in files:
+        if path.suffix.lower() in ARCHIVES and path.is_file():
+            return DataError(
+                f"{title}: found the archive {shown(path)}, but not its contents. Unpack it where "
+                f"it lies. {obtain}"
+            )
+    found = ", ".join(shown(folder) for folder in looked_into)
     return DataError(
         f"{title}: no images under {shown(root)}"
         + (f" (looked into {found}, which holds none of the known layouts)" if found else "")

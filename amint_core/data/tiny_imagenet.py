@@ -6,16 +6,28 @@ Its `test` part is the official validation set: the official test images have no
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from amint_core.data.base import DatasetSpec, Part
-from amint_core.data.folders import as_source, check_classes, items_of, list_classes
-from amint_core.data.sources import Content, File, Item, Source, homes, missing, scan, seen
+from amint_core.data.base import DatasetSpec
+from amint_core.data.folders import as_part, files_of, from_table, list_classes
+from amint_core.data.sources import (
+    Content,
+    File,
+    Item,
+    Part,
+    Source,
+    homes,
+    missing,
+    scan,
+    seen,
+    subfolders,
+)
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
@@ -30,7 +42,7 @@ OBTAIN = (
 )
 
 
-def find(root: Path) -> dict[Part, Source]:
+def find(root: Path) -> Source:
     """Find Tiny ImageNet as the official folder or as the hub's parquet files."""
     for home in homes(root, *FOLDERS):
         for folder in (home, home / "tiny-imagenet-200"):
@@ -38,40 +50,29 @@ def find(root: Path) -> dict[Part, Source]:
                 return _folders(folder)
         for folder in (home / "data", home):
             if folder.is_dir() and scan(folder, [".parquet"]):
-                return {
-                    "pool": _parquet(folder, "train"),
-                    "test": _parquet(folder, "valid"),
-                }
+                return _parquet(folder)
     raise missing(TITLE, root, FOLDERS, OBTAIN)
 
 
-def _folders(folder: Path) -> dict[Part, Source]:
-    classes = list_classes(folder / "train")
-    wnids = folder / "wnids.txt"
-    official = set(wnids.read_text().split()) if wnids.is_file() else set(classes)
-    if odd := sorted(official ^ set(classes)):
+def _folders(folder: Path) -> Source:
+    wnids, found = folder / "wnids.txt", {place.name for place in subfolders(folder / "train")}
+    if wnids.is_file() and (odd := sorted(found ^ set(wnids.read_text().split()))):
         raise DataError(
             f"{shown(wnids)} and the folders of {shown(folder / 'train')} differ: {odd[0]} is in "
             f"one of them only. The dataset is half unpacked. {OBTAIN}"
         )
-    check_classes(TITLE, folder / "train", tuple(classes), CLASSES)
-    wnids_in_order = tuple(sorted(classes))
-    pool = as_source(folder, classes, wnids_in_order)
-    return {"pool": _titled(pool, folder), "test": _validation(folder, wnids_in_order)}
-
-
-def _titled(source: Source, folder: Path) -> Source:
-    """Give a source's classes the words that words.txt has for them, where it is there."""
-
-    def read() -> Content:
-        content = source.read()
-        names = _words(folder / "words.txt", content.class_names)
-        return Content(content.items, content.labels, names)
-
-    return Source(source.folder, source.files, read)
+    classes = list_classes(folder / "train", TITLE, CLASSES)
+    names = tuple(sorted(classes))
+    files, read_test = _validation(folder / "val", names)
+    return Source(
+        folder,
+        (*files_of(classes), *files),
+        lambda: Content(as_part(classes, names), read_test(), _words(folder / "words.txt", names)),
+    )
 
 
 def _words(table: Path, wnids: Sequence[str]) -> tuple[str, ...]:
+    """Give classes the words that words.txt has for them, where it is there."""
     if not table.is_file():
         return tuple(wnids)
     lines = (line.split("\t", 1) for line in table.read_text(encoding="utf-8").splitlines())
@@ -84,47 +85,47 @@ def _words(table: Path, wnids: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _validation(folder: Path, wnids: tuple[str, ...]) -> Source:
-    place, table = folder / "val", folder / "val" / "val_annotations.txt"
-    if not place.is_dir():
-        raise DataError(f"{shown(place)} is missing: {TITLE} is half unpacked. {OBTAIN}")
-    if not table.is_file():  # some people sort the validation images into class folders
-        classes = list_classes(place)
-        if set(classes) != set(wnids):
-            raise DataError(
-                f"{shown(place)} has neither val_annotations.txt nor a folder for each class of "
-                f"train: {TITLE} is half unpacked. {OBTAIN}"
-            )
-        return _titled(as_source(folder, classes, wnids), folder)
-    images = place / "images"
-    files = {file.name: file for file in (scan(images) if images.is_dir() else ())}
-    return Source(
-        folder,
-        (*files.values(), *seen(table)),
-        lambda: _annotated(folder, table, files, wnids),
-    )
+def _validation(folder: Path, wnids: tuple[str, ...]) -> tuple[Sequence[File], Callable[[], Part]]:
+    """List the validation images, and say how they are read."""
+    if not folder.is_dir():
+        raise DataError(f"{shown(folder)} is missing: {TITLE} is half unpacked. {OBTAIN}")
+    table, images = folder / "val_annotations.txt", folder / "images"
+    if table.is_file():
+        files = {file.name: file for file in (scan(images) if images.is_dir() else ())}
+        return (*files.values(), *seen(table)), lambda: _annotated(table, files, wnids)
+    classes = list_classes(folder)  # some people sort the validation images into class folders
+    if set(classes) != set(wnids):
+        raise DataError(
+            f"{shown(folder)} has neither val_annotations.txt nor a folder for each class of "
+            f"train: {TITLE} is half unpacked. {OBTAIN}"
+        )
+    return files_of(classes), lambda: as_part(classes, wnids)
 
 
-def _annotated(
-    folder: Path, table: Path, files: dict[str, File], wnids: tuple[str, ...]
-) -> Content:
-    rows = [line.split("\t")[:2] for line in table.read_text().splitlines() if line.strip()]
+def _annotated(table: Path, files: dict[str, File], wnids: tuple[str, ...]) -> Part:
+    lines = [line.split("\t") for line in table.read_text().splitlines() if line.strip()]
     numbers = {wnid: number for number, wnid in enumerate(wnids)}
-    for row in rows:
-        if len(row) < 2 or row[1] not in numbers or row[0] not in files:
-            what = (
-                f"names {row[0]}, which is missing in {shown(table.parent / 'images')}"
-                if row[0] not in files
-                else f"gives {row[0]} no class of train"
+    for name, *wnid in lines:
+        if not wnid or wnid[0] not in numbers:
+            raise DataError(
+                f"{shown(table)} gives {name} no class of train: {TITLE} is half unpacked. {OBTAIN}"
             )
-            raise DataError(f"{shown(table)} {what}: {TITLE} is half unpacked. {OBTAIN}")
-    labels = np.array([numbers[wnid] for _, wnid in rows], np.int64)
-    names = _words(folder / "words.txt", wnids)
-    return Content(items_of([files[name] for name, _ in rows]), labels, names)
+    rows = [(name, numbers[wnid]) for name, wnid, *_ in lines]
+    return from_table(TITLE, table, files, rows, OBTAIN)
 
 
-def _parquet(folder: Path, split: str) -> Source:
-    """Read the shards SPLIT-00000-of-00001-*.parquet: columns image {bytes, path} and label."""
+def _parquet(folder: Path) -> Source:
+    train, valid = (_shards(folder, split) for split in ("train", "valid"))
+
+    def read() -> Content:
+        (pool, names), (test, _) = _read_shards(train), _read_shards(valid)
+        return Content(pool, test, names)
+
+    return Source(folder, train + valid, read)
+
+
+def _shards(folder: Path, split: str) -> list[File]:
+    """List the shards SPLIT-00000-of-00001-*.parquet: columns image {bytes, path} and label."""
     shards = [file for file in scan(folder, [".parquet"]) if file.name.startswith(split)]
     counts = {int(n) for f in shards for n in re.findall(r"-of-(\d+)", f.name)}
     if not shards or (counts and counts != {len(shards)}):
@@ -133,41 +134,43 @@ def _parquet(folder: Path, split: str) -> Source:
             f"{shown(folder)} holds {len(shards)} files {split}-*.parquet, but {wanted} belong "
             f"there: the dataset is half downloaded. {OBTAIN}"
         )
-    return Source(folder, shards, lambda: _parquet_content([Path(file.path) for file in shards]))
+    return shards
 
 
-def _parquet_content(shards: list[Path]) -> Content:
+def _read_shards(shards: list[File]) -> tuple[Part, tuple[str, ...]]:
+    """Return the images and labels of a split's shards, and the names of the classes."""
     import pyarrow
     from pyarrow.parquet import ParquetFile, read_table
 
+    paths = [file.path for file in shards]
     try:
-        labels = np.concatenate(
-            [read_table(p, columns=["label"])["label"].to_numpy() for p in shards]
-        )
-        metadata = ParquetFile(shards[0]).schema_arrow.metadata or {}
+        labels = [read_table(path, columns=["label"])["label"].to_numpy() for path in paths]
+        metadata = ParquetFile(paths[0]).schema_arrow.metadata or {}
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         raise DataError(
-            f"One of {', '.join(map(shown, shards))} cannot be read as the parquet files of "
+            f"One of {', '.join(map(shown, paths))} cannot be read as the parquet files of "
             f"zh-plus/tiny-imagenet ({error}). {OBTAIN}"
         ) from error
     features = json.loads(metadata.get(b"huggingface", b"{}"))
     names = features.get("info", {}).get("features", {}).get("label", {}).get("names")
     names = tuple(names or (f"class {number}" for number in range(CLASSES)))
-    if len(names) != CLASSES or labels.min() < 0 or labels.max() >= CLASSES:
-        raise DataError(f"{shown(shards[0].parent)}: labels go beyond {CLASSES} classes. {OBTAIN}")
-    return Content(_parquet_items(shards), labels.astype(np.int64), names)
+    if len(names) != CLASSES:
+        raise DataError(
+            f"{shown(paths[0])} names {len(names)} classes, but {TITLE} has {CLASSES}. {OBTAIN}"
+        )
+    return Part(_parquet_items(paths), np.concatenate(labels)), names
 
 
-def _parquet_items(shards: list[Path]) -> Iterator[Item]:
+def _parquet_items(paths: list[str]) -> Iterator[Item]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    for path in shards:
-        row = 0
+    for path in paths:
+        name, row = os.path.basename(path), 0
         try:
             for batch in ParquetFile(path).iter_batches(256, columns=["image"]):
                 for image in batch["image"].to_pylist():
-                    yield Item(f"{path.name}[{row}]", image["bytes"])
+                    yield Item(f"{name}[{row}]", image["bytes"])
                     row += 1
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(

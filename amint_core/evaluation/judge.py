@@ -10,7 +10,7 @@ import pandas as pd
 
 from amint_core.config import RunConfig
 from amint_core.errors import ProtocolError
-from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation import THRESHOLDS, intervals, metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.scores import groups_of
 
@@ -20,8 +20,6 @@ FPRS = ("0.01", "0.001")
 PRIORS = ("0.01", "0.1")
 #: The method that trains the audited model alone, and tests nothing.
 NO_TEST = "plain"
-#: Thresholds that accuracy is taken at: the test's own (score 0), and one chosen on other images.
-THRESHOLDS = ("own", "calibrated")
 #: Probability .5, the paper's threshold, as a logit.
 PAPER_THRESHOLD = 0.0
 

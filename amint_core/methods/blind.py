@@ -11,21 +11,20 @@ not seen it, nor any frame of its track.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from sklearn.compose import make_column_transformer
-from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from torch.nn.functional import adaptive_avg_pool2d
+from typing import TYPE_CHECKING
 
-from amint_core.methods.case import Case, Method
+import numpy as np
+
 from amint_core.methods.crossfit import cross_fitted, fold_seed, folds_of
+from amint_core.methods.method import Method
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from amint_core.methods.case import Case
 
 _STREAM = 31  # of random numbers that follow from the run's seed
-_THUMBNAIL = 8  # pixels a side
 _COMPONENTS = 24  # principal components of the thumbnails
-_BINS = 8  # of each channel's histogram
 _CHUNK = 1024  # images in memory at a time
 
 
@@ -38,16 +37,18 @@ def score(case: Case) -> np.ndarray:
     Raises:
         SettingsError: a side has fewer independent images (or tracks) than there are folds.
     """
+    from amint_core.methods.image_statistics import features
+
     images, member = case.images, case.member
     learns = member | (images["role"] == "calibration").to_numpy() | images["judged"].to_numpy()
     seed = fold_seed(case.settings.seed, _STREAM)
     remedy = "Give more images (or tracks) to both sides."
     folds = folds_of("The blind control", remedy, np.flatnonzero(learns), member, case.groups, seed)
-    features = np.concatenate(
-        [_features(case.pixels(chunk)) for chunk in _chunks(np.arange(len(images)))]
+    values = np.concatenate(
+        [features(case.pixels(chunk)) for chunk in _chunks(np.arange(len(images)))]
     )
     classifier = _classifier(case.dataset.channels, seed)
-    return cross_fitted(classifier, features, member, case.labels, folds)
+    return cross_fitted(classifier, values, member, case.labels, folds)
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:
@@ -60,7 +61,14 @@ def _classifier(channels: int, seed: int) -> Pipeline:
     Trees need no scaling and find thresholds in and pairs of statistics; boosting gives log-odds,
     where a random forest's shares of votes reach 0 and 1, and takes seconds for thousands of rows.
     """
-    thumbnail = slice(0, channels * _THUMBNAIL**2)
+    from sklearn.compose import make_column_transformer
+    from sklearn.decomposition import PCA
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+
+    from amint_core.methods.image_statistics import THUMBNAIL
+
+    thumbnail = slice(0, channels * THUMBNAIL**2)
     columns = make_column_transformer(
         (PCA(_COMPONENTS, random_state=seed), thumbnail), remainder="passthrough"
     )
@@ -74,43 +82,6 @@ def _classifier(channels: int, seed: int) -> Pipeline:
         random_state=seed,
     )
     return make_pipeline(columns, trees)
-
-
-def _features(pixels: np.ndarray) -> np.ndarray:
-    """Describe (B, H, W, C) uint8 images by (B, F) numbers: thumbnail first, then statistics."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
-    thumbnails = adaptive_avg_pool2d(images, _THUMBNAIL).flatten(1)
-    parts = [thumbnails, *_colour(images), *_edges(images), *_border(images)]
-    return torch.cat(parts, 1).numpy()
-
-
-def _colour(images: torch.Tensor) -> list[torch.Tensor]:
-    """Brightness, contrast, histogram and extremes of each channel, and saturation."""
-    values = images.flatten(2)  # (B, C, H·W)
-    bins = (values * _BINS).long().clamp(max=_BINS - 1)
-    shares = [(bins == number).float().mean(2) for number in range(_BINS)]
-    saturation = values.amax(1) - values.amin(1)  # (B, H·W)
-    spread = torch.stack([saturation.mean(1), saturation.std(1)], 1)
-    return [values.mean(2), values.std(2), values.amin(2), values.amax(2), *shares, spread]
-
-
-def _edges(images: torch.Tensor) -> list[torch.Tensor]:
-    """Energy of first and second differences along both axes: sharpness, noise, compression."""
-    grey, found = images.mean(1), []
-    for axis in (1, 2):
-        first = grey.diff(dim=axis)
-        found += [first.abs().mean((1, 2)), first.diff(dim=axis).abs().mean((1, 2))]
-    energies = torch.stack(found, 1)
-    return [energies, energies[:, 1::2] / (energies[:, ::2] + 1e-6)]
-
-
-def _border(images: torch.Tensor) -> list[torch.Tensor]:
-    """Mean and contrast of the outermost pixels, and how far the centre's mean lies off."""
-    sides = [images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]]
-    ring = torch.cat(sides, 2)  # (B, C, 2·(H+W))
-    height, width = images.shape[2:]
-    centre = images[:, :, height // 4 : -(height // 4), width // 4 : -(width // 4)]
-    return [ring.mean(2), ring.std(2), centre.mean((2, 3)) - ring.mean(2)]
 
 
 METHOD = Method(

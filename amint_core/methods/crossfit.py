@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logit
-from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline
 
 from amint_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 #: Classifiers that share the known images, each leaving out a fold.
 FOLDS = 5
@@ -45,6 +45,9 @@ def cross_fitted(
     Returns:
         (N,) float64 scores.
     """
+    from scipy.special import logit
+    from sklearn.base import clone
+
     folds = list(folds)
     known = np.concatenate([held for _, held in folds])
     others = np.setdiff1d(np.arange(len(features)), known)
@@ -82,6 +85,8 @@ def folds_of(
             f"{name} learns from known members and non-members in {FOLDS} folds, but has "
             f"{sides[0]} and {sides[1]} (a track counts once). {remedy}"
         )
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     return [
         (rows[learned], rows[held])

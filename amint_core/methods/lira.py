@@ -22,13 +22,12 @@ image that all were trained on is refused.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.stats import norm
 
 from amint_core.errors import SettingsError
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
     labels_of,
     mean_over,
@@ -36,6 +35,9 @@ from amint_core.methods.posteriors import (
     require_outside,
     scaled_logits,
 )
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 Variance = Literal["global", "per_class", "per_image"]
 
@@ -67,6 +69,8 @@ def online(
     Raises:
         SettingsError: too few shadow models for the variance asked for.
     """
+    from scipy.stats import norm
+
     check(inside, variance, online=True)
     mean_out, variance_out = _gaussians(shadow_phi, ~inside, labels, variance)
     mean_in, variance_in = _gaussians(shadow_phi, inside, labels, variance)

@@ -8,11 +8,15 @@ beyond this, which the table of transformations shows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from amint_core.data.identity import image_hashes
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 _CHUNK = 4096  # images in memory at a time
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amint_core.methods.active import score
-from amint_core.methods.case import Method
+from amint_core.methods.method import Method
 from amint_core.training.kinds import MEMORIZER
 
 METHOD = Method(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
 from amint_core.training.kinds import PLAIN
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 
 def no_test(case: Case) -> np.ndarray:

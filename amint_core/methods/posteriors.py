@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import factorial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial.polynomial import polyval
-from scipy.special import logsumexp, softmax
 
 from amint_core.errors import DataError, ModelError, SettingsError
-from amint_core.methods.case import Case
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 
 def labels_of(case: Case) -> np.ndarray:
@@ -39,6 +41,8 @@ def labels_of(case: Case) -> np.ndarray:
 
 def scaled_logits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (N,) φ = log p_y - log(1 - p_y) of (N, classes) logits and (N,) labels."""
+    from scipy.special import logsumexp
+
     others = logits.astype(np.float64)  # a copy
     rows = np.arange(len(labels))
     own = others[rows, labels].copy()
@@ -81,6 +85,8 @@ def taylor_loss(
 
 def top_posteriors(logits: np.ndarray, count: int) -> np.ndarray:
     """Return the (N, count) highest posteriors, falling; fewer columns where classes are fewer."""
+    from scipy.special import softmax
+
     posteriors = np.sort(softmax(logits.astype(np.float64), axis=1), axis=1)
     return posteriors[:, ::-1][:, :count]
 

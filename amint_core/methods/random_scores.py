@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logit
 
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 _STEPS = 2**52  # as many as a float of probability .5 to 1 can tell apart
 
@@ -17,6 +20,8 @@ def score(case: Case) -> np.ndarray:
 
     Neither the order of the images nor their roles, labels or pixels enter.
     """
+    from scipy.special import logit
+
     return logit([_probability(case.settings.seed, image) for image in case.images["image"]])
 
 

@@ -20,12 +20,16 @@ that x and z are measured alike; the authors tune a on reference models, too.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.special import logsumexp
 
 from amint_core.errors import DataError, SettingsError
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
 from amint_core.methods.posteriors import labels_of, of_shadows, require_outside, taylor_loss
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 #: Fewest and most shadow models behind the published results; offline reads half of them.
 _PUBLISHED_SHADOWS = (2, 254)
@@ -102,6 +106,8 @@ def _fitted_a(p_in: np.ndarray, p_out: np.ndarray) -> float:
 
 def _log_mean(log_p: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Return (N,) log of the mean posterior over the chosen models; -inf where none is."""
+    from scipy.special import logsumexp
+
     with np.errstate(divide="ignore"):  # log 0 where none is chosen
         total = logsumexp(np.where(chosen, log_p, -np.inf), axis=0)
     return total - np.log(np.maximum(chosen.sum(0), 1))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from amint_core.config import EXACT
 from amint_core.errors import SettingsError
-from amint_core.methods.case import EXACT, Case, Method
+from amint_core.methods.method import Method
 from amint_core.methods.posteriors import check_finite, top_posteriors
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 #: Posteriors that the attack classifier reads, the highest first (as published).
 TOP = 3
@@ -36,6 +39,10 @@ def salem(top: np.ndarray, shadow_top: np.ndarray, inside: np.ndarray) -> np.nda
             f"{len(inside)} images: an attack classifier needs both kinds. Give more "
             "calibration or holdout images, which shadow models are drawn from like members."
         )
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     return classifier.fit(shadow_top, inside).decision_function(top)
 

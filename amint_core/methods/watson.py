@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
     cross_entropy,
     labels_of,
@@ -12,6 +14,9 @@ from amint_core.methods.posteriors import (
     of_shadows,
     require_outside,
 )
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 
 def watson(loss: np.ndarray, shadow_loss: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from amint_core.methods.case import Case, Method
+from amint_core.methods.method import Method
 from amint_core.methods.posteriors import cross_entropy, labels_of
+
+if TYPE_CHECKING:
+    from amint_core.methods.case import Case
 
 
 def yeom(loss: np.ndarray, known_members: np.ndarray) -> np.ndarray:

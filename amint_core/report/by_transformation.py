@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from amint_core.config import EXACT
 from amint_core.data.transforms import TRANSFORMATIONS
-from amint_core.methods.case import EXACT
 from amint_core.recipes import RECIPES
 from amint_core.report import compact
 from amint_core.report.averages import COUNTS, averaged, groups, name_variants

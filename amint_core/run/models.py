@@ -1,9 +1,14 @@
-"""Build a run's model and train it, or find it trained before."""
+"""Build a run's model and train it: from settings and data to arrays and numbers.
+
+All of a trained model but its data, settings and library versions comes from here and from what
+this imports: `trainings.py` takes its code fingerprint, so that a change here trains again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,20 +16,21 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from amint_core.config import RunConfig
-from amint_core.data.prepare import Data
 from amint_core.errors import TrainingError
 from amint_core.evaluation.metrics import auc
-from amint_core.methods import METHODS
 from amint_core.model import zoo
 from amint_core.model.inference import membership_logits
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.recipes import SCALED_MINT_LOSS
-from amint_core.run.trainings import Training, identity
 from amint_core.training.batches import Copies, JointBatches
 from amint_core.training.device import open_accelerator, repeatable
-from amint_core.training.kinds import KINDS, Kind, Step
-from amint_core.training.loop import fit
+from amint_core.training.kinds import Kind
+from amint_core.training.loop import State, fit
+from amint_core.training.step import Step
+
+if TYPE_CHECKING:
+    from amint_core.config import RunConfig
+    from amint_core.data.prepare import Data
 
 _CLASSES_OF_DEFECT_8 = 100
 
@@ -50,79 +56,38 @@ def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
         return enhance(audited, taps, data.example, settings.head, settings.model)
 
 
-def kind_of(settings: RunConfig) -> Kind:
-    """Return the kind of training that a run's method tests: its own, or that of the target."""
-    return METHODS[settings.method].training or KINDS[settings.target]
-
-
-def training_of(kind: Kind, data: Data) -> Training:
-    """Return where the training of `kind` that a run's data and settings name is stored."""
-    return Training(identity(data.settings, kind, data.dataset.fingerprint, data.split.digest))
-
-
-def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
-    """Train a run's model in place, or load what the same training gave before.
-
-    Goes on from a checkpoint where the same training was cut off.
-
-    Returns:
-        The history, one row per epoch.
-
-    Raises:
-        TrainingError: training diverged; the last good checkpoint is kept.
-    """
-    if kind.starts_from is not None:
-        train_model(kind.starts_from, data, model)
-    training = training_of(kind, data)
-    with training.alone():
-        found = training.load()
-        if found:
-            weights, history = found
-            _trained(kind, model).load_state_dict(weights)
-            print(
-                f"Already trained with this code, settings and data: loaded the {kind.name} model."
-            )
-            return history
-        if kind.starts_from is None:
-            # Whatever the model has learnt before: weights start as the seed says.
-            model.load_state_dict(build(data).state_dict())
-        members = data.split.roles["members"]
-        if kind.learns_from == "members_not_judged":
-            members = members[~data.split.members_judged]
-        title = f"{kind.name}: {data.settings.id}"
-        monitor = _monitor(data, model) if kind.has_head else None
-        return train_and_store(training, kind, data, model, members, title, monitor)
-
-
-def train_and_store(
-    training: Training,
+def fit_model(
     kind: Kind,
     data: Data,
     model: EnhancedAuditedModel,
     members: np.ndarray,
+    *,
+    monitor: Callable[[torch.device], float] | None,
+    resume: State | None,
+    keep: Callable[[State], None],
     title: str,
-    monitor: Callable[[torch.device], float] | None = None,
 ) -> pd.DataFrame:
-    """Train a model in place, from a stored state where there is one, and store it.
+    """Train a model in place, as a run's settings say.
 
     Args:
-        training: where it is stored; the caller keeps it alone.
         kind: what is trained, and how.
         data: images, external ones among them, and settings.
         model: the model, its weights as they are to start from.
         members: indices of the training set.
-        title: what the progress bar says.
         monitor: device → AUC on the calibration images; None: there are none.
+        resume: where an earlier training was cut off; None: from the start.
+        keep: takes the state after each epoch.
+        title: what the progress bar says.
 
     Returns:
         The history, one row per epoch.
     """
-    trained, settings = _trained(kind, model), data.settings
+    settings = data.settings
     with repeatable(settings.cpu_threads), _frozen(model.audited, kind.trains == "head"):
         accelerator = open_accelerator(settings.precision, some_unused=kind.leaves_some_out)
         model.to(accelerator.device, memory_format=torch.channels_last)
-        history = fit(
-            trained,
+        return fit(
+            trained_part(kind, model),
             batches_of(kind, data, members, accelerator),
             step_of(kind, settings, accelerator),
             epochs=settings.epochs,
@@ -133,15 +98,14 @@ def train_and_store(
             patience=settings.patience,
             accelerator=accelerator,
             monitor=monitor and (lambda: monitor(accelerator.device)),
-            resume=training.state(),
-            keep=training.keep,
+            resume=resume,
+            keep=keep,
             title=title,
         )
-    training.save(trained, history)
-    return history
 
 
-def _trained(kind: Kind, model: EnhancedAuditedModel) -> nn.Module:
+def trained_part(kind: Kind, model: EnhancedAuditedModel) -> nn.Module:
+    """Return the part of a model that a training of `kind` changes and keeps."""
     return model.audited if kind.trains == "audited" else model
 
 
@@ -195,7 +159,7 @@ def batches_of(
     )
 
 
-def _monitor(data: Data, model: EnhancedAuditedModel) -> Callable[[torch.device], float] | None:
+def monitor_of(data: Data, model: EnhancedAuditedModel) -> Callable[[torch.device], float] | None:
     """Return a function for the AUC on what chooses thresholds: never on what is judged."""
     calibration = data.split.roles.get("calibration")
     if calibration is None or not len(calibration):

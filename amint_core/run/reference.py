@@ -15,6 +15,7 @@ from typing import Any
 from amint_core.errors import ResultsError
 from amint_core.files import read_json, write_json
 from amint_core.locations import project_root, results_root, shown
+from amint_core.store import run_json
 
 #: Key metric → where metrics.json holds it.
 METRICS = {
@@ -57,13 +58,12 @@ def key_values(run: Path) -> dict[str, Any]:
     Raises:
         ResultsError: metrics.json is missing, damaged or lacks a part.
     """
-    metrics = read_json(run / "metrics.json")
-    manifest_file = run / "manifest.json"
-    manifest = read_json(manifest_file) if manifest_file.is_file() else {}
+    metrics, manifest = run_json(run / "metrics.json"), run / "manifest.json"
+    machine = read_json(manifest) if manifest.is_file() else {}
     return {
         "metrics": {name: _at(metrics, path, run) for name, path in METRICS.items()},
         "data": {name: _at(metrics, path, run) for name, path in DATA.items()},
-        "machine": {name: manifest[name] for name in MACHINE if name in manifest},
+        "machine": {name: machine[name] for name in MACHINE if name in machine},
     }
 
 
@@ -97,19 +97,18 @@ def differences(profile: str, runs: Sequence[str]) -> list[Difference]:
     """
     folder = results_root() / profile / "runs"
     expected = read_json(reference_file(profile))
-    found = []
-    for run in runs:
-        if not (folder / run / "metrics.json").is_file():
-            found.append(Difference(run, "missing", "It has no results."))
-        elif run not in expected:
-            found.append(Difference(run, "extra", "The reference has no such run."))
-        else:
-            found.append(_difference(run, key_values(folder / run), expected[run]))
+    found = [_difference(folder / run, expected.get(run)) for run in runs]
     outside = [run for run in expected if run not in runs]
     return found + [Difference(run, "missing", "The grid has no such run.") for run in outside]
 
 
-def _difference(run: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Difference:
+def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:
+    run = folder.name
+    if not (folder / "metrics.json").is_file():
+        return Difference(run, "missing", "It has no results.")
+    if theirs is None:
+        return Difference(run, "extra", "The reference has no such run.")
+    ours = key_values(folder)
     other = [name for name in DATA if ours["data"][name] != theirs["data"].get(name)]
     if other:
         detail = f"The {' and the '.join(other)} differ: the numbers are not comparable."
@@ -144,19 +143,13 @@ def _shown(value: float | None) -> str:
 
 def _reason(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     """Name what differs between two machines, as the likely reason."""
-    ours, theirs = _flat(ours), _flat(theirs)
-    names = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    ours, theirs = ({**one, **one.get("versions", {})} for one in (ours, theirs))
+    both = sorted({*ours, *theirs} - {"versions"})
+    names = [name for name in both if ours.get(name) != theirs.get(name)]
     if not names:
         return "Machine and versions are the same, so code or settings changed."
     pairs = (f"{name} {theirs.get(name, '?')} → {ours.get(name, '?')}" for name in names)
     return f"Likely reason, reference → here: {'; '.join(pairs)}."
-
-
-def _flat(machine: dict[str, Any]) -> dict[str, Any]:
-    flat = {}
-    for name, value in machine.items():
-        flat.update(value if isinstance(value, dict) else {name: value})
-    return flat
 
 
 def compare(profile: str, runs: Sequence[str]) -> str:

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amint_core.config import RunConfig
+from amint_core.config import EXACT, RunConfig
 from amint_core.data.identity import image_hashes
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import DataError, ResultsError, SettingsError
 from amint_core.evaluation.scores import tracks_of
 from amint_core.methods import METHODS
-from amint_core.methods.case import EXACT, Case, Shadows
+from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
-from amint_core.run.models import build, train_and_store
-from amint_core.run.trainings import Training, identity
+from amint_core.run.models import build
+from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
 from amint_core.training.kinds import KINDS
@@ -165,7 +165,7 @@ def train_shadows(data: Data) -> None:
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
     trainings = drawn.trainings
-    missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_done()])
+    missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_whole()])
     title = f"shadow models ({len(trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
         if settings.workers > 1 and len(missing) > 1:

@@ -13,20 +13,20 @@ import pandas as pd
 import torch
 
 from amint_core import provenance
-from amint_core.config import RunConfig, settings_of
+from amint_core.config import EXACT, RunConfig, settings_of
 from amint_core.data.prepare import Data
 from amint_core.errors import ResultsError
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.methods import METHODS
-from amint_core.methods.case import EXACT, Case
+from amint_core.methods.case import Case
+from amint_core.model import zoo
 from amint_core.model.inference import predicted_classes
 from amint_core.model.mint import describe, parameter_count
 from amint_core.run import shadows
 from amint_core.run.folder import Run
-from amint_core.run.models import kind_of, train_model, training_of
-from amint_core.run.trainings import training_settings
+from amint_core.run.trainings import kind_of, train_model, training_of, training_settings
 from amint_core.training.device import (
     chosen_precision,
     open_accelerator,
@@ -235,6 +235,12 @@ def _describe_training(run: Run) -> dict[str, Any]:
     return described
 
 
+def code_of(settings: RunConfig) -> str:
+    """Return a hash of all sources that compute a run: ours, and those of a model or test added."""
+    added = *zoo.code_of(settings.model), *METHODS.roots(settings.method)
+    return provenance.code_fingerprint(__name__, *added)
+
+
 def _manifest(run: Run, training: dict[str, Any]) -> dict[str, Any]:
     """Return where the run's numbers come from, and everything that they depend on."""
     settings, versions = run.settings, provenance.versions()
@@ -250,7 +256,7 @@ def _manifest(run: Run, training: dict[str, Any]) -> dict[str, Any]:
         "seed": settings.seed,
         "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
         "training": training_settings(settings, kind_of(settings)),
-        "code": provenance.code_fingerprint(),
+        "code": code_of(settings),
         "data": run.data.dataset.fingerprint,
         "split": run.data.split.digest,
         "torch": versions["torch"],

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
@@ -23,14 +24,21 @@ from tqdm.auto import tqdm
 
 from amint_core import provenance
 from amint_core.config import RunConfig, settings_of
+from amint_core.data.prepare import Data
 from amint_core.errors import ResultsError
 from amint_core.locations import cache_root, shown
+from amint_core.methods import METHODS
+from amint_core.model import zoo
+from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.recipes import defects_of
+from amint_core.run.models import build, fit_model, monitor_of, trained_part
 from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.device import agreed, chosen_precision, processes
-from amint_core.training.kinds import Kind
+from amint_core.training.kinds import KINDS, Kind
 from amint_core.training.loop import State
 
+#: Where the code begins that a trained model depends on. Storage is no part of it.
+_TRAINING = "amint_core.run.models"
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 
 
@@ -60,11 +68,12 @@ def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> d
         split: digest of what the model learns from.
     """
     versions = provenance.versions()
+    losses = [loss.value for loss in kind.losses]  # a membership test may bring its own
     return {
         "training": training_settings(settings, kind),
         "data": fingerprint,
         "split": split,
-        "code": provenance.code_fingerprint(provenance.TRAINING),
+        "code": provenance.code_fingerprint(_TRAINING, *zoo.code_of(settings.model), *losses),
         "torch": versions["torch"],
         "timm": versions["timm"],
         "computed_in": chosen_precision(settings.precision),
@@ -151,10 +160,14 @@ class Training:
         """Tell whether the model has been trained to the end."""
         return self.weights.is_file() and self.history.is_file()
 
+    def is_whole(self) -> bool:
+        """Tell whether the model has been trained to the end; what is damaged is set aside."""
+        return _are_whole(self.weights, self.history)
+
     def load(self) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
         """Return weights and history; None where training has not ended, or what it left is
         damaged and set aside."""
-        if not self._is_whole(self.weights, self.history):
+        if not agreed(self.is_whole):
             return None
         return load_file(self.weights), pd.read_csv(self.history)
 
@@ -163,22 +176,13 @@ class Training:
 
         Of the same identity, whatever it holds: the folder is named after that.
         """
-        if not self._is_whole(self.checkpoint):
+        if not agreed(lambda: _are_whole(self.checkpoint)):
             return None
         # weights_only: a checkpoint from elsewhere runs no code.
         state = State(**torch.load(self.checkpoint, map_location="cpu", weights_only=True))
         if processes().is_main_process:
             tqdm.write(f"Going on after epoch {state.epoch}, from {self.checkpoint.name}.")
         return state
-
-    @staticmethod
-    def _is_whole(*files: Path) -> bool:
-        """Tell whether all files are there and undamaged; the first process says so for all."""
-
-        def look() -> bool:
-            return None not in [read_or_set_aside(file, lambda path: path) for file in files]
-
-        return agreed(look)
 
     def keep(self, state: State) -> None:
         """Write the state atomically: after a crash the one before is still there."""
@@ -198,3 +202,89 @@ class Training:
 
     def __str__(self) -> str:
         return shown(self.folder)
+
+
+def _are_whole(*files: Path) -> bool:
+    """Tell whether all files are there and undamaged; damaged ones are said and set aside."""
+    return None not in [read_or_set_aside(file, lambda path: path) for file in files]
+
+
+def kind_of(settings: RunConfig) -> Kind:
+    """Return the kind of training that a run's method tests: its own, or that of the target."""
+    return METHODS[settings.method].training or KINDS[settings.target]
+
+
+def training_of(kind: Kind, data: Data) -> Training:
+    """Return where the training of `kind` that a run's data and settings name is stored."""
+    return Training(identity(data.settings, kind, data.dataset.fingerprint, data.split.digest))
+
+
+def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataFrame:
+    """Train a run's model in place, or load what the same training gave before.
+
+    Goes on from a checkpoint where the same training was cut off.
+
+    Returns:
+        The history, one row per epoch.
+
+    Raises:
+        TrainingError: training diverged; the last good checkpoint is kept.
+    """
+    if kind.starts_from is not None:
+        train_model(kind.starts_from, data, model)
+    training = training_of(kind, data)
+    with training.alone():
+        found = training.load()
+        if found:
+            weights, history = found
+            trained_part(kind, model).load_state_dict(weights)
+            print(
+                f"Already trained with this code, settings and data: loaded the {kind.name} model."
+            )
+            return history
+        if kind.starts_from is None:
+            # Whatever the model has learnt before: weights start as the seed says.
+            model.load_state_dict(build(data).state_dict())
+        members = data.split.roles["members"]
+        if kind.learns_from == "members_not_judged":
+            members = members[~data.split.members_judged]
+        title = f"{kind.name}: {data.settings.id}"
+        monitor = monitor_of(data, model) if kind.has_head else None
+        return train_and_store(training, kind, data, model, members, title, monitor)
+
+
+def train_and_store(
+    training: Training,
+    kind: Kind,
+    data: Data,
+    model: EnhancedAuditedModel,
+    members: np.ndarray,
+    title: str,
+    monitor: Callable[[torch.device], float] | None = None,
+) -> pd.DataFrame:
+    """Train a model in place, from a stored state where there is one, and store it.
+
+    Args:
+        training: where it is stored; the caller keeps it alone.
+        kind: what is trained, and how.
+        data: images, external ones among them, and settings.
+        model: the model, its weights as they are to start from.
+        members: indices of the training set.
+        title: what the progress bar says.
+        monitor: device → AUC on the calibration images; None: there are none.
+
+    Returns:
+        The history, one row per epoch.
+    """
+    history = fit_model(
+        kind,
+        data,
+        model,
+        members,
+        monitor=monitor,
+        resume=training.state(),
+        keep=training.keep,
+        title=title,
+    )
+    training.save(trained_part(kind, model), history)
+    return history

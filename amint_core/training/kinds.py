@@ -1,4 +1,4 @@
-"""Kinds of training, as data, and the one step that trains any of them.
+"""Kinds of training, as data; `step.py` trains any of them.
 
 A membership test that trains a model of its own names a `Kind` in its file: one of those below, or
 a new one, with losses of its own if it has any.
@@ -6,15 +6,10 @@ a new one, with losses of its own if it has any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
-from amint_core.training.batches import Batch
-from amint_core.training.losses import AUDITED, MINT, Loss, LossBalance
+from amint_core.training.losses import AUDITED, MINT, Loss
 
 
 @dataclass(frozen=True)
@@ -75,61 +70,3 @@ PASSIVE_UNSEEN = Kind(
 MEMORIZER = Kind("memorizer", trains="all", losses=(MINT,))
 
 KINDS = {one.name: one for one in (ACTIVE, PLAIN, PASSIVE, PASSIVE_UNSEEN, MEMORIZER)}
-
-
-@dataclass
-class Step:
-    """From one batch to the loss to descend, as a kind of training does it.
-
-    Attributes:
-        kind: the kind.
-        weights: name of a loss → its λ, where there are several.
-        mean: averages a loss over all processes, so that they balance the losses alike.
-        frozen_batchnorm: published defect 1, see `recipes.DEFECTS`.
-        separate_batches: published defect 4.
-        first_batch_balance: published defect 11.
-        balance: the scales of the losses.
-    """
-
-    kind: Kind
-    weights: Mapping[str, float] = field(default_factory=dict)
-    mean: Callable[[Tensor], Tensor] = lambda loss: loss
-    frozen_batchnorm: bool = False
-    separate_batches: bool = False
-    first_batch_balance: bool = False
-    balance: LossBalance = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.balance = LossBalance(first_batch=self.first_batch_balance)
-
-    def mode(self, model: nn.Module, epoch: int) -> None:
-        """Put the model into the mode it trains in."""
-        model.train(not (self.frozen_batchnorm and epoch > 1))
-        if self.kind.trains == "head":
-            # Through a DistributedDataParallel wrapper, where there is one.
-            getattr(model, "module", model).audited.eval()
-
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to descend, and what to report of the step (scalar tensors)."""
-        outputs = dict(zip(("logits", "membership"), self._forward(model, batch), strict=True))
-        of = self.kind.losses
-        losses = {loss.name: loss.value(outputs[loss.reads], batch) for loss in of}
-        report = {f"{name}_loss": value.detach() for name, value in losses.items()}
-        for loss in of:
-            report[f"{loss.name}_accuracy"] = loss.accuracy(outputs[loss.reads].detach(), batch)
-        if len(losses) == 1:
-            return losses[of[0].name], report
-        self.balance.update({name: self.mean(loss.detach()) for name, loss in losses.items()})
-        return self.balance.total(losses, self.weights), report
-
-    def _forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Return (members, classes) class logits and (B,) membership logits, if there are any."""
-        if not self.kind.has_head:
-            return model(batch.images[: batch.members]), None
-        if not self.kind.reads_logits:
-            return model(batch.images, members=0)
-        if not self.separate_batches:
-            return model(batch.images, batch.members)
-        logits, of_members = model(batch.images[: batch.members])
-        _, of_external = model(batch.images[batch.members :])
-        return logits, torch.cat([of_members, of_external])

@@ -28,7 +28,7 @@ from amint_core.training.distributed import (
     averaged,
     share_batch_statistics,
 )
-from amint_core.training.kinds import Step
+from amint_core.training.step import Step
 from amint_core.training.transcript import state_digest
 
 _EPOCH = 13  # the stream of random numbers that layers such as dropout draw from
@@ -128,8 +128,8 @@ def fit(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     adam = torch.optim.Adam(weights, lr=learning_rate, weight_decay=weight_decay, fused=True)
     wrapped, optimizer = accelerator.prepare(model, adam)
-    rate = LambdaLR(adam, SCHEDULES[schedule](epochs * len(batches)))
-    parts = _Parts(model, wrapped, optimizer, rate, step, accelerator, learning_rate)
+    scheduler = LambdaLR(adam, SCHEDULES[schedule](epochs * len(batches)))
+    parts = _Parts(model, wrapped, optimizer, scheduler, step, accelerator, learning_rate)
     state = State() if resume is None else parts.restore(resume)
     bar = progress_bar(
         shown=accelerator.is_main_process,
@@ -166,22 +166,12 @@ def fit(
 
 @dataclass
 class _Parts:
-    """What takes part in a step: model, optimiser and schedule, bare and as accelerate wraps them.
-
-    Attributes:
-        model: the model.
-        wrapped: the model as it computes: in mixed precision, with gradients of all processes.
-        optimizer: Adam, which scales gradients in fp16.
-        rate: the schedule of the learning rate.
-        step: from a batch to a loss.
-        accelerator: device, precision and processes.
-        learning_rate: for messages.
-    """
+    """What takes part in a step, and makes up the state between two epochs."""
 
     model: nn.Module
-    wrapped: nn.Module
+    wrapped: nn.Module  # computes in mixed precision, and averages gradients over processes
     optimizer: AcceleratedOptimizer
-    rate: LambdaLR
+    scheduler: LambdaLR
     step: Step
     accelerator: Accelerator
     learning_rate: float
@@ -204,7 +194,7 @@ class _Parts:
             self.accelerator.backward(loss)
             self.optimizer.step()
             if not self.optimizer.step_was_skipped:  # as fp16 does where gradients overflow
-                self.rate.step()
+                self.scheduler.step()
             for name, value in report.items():
                 sums[name] = sums[name] + value
             bar.update()
@@ -230,7 +220,7 @@ class _Parts:
         state.epoch = epoch
         state.model = self.model.state_dict()
         state.optimizer = self.optimizer.state_dict()
-        state.scheduler = {"last_epoch": self.rate.last_epoch}
+        state.scheduler = {"last_epoch": self.scheduler.last_epoch}
         state.scales = dict(self.step.balance.scales)
         if self.accelerator.scaler is not None:
             state.scaler = self.accelerator.scaler.state_dict()
@@ -239,7 +229,7 @@ class _Parts:
         """Put the parts into a state, and return it."""
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
-        self.rate.last_epoch = state.scheduler["last_epoch"]
+        self.scheduler.last_epoch = state.scheduler["last_epoch"]
         self.step.balance.scales = dict(state.scales)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)

@@ -1,17 +1,18 @@
-"""The multi-task loss: λ1·L_audited/‖L_audited‖ + λ2·L_mint/‖L_mint‖ (paper, the loss; R(w+) is the
-optimiser's weight decay)."""
+"""The losses of the two tasks, for kinds of training and membership tests to name.
+
+The command line and grids ask for those: PyTorch is imported where a loss is computed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from amint_core.training.batches import Batch
+    from amint_core.training.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -32,44 +33,13 @@ class Loss:
     accuracy: Callable[[Tensor, Batch], Tensor]
 
 
-@dataclass
-class LossBalance:
-    """The scales ‖L‖ that bring both losses to the same size.
-
-    Attributes:
-        first_batch: keep each loss's value on the first batch for ever, as the published notebooks
-            do; otherwise a running mean follows the loss as it falls, so that neither task fades.
-        momentum: share of the running mean that a new batch leaves in place.
-        floor: smallest scale; a task that is all but solved is not blown up.
-        scales: name of the loss → its current scale, on the loss's device: reading it would make
-            a GPU wait in every step.
-    """
-
-    first_batch: bool = False
-    momentum: float = 0.98
-    floor: float = 0.01
-    scales: dict[str, Tensor] = field(default_factory=dict)
-
-    def update(self, losses: dict[str, Tensor]) -> None:
-        """Take in the losses of one batch."""
-        for name, loss in losses.items():
-            value = loss.detach().float().clamp_min(self.floor)
-            before = self.scales.get(name, value).to(value.device)
-            share = 1.0 if self.first_batch else self.momentum
-            self.scales[name] = share * before + (1 - share) * value
-
-    def total(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-        """Return the weighted sum of the losses, each divided by its scale."""
-        parts = [weights[name] * loss / self.scales[name] for name, loss in losses.items()]
-        return torch.stack(parts).sum()
-
-
 def audited_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy of (B, classes) logits and (B,) labels."""
+    from torch.nn import functional
+
     return functional.cross_entropy(logits.float(), labels)
 
 
-@torch.no_grad()
 def audited_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the share of (B, classes) logits that are highest for their (B,) label."""
     return (logits.argmax(1) == labels).float().mean()
@@ -77,14 +47,18 @@ def audited_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def mint_loss(membership: Tensor, members: int) -> Tensor:
     """Return the mean binary cross-entropy of (B,) logits whose first `members` are members."""
+    import torch
+    from torch.nn import functional
+
     target = torch.zeros_like(membership, dtype=torch.float32)
     target[:members] = 1.0
     return functional.binary_cross_entropy_with_logits(membership.float(), target)
 
 
-@torch.no_grad()
 def mint_accuracy(membership: Tensor, members: int) -> Tensor:
     """Return the share of (B,) logits on the right side of 0, the first `members` being members."""
+    import torch
+
     is_member = torch.arange(len(membership), device=membership.device) < members
     return ((membership > 0) == is_member).float().mean()
 

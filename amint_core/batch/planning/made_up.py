@@ -21,7 +21,7 @@ from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data
 from amint_core.data.split import Split
 from amint_core.model.inference import BATCH, class_logits, membership_logits
-from amint_core.run.models import batches_of, build, step_of
+from amint_core.run.models import batches_of, build, step_of, trained_part
 from amint_core.training.batches import Batch
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.loop import fit
@@ -78,11 +78,7 @@ class MadeUpTraining:
         self.device = self.accelerator.device
         self.model = build(data).to(self.device, memory_format=torch.channels_last)
         self.model.audited.requires_grad_(kind.trains != "head")
-        roles = data.split.roles
-        self.batches = batches_of(
-            *(kind, settings, data.dataset),
-            *(roles["members"], roles["external"], self.accelerator),
-        )
+        self.batches = batches_of(kind, data, data.split.roles["members"], self.accelerator)
         self.step = step_of(kind, settings, self.accelerator)
         self._turns: SimpleQueue[int] = SimpleQueue()
         self._answers: SimpleQueue[object] = SimpleQueue()
@@ -92,7 +88,7 @@ class MadeUpTraining:
     def _fit(self, threads: int) -> None:
         torch.set_num_threads(threads)  # each thread has its own number
         settings = self.workload.settings
-        model = self.model.audited if self.workload.kind.trains == "audited" else self.model
+        model = trained_part(self.workload.kind, self.model)
         try:
             history = fit(
                 *(model, self, self.step),

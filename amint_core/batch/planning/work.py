@@ -18,8 +18,7 @@ from amint_core.data.standin import SIZES, TEST_DIGITS
 from amint_core.methods import METHODS
 from amint_core.model.inference import VIEWS
 from amint_core.recipes import defects_of
-from amint_core.run.models import kind_of
-from amint_core.run.trainings import training_settings
+from amint_core.run.trainings import kind_of, training_settings
 from amint_core.training.batches import batch_shape
 from amint_core.training.kinds import KINDS, Kind
 

@@ -1,23 +1,19 @@
 """The audited models, by name: the paper's six, a tiny one for tests, and any other of timm's.
 
-To add a model: write its file beside these, put it into `AUDITED`, and pin its parameter count in
+To add a model: write its file beside these, name it in `AUDITED`, and pin its parameter count in
 `tests/test_models.py`.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from amint_core.errors import ModelError, unknown_name
 from amint_core.model.zoo.architecture import SETUPS, Architecture
-from amint_core.model.zoo.densenet import DENSENET121
-from amint_core.model.zoo.mobilenet import MOBILENET
-from amint_core.model.zoo.resnet import RESNET50, RESNET101
 from amint_core.model.zoo.timm_any import find_taps, is_timm_model, timm_architecture, timm_names
-from amint_core.model.zoo.tiny import TINY
-from amint_core.model.zoo.vit import VIT
-from amint_core.model.zoo.xception import XCEPTION
+from amint_core.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +23,7 @@ __all__ = [
     "SETUPS",
     "Architecture",
     "architecture",
+    "code_of",
     "create",
     "default_taps",
     "is_known",
@@ -34,10 +31,18 @@ __all__ = [
 ]
 
 #: In the order of the paper's columns.
-AUDITED: dict[str, Architecture] = {
-    registered.name: registered
-    for registered in (MOBILENET, RESNET50, RESNET101, DENSENET121, XCEPTION, VIT, TINY)
-}
+AUDITED: Registry[Architecture] = Registry(
+    __name__,
+    {
+        "mobilenet": "mobilenet:MOBILENET",
+        "resnet50": "resnet:RESNET50",
+        "resnet101": "resnet:RESNET101",
+        "densenet121": "densenet:DENSENET121",
+        "xception": "xception:XCEPTION",
+        "vit": "vit:VIT",
+        "tiny": "tiny:TINY",
+    },
+)
 
 
 def known_names() -> list[str]:
@@ -66,6 +71,11 @@ def architecture(name: str) -> Architecture:
         message = unknown_name("model", name, AUDITED)
         raise ModelError(f"{message} Any timm model works too{hint}.")
     return timm_architecture(name)
+
+
+def code_of(name: str) -> tuple[str | Callable, ...]:
+    """Return where the code of model `name` begins, for `provenance.code_fingerprint`."""
+    return AUDITED.roots(name) if name in AUDITED else (timm_architecture(name).build,)
 
 
 def create(name: str, channels: int, image_size: int, num_classes: int) -> nn.Module:
