@@ -152,8 +152,9 @@ PHASES = ("decode", "reopen", "split", "train")
 
 
 @contextmanager
-def phases(images: int) -> Iterator[Phases]:
-    """Open the phases for a process of their own."""
+def phases(folder: Path, images: int) -> Iterator[Phases]:
+    """Open the phases for a process of their own, which finds its data in `folder`."""
+    os.environ |= {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder / "cache")}
     yield Phases(images)
 
 
@@ -187,11 +188,9 @@ def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
         "generate_seconds": round(time.perf_counter() - started, 1),
         "phases": {},
     }
-    # Where the phases' processes look.
-    os.environ |= {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder / "cache")}
     for name in PHASES:
         try:
-            with Worker("Its process", phases, images) as worker:
+            with Worker("Its process", phases, folder, images) as worker:
                 found["phases"][name] = worker.ask("watch", name)
         except AmintError as error:
             raise AmintError(f"phase {name!r} failed: {error}") from error

@@ -3,6 +3,7 @@ memory is its own. Plans and benchmarks measure in such processes."""
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sys
@@ -89,6 +90,7 @@ _open = ExitStack()
 
 def _call(make: Callable[..., AbstractContextManager], args: tuple, order: str, given: tuple):
     """Call a method of this process's object, which is made where there is none yet."""
+    os.environ["TQDM_DISABLE"] = "1"
     if not _made:
         _made.append(_open.enter_context(make(*args)))
     return getattr(_made[0], order)(*given) if order else None
