@@ -44,7 +44,7 @@ ifeq ($(strip $(TORCH_BACKEND)),)
 	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
 else
 	$(UV) pip install --quiet --python $(PY) --torch-backend "$(TORCH_BACKEND)" --no-verify-hashes \
-	  -c requirements.lock -r pyproject.toml --extra test --extra bench --extra slurm setuptools
+	  -c requirements.lock -r pyproject.toml --all-extras setuptools
 endif
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $(READY)
@@ -83,7 +83,8 @@ bench: $(READY) ## Measure speed and memory on this machine (at most 10 minutes 
 	$(PY) -m pytest benchmarks/suite.py -p no:xdist -q
 
 # Runs of the notebooks as they are committed go elsewhere; the results notebook shows the profile's.
-notebooks: $(READY) ## Run the committed notebooks in place
+notebooks: $(READY) ## Write the notebooks from notebooks/source and run them in place
+	$(PY) notebooks/source/write.py
 	rm -rf build/notebooks
 	export AMINT_RESULTS="$$PWD/build/notebooks/results" AMINT_CACHE="$$PWD/build/notebooks/cache" TQDM_DISABLE=1 && \
 	  for notebook in $(filter-out $(SUMMARY),$(NOTEBOOKS)); do $(EXECUTE) "$$notebook" || exit 1; done

@@ -12,11 +12,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from amint_core.errors import SettingsError
+
 
 def project_root() -> Path:
     """Return the checkout's folder, or the working folder where the package is installed alone."""
     checkout = Path(__file__).resolve().parent.parent
     return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def require_checkout(what: str) -> None:
+    """Check that there is a checkout of the repository, with its grids, notebooks and workflow.
+
+    Args:
+        what: what needs it, for the message.
+
+    Raises:
+        SettingsError: the package is installed alone, and the working folder is no checkout.
+    """
+    root = project_root()
+    if not all((root / name).exists() for name in ("config", "notebooks", "Snakefile")):
+        raise SettingsError(
+            f"{what} needs a checkout of the repository, with its grids, notebooks and workflow, "
+            f"and {root} is none. Clone the repository, run `make setup` there, and call it from "
+            "that folder. A single run needs none: amint run dataset=mnist model=tiny data=standin."
+        )
 
 
 def _place(variable: str, default: Path) -> Path:

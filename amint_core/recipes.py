@@ -26,7 +26,7 @@ def _for(*parts: str, effect: str) -> Defect:
     return Defect(frozenset(parts), effect)
 
 
-#: Name → defect. Those that no switch can bring back are told in the README.
+#: Name → defect. Those that no switch can bring back are told in docs/recipes.md.
 DEFECTS: dict[str, Defect] = {
     "frozen_batchnorm": _for(
         "model",

@@ -11,7 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-import amint_core.__main__ as command_line
+import amint_core.cli as command_line
+from amint_core import extras, locations
 from amint_core.batch.grid import grid_file, load_grid
 from amint_core.errors import SettingsError
 from amint_core.files import read_json
@@ -220,6 +221,77 @@ def test_data_says_where_to_put_what_is_missing(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     for title in ("MNIST", "CIFAR-10", "GTSRB", "Tiny ImageNet", "CASIA-WebFace"):
         assert f"{title}: not there." in told
+
+
+#: What must not wait for PyTorch, as Python or as arguments of the command line.
+QUICK = {
+    "help": "import amint_core.cli as c; c.parser().format_help()",
+    "list": "import amint_core.cli as c; c.main(['list'])",
+    "settings": "import amint_core as a; a.RunConfig.create(dataset='mnist', model='resnet50')",
+    "grids": "from amint_core.batch.grid import *; "
+    "[load_grid(grid_file(name)) for name in ('quick', 'laptop', 'comparison', 'paper')]",
+    "Snakefile": "from amint_core.batch.grid import *; from amint_core.batch import reproduce; "
+    "reproduce.priorities(load_grid(grid_file('quick')))",
+}
+#: Packages that take a second or several to import.
+SLOW = ("torch", "torchvision", "timm", "accelerate", "sklearn", "scipy", "pandas", "matplotlib")
+
+
+@pytest.mark.parametrize("code", QUICK.values(), ids=QUICK)
+def test_names_and_settings_do_not_wait_for_pytorch(code):
+    told = f"{code}; import sys, time; "
+    told += f"print([name for name in {SLOW} if name in sys.modules], time.process_time())"
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded, seconds = done.stdout.splitlines()[-1].rsplit(" ", 1)
+    assert loaded == "[]"
+    # 0.2 to 0.4 s of computing where nothing else runs.
+    assert float(seconds) < 1.5
+
+
+def test_a_run_loads_no_more_than_it_needs():
+    told = "import sys, amint_core.run.steps; print([m for m in sys.argv[1:] if m in sys.modules])"
+    rarely = ["timm", "torchvision", "torch._dynamo", "matplotlib", "pyarrow.parquet"]
+    done = subprocess.run(
+        [sys.executable, "-c", told, *rarely], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["plan", "reproduce", "report", "compare", "reference"])
+def test_without_a_checkout_the_batch_says_so(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(locations, "__file__", str(tmp_path / "site" / "amint_core" / "l.py"))
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main([command]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"amint: amint {command} needs a checkout of the repository")
+    assert "Clone the repository, run `make setup` there" in told
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    assert command_line.main(["reproduce"]) == 2
+    assert "pip install 'amint-kit[batch]'" in capsys.readouterr().err
+
+
+def test_extras_bring_what_the_code_asks_of_them():
+    optional = PROJECT["project"]["optional-dependencies"]
+    brought = {extra: {Requirement(one).name for one in all_} for extra, all_ in optional.items()}
+    asked = [
+        re.findall(r'"(\w+)"', call)
+        for path in (ROOT / "amint_core").rglob("*.py")
+        for call in re.findall(r"^ +require\((.*?)\)", path.read_text("utf-8"), re.M | re.S)
+    ]
+    assert len(asked) >= 3
+    for extra, *modules in asked:
+        assert brought[extra] >= set(modules)
+
+
+def test_training_needs_neither_the_batch_nor_notebooks():
+    needed = {Requirement(one).name for one in PROJECT["project"]["dependencies"]}
+    assert not needed & {"snakemake", "papermill", "jupyterlab", "nbconvert", "matplotlib"}
+    assert PROJECT["project"]["name"] == extras.DISTRIBUTION
 
 
 def test_the_command_line_runs_as_a_module():

@@ -17,11 +17,11 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from amint_core.__main__ import main
 from amint_core.batch import plan
 from amint_core.batch.planning import busy, estimate, made_up
 from amint_core.batch.planning.flops import counts_of, step_flops
 from amint_core.batch.planning.work import Cost, sizes_of, work_of, workload_of
+from amint_core.cli import main
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.files import write_json

@@ -114,7 +114,7 @@ def test_every_kind_of_training_works_in_two_processes(tmp_path):
     script = tmp_path / "several.py"
     script.write_text(
         "import json\n"
-        "from amint_core.__main__ import main\n"
+        "from amint_core.cli import main\n"
         f"for given in {given!r}:\n"
         "    pairs = [f'{key}={json.dumps(value)}' for key, value in given.items()]\n"
         "    assert main(['run', *pairs]) == 0\n"

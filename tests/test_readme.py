@@ -1,18 +1,32 @@
-"""What the README says holds: its code runs, its numbers are those of the committed results."""
+"""README and docs/ are right: code runs, links lead somewhere, numbers are the committed ones."""
 
 import re
+import unicodedata
 
 import pandas as pd
 import pytest
 import torch
 
-from amint_core.batch.grid import NOTEBOOKS
+from amint_core.batch.grid import NOTEBOOKS, grid_file, load_grid
 from amint_core.files import read_json
 from amint_core.locations import project_root
+from amint_core.report import paper
 
 ROOT = project_root()
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: Page → its text; paths from the project's folder on.
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+#: Other pages that a reader is sent to.
+OTHERS = ("data/README.md", "benchmarks/LOG.md")
+README = PAGES["README.md"]
+TEXT = "\n\n".join(PAGES.values())
 TABLE1 = ROOT / "results" / "laptop" / "tables" / "table1.csv"
+
+
+def test_readme_is_one_page():
+    assert len(README.splitlines()) <= 200
 
 
 def test_the_method_in_15_lines_runs():
@@ -25,11 +39,62 @@ def test_the_method_in_15_lines_runs():
     assert names["is_member"].dtype == torch.bool
 
 
-def test_every_link_into_the_repository_leads_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert links
-    missing = [link for link in links if not (ROOT / link).exists()]
+def anchors(text):
+    """Names of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    kept = (
+        "".join(c for c in name.lower() if c in " -_" or unicodedata.category(c)[0] in "LN")
+        for name in headings
+    )
+    return {name.replace(" ", "-") for name in kept}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS])
+def test_every_link_into_the_repository_leads_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    assert links or page in OTHERS
+    missing = []
+    for link in links:
+        name, _, heading = link.partition("#")
+        path = ((ROOT / page).parent / name).resolve() if name else ROOT / page
+        there = path.exists() and path.is_relative_to(ROOT)
+        if not there or (heading and heading not in anchors(path.read_text(encoding="utf-8"))):
+            missing.append(link)
     assert not missing
+
+
+def test_readme_leads_to_every_page():
+    assert [page for page in PAGES if page != "README.md" and f"({page})" not in README] == []
+
+
+def test_the_architecture_names_every_folder():
+    named = re.findall(r"^\| \[`([a-z_/]+)/`\]", PAGES["docs/architecture.md"], re.M)
+    rooms = {path.parent.name for path in (ROOT / "amint_core").glob("*/__init__.py")}
+    assert {f"amint_core/{room}" for room in rooms} <= set(named)
+    assert {path.parent.name for path in ROOT.glob("*/*.ipynb")} <= set(named)
+    assert {"config", "workflow", "benchmarks", "tests", "data", "results", "docs"} <= set(named)
+
+
+def test_the_architecture_names_every_file_of_a_run():
+    from amint_core.run.folder import FILES
+
+    part = PAGES["docs/architecture.md"].split("| file | holds |")[1].split("\n\n")[0]
+    named = re.findall(r"^\| `([a-z_.]+)` \|", part, re.M)
+    assert set(named) == {*FILES, "notebook.ipynb"}
+
+
+def test_names_in_the_tables_are_those_that_settings_take():
+    from amint_core.methods import METHODS
+    from amint_core.recipes import DEFECTS, RECIPES
+
+    methods = PAGES["docs/methods.md"].split("| method |")[1].split("\n\n")[0]
+    assert re.findall(r"`(\w+)`", methods.replace("|---", "")) == list(METHODS)
+    recipes = PAGES["docs/recipes.md"].split("| recipe |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", recipes, re.M) == list(RECIPES)
+    defects = PAGES["docs/recipes.md"].split("| switch |")[1].split("\n\n")[0]
+    switches = dict(re.findall(r"^\| (\d+) \|.*\| `(\w+)` \|$", defects, re.M))
+    assert switches == {one.effect.split(":")[0]: name for name, one in DEFECTS.items()}
 
 
 def test_every_notebook_has_a_row():
@@ -38,27 +103,76 @@ def test_every_notebook_has_a_row():
     assert all(f"(notebooks/{name}.ipynb)" in README for name in present)
 
 
+def test_data_describes_every_dataset():
+    from amint_core.data import DATASETS
+
+    page = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    lines = page.split("| name | folder |")[1].split("\n\n")[0].splitlines()[2:]
+    described = {row[0].strip("`"): row[2:5] for row in map(cells, lines)}
+    assert list(described) == list(DATASETS)
+    for name, spec in DATASETS.items():
+        sizes = spec.official_sizes
+        # CASIA-WebFace's test images are set aside from the pool.
+        parts = sizes.values() if name != "casia_webface" else [sum(sizes.values())]
+        side = f"{spec.image_size}×{spec.image_size}×{spec.channels}"
+        images = " + ".join(f"{count:,}" for count in parts)
+        assert described[name] == [images, f"{spec.num_classes:,}", side]
+    for name in ("tiny_imagenet", "casia_webface"):
+        spec = DATASETS[name]
+        size = sum(spec.official_sizes.values()) * spec.image_size**2 * spec.channels
+        assert f"{size / 1e9:.1f} GB for {spec.title}" in " ".join(page.split())
+
+
+TABLE1_ROWS = "| dataset | setup |"
+METHOD_ROWS = "| test | accuracy at its own threshold |"
+TARGET_ROWS = "| attack | AUC on the plain model |"
+RECIPE_ROWS = "| recipe | exact |"
+LARGE_ROWS = "| of 5,000 members | calibrated |"
+TESTS_ROWS = "| other test | exact |"
+LAMBDA_ROWS = "| λ | calibrated |"
+DATASET_ROWS = "| `best` on |"
+TABLES = (
+    *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
+    DATASET_ROWS,
+)
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
 COMPARISON = ROOT / "results" / "comparison" / "tables" / "comparison.csv"
 LAPTOP = ROOT / "results" / "laptop" / "tables" / "comparison.csv"
 TRANSFORMATIONS = ROOT / "results" / "comparison" / "tables" / "transformations.csv"
 
 
-def rows(header="| dataset | setup |"):
-    """Rows of the README's table that starts with `header`, cell by cell as printed."""
-    lines = README[README.index(header) :].split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def block(header):
+    """The pages' only table that starts with `header`, as text."""
+    assert TEXT.count(f"\n{header}") == 1
+    return TEXT[TEXT.index(f"\n{header}") + 1 :].split("\n\n")[0].rstrip()
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def rows(header):
+    """Rows of the table that starts with `header`, cell by cell as printed."""
+    return [cells(line) for line in block(header).splitlines()[2:]]
+
+
+def columns(header):
+    return cells(block(header).splitlines()[0])
 
 
 def printed(value):
     return "–" if pd.isna(value) else f"{value:.3f}".replace("0.", ".", 1)
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: "-".join(row[:3]))
+def short(value):
+    return f"{value:.2f}".replace("0.", ".", 1)
+
+
+@pytest.mark.parametrize("row", rows(TABLE1_ROWS), ids=lambda row: "-".join(row[:3]))
 def test_the_table_of_results_is_the_committed_one(row):
     table = pd.read_csv(TABLE1)
     table = table[table["mint_accuracy"].notna() & (table["recipe"] == "fixed")]
-    dataset, setup, model, mint, calibrated, auc, tpr, audited, paper, _ = row
+    dataset, setup, model, mint, calibrated, auc, tpr, audited, of_paper, hours = row
     found = table[
         (table["dataset"] == dataset) & (table["setup"] == setup) & (table["model"] == model)
     ]
@@ -66,22 +180,14 @@ def test_the_table_of_results_is_the_committed_one(row):
     (one,) = found.to_dict("records")
     assert [mint, calibrated, auc, tpr, audited] == [printed(one[name]) for name in MEASURES]
     values = [one["paper_mint_accuracy"], one["paper_audited_accuracy"]]
-    assert paper == " / ".join(f"{value:.2f}".replace("0.", ".", 1) for value in values)
+    assert of_paper == " / ".join(short(value) for value in values)
+    assert hours == short(one["seconds"] / 3600)
 
 
 def test_the_table_of_results_shows_every_run():
     table = pd.read_csv(TABLE1)
     ran = table["mint_accuracy"].notna() & (table["recipe"] == "fixed")
-    assert len(rows()) == int(ran.sum())
-
-
-METHOD_ROWS = "| test | accuracy at its own threshold |"
-TARGET_ROWS = "| attack | AUC on the plain model |"
-RECIPE_ROWS = "| recipe | exact |"
-
-
-LARGE_ROWS = "| of 5,000 members | calibrated |"
-TESTS_ROWS = "| other test | exact |"
+    assert len(rows(TABLE1_ROWS)) == int(ran.sum())
 
 
 def of_best(members=2_000):
@@ -130,8 +236,7 @@ def test_the_table_of_targets_shows_every_attack_on_the_active_model():
 
 @pytest.mark.parametrize("row", rows(RECIPE_ROWS), ids=lambda row: row[0] + row[-1])
 def test_the_table_of_recipes_is_the_committed_one(row):
-    header = README[README.index(RECIPE_ROWS) :].splitlines()[0]
-    names = [cell.strip() for cell in header.strip("|").split("|")][1:-1]
+    names = columns(RECIPE_ROWS)[1:-1]
     table = pd.read_csv(TRANSFORMATIONS)
     of_recipe = table[(table["recipe"] == row[0].strip("`")) & (table["method"] == "active")]
     told = [
@@ -148,8 +253,7 @@ def test_the_table_of_recipes_shows_every_recipe_measured():
 
 
 def test_the_table_of_tests_on_transformed_images_is_the_committed_one():
-    names = [cell.strip() for cell in README[README.index(TESTS_ROWS) :].split("|")[2:]]
-    names = names[: names.index("")]
+    names = columns(TESTS_ROWS)[1:]
     table = pd.read_csv(TRANSFORMATIONS)
     table = table[table["method"] != "active"]
     titles = of_best().set_index("method")["method_title"]
@@ -168,14 +272,10 @@ def test_the_table_of_lambda_is_the_committed_one():
         [f"{row['lambda_mint']:g}", *(printed(row[name]) for name in measures), str(row["seeds"])]
         for row in table.to_dict("records")
     ]
-    assert rows("| λ | calibrated |") == expected
-    assert (
-        f"trained alone the classifier reaches {printed(table['plain_audited_accuracy'][0])}:"
-        in (README)
-    )
+    assert rows(LAMBDA_ROWS) == expected
 
 
-@pytest.mark.parametrize("row", rows("| `best` on |"), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", rows(DATASET_ROWS), ids=lambda row: row[0])
 def test_the_table_of_other_datasets_is_the_committed_one(row):
     table = pd.read_csv(LAPTOP)
     titles = {"MNIST": "mnist", "GTSRB, by track, 32 pixels": "gtsrb"}
@@ -186,19 +286,20 @@ def test_the_table_of_other_datasets_is_the_committed_one(row):
     assert row[6] == (printed(plain.iloc[0]) if len(plain) else "–")
 
 
-def test_what_is_said_to_hold_is_what_was_found():
+def said_to_hold():
     found = of_best().set_index(["method", "target"])["audited_accuracy"]
     audited = found.groupby("method").first()
-    says = re.search(r"audited accuracy (\S+) against (\S+) alone", README).groups()
-    assert says == (printed(audited["active"]), printed(audited["plain"]))
+    yield f"audited accuracy {printed(audited['active'])} against {printed(audited['plain'])} alone"
     tpr = of_best(5_000).set_index("method")["tpr_at_1pct_fpr"]
-    assert f"1 % FPR {printed(tpr['active'])} against {printed(tpr['yeom'])}." in README
+    yield f"1 % FPR {printed(tpr['active'])} against {printed(tpr['yeom'])}."
     (active,) = of_best()[of_best()["method"] == "active"].to_dict("records")
-    says = re.search(r"`best` is right about (\d+) %", README).group(1)
-    assert says == f"{100 * active['precision_at_1pct_prior']:.0f}"
+    right = f"{100 * active['precision_at_1pct_prior']:.0f}"
+    yield f"At a prior of 1 % even `best` is right about {right} % of the images it accuses"
+    yeom = short(paper.ATTACKS["Yeom"]["cifar10"])
+    yield f"Yeom's loss threshold comes close, where the paper has {yeom} at ten times the members"
 
 
-def test_what_is_said_of_the_blind_control_is_what_was_found():
+def said_of_the_blind_control():
     table = pd.read_csv(COMPARISON)
     blind = table[(table["dataset"] == "gtsrb") & (table["method"] == "blind")]
     told = [
@@ -207,33 +308,114 @@ def test_what_is_said_of_the_blind_control_is_what_was_found():
         for _, row in blind.sort_values("members").iterrows()
     ]
     assert len(told) == 2
-    assert f"its AUC is {' and '.join(told)}." in README
+    yield f"its AUC is {' and '.join(told)}."
 
 
-def test_what_is_said_of_single_defects_is_what_was_found():
-    table = pd.read_csv(ROOT / "results" / "comparison" / "tables" / "ablation.csv")
+def said_of_single_defects():
+    table = pd.read_csv(COMPARISON.parent / "ablation.csv")
     table = table[table["base_recipe"] == "fixed"]
     (base,) = table[table["setting"].isna()].to_dict("records")
     defects = table[table["setting"] == "defects"].set_index("switched")
     assert len(defects) == 7
+    yield "Seven of them and the change that makes `best`, each switched alone"
     separate, none = (
         printed(defects["auc"][name]) for name in ("separate_batches", "scaled_mint_loss")
     )
-    assert f"(AUC {printed(base['auc'])} → {separate})" in README
-    assert f"defect 6 switches MINT off altogether ({none})" in README
+    yield f"(AUC {printed(base['auc'])} → {separate})"
+    yield f"defect 6 switches MINT off altogether ({none})"
     wrong = printed(defects["mint_accuracy"]["sampled_members"])
-    assert f"from {printed(base['mint_accuracy'])} to {wrong} with the same model" in README
+    yield f"from {printed(base['mint_accuracy'])} to {wrong} with the same model"
 
 
-def test_what_is_said_of_casias_size_is_what_was_found():
+def said_of_lambda():
+    table = pd.read_csv(COMPARISON.parent / "lambda.csv")
+    yield f"trained alone the classifier reaches {printed(table['plain_audited_accuracy'][0])}:"
+
+
+def said_of_casias_size():
     folder = ROOT / "results" / "benchmarks"
     whole = read_json(folder / "casia_scale.json")
     part = read_json(folder / "casia_scale_4944.json")
+    phases = whole["phases"]
+    yield f"a STAND-IN of {whole['images']:,} faces of {whole['identities']:,} identities"
+    seconds = phases["decode"]["seconds"]
+    rate = round(whole["images"] / seconds, -2)
+    yield f"Decoding took {seconds:.0f} s ({rate:,.0f} files a second)"
     sizes = [found["phases"]["decode"]["private_mib"] for found in (whole, part)]
-    assert f"at most {sizes[0]:.0f} MiB of private memory, {sizes[1]:.0f} MiB of them" in README
-    assert f"splitting {whole['phases']['split']['private_mib']:.0f} MiB" in README
-    assert f"the {whole['images'] * 64 * 64 * 3 / 2**30:.1f} GiB of pixels" in README
+    yield f"at most {sizes[0]:.0f} MiB of private memory, {sizes[1]:.0f} MiB of them"
+    split = phases["split"]
+    yield f"splitting {split['private_mib']:.0f} MiB and {split['seconds']:.0f} s"
+    yield f"the {whole['images'] * 64 * 64 * 3 / 2**30:.1f} GiB of pixels"
     grown = 1024 * (sizes[0] - sizes[1]) / (whole["images"] - part["images"])
-    assert f"{grown:.1f} KiB of names and hashes an image" in README
+    yield f"{grown:.1f} KiB of names and hashes an image"
     trained = [found["phases"]["train"]["private_mib"] / 1024 for found in (whole, part)]
-    assert f"took {trained[0]:.1f} GiB of private memory in fp32, {trained[1]:.1f} GiB" in README
+    yield f"took {trained[0]:.1f} GiB of private memory in fp32, {trained[1]:.1f} GiB"
+    yield f"steps of {whole['batch'] // 2} + {whole['batch'] // 2} images"
+
+
+def said_of_bf16():
+    page = (ROOT / "results" / "benchmarks" / "cpu.md").read_text(encoding="utf-8")
+    fp32, bf16 = re.search(r"(\d+) GFLOP/s in fp32, (\d+) in bf16", page).groups()
+    times = f"{int(bf16) / int(fp32):.0f}"
+    yield f"how much faster a machine multiplies in bf16 than in fp32 (here {times} times)"
+
+
+def said_of_the_laptop_profile():
+    runs = [run for run in load_grid(grid_file("laptop")).values() if run.recipe == "fixed"]
+    (members,), (external,) = (
+        {getattr(run, name) for run in runs} for name in ("members", "external")
+    )
+    (epochs,) = {run.epochs for run in runs if run.dataset == "cifar10"}
+    (digits,) = {run.epochs for run in runs if run.dataset == "mnist"}
+    table = pd.read_csv(TABLE1)
+    table = table[table["mint_accuracy"].notna() & (table["recipe"] == "fixed")]
+    (judged,), (others,) = (table[f"judged_{side}"].unique() for side in ("members", "non_members"))
+    yield (
+        f"{members:,} members and {external:,} external images, {epochs} epochs (MNIST {digits}), "
+        f"judged on {judged:,.0f} members and {others:,.0f} holdout images"
+    )
+
+
+def said_of_the_comparison_profile():
+    (active,) = of_best()[of_best()["method"] == "active"].to_dict("records")
+    (shadows,) = {
+        run.shadows for run in load_grid(grid_file("comparison")).values() if "lira" in run.method
+    }
+    yield (
+        f"{active['members']:,} members and {active['external']:,} external images, "
+        f"{active['epochs']} epochs, {shadows} shadow models; judged on "
+        f"{active['judged_members']:,} members and {active['judged_non_members']:,} holdout images"
+    )
+    (larger,) = of_best(5_000)[of_best(5_000)["method"] == "active"].to_dict("records")
+    yield f"With {larger['members']:,} members and {larger['external']:,} external images"
+
+
+#: Each yields phrases of prose that state a result, with the numbers as they were found.
+SOURCES = (
+    said_to_hold,
+    said_of_the_blind_control,
+    said_of_single_defects,
+    said_of_lambda,
+    said_of_casias_size,
+    said_of_bf16,
+    said_of_the_laptop_profile,
+    said_of_the_comparison_profile,
+)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
+def test_what_is_said_is_what_was_found(source):
+    phrases = list(source())
+    assert phrases
+    assert [phrase for phrase in phrases if phrase not in TEXT] == []
+
+
+def test_no_number_is_left_that_nothing_tests():
+    left = TEXT
+    for phrase in (phrase for source in SOURCES for phrase in source()):
+        left = left.replace(phrase, "")
+    for header in TABLES:
+        left = left.replace(block(header), "")
+    # Probability .5 and file names such as ".csv" are no results.
+    assert re.findall(r"[^\n]{0,40}(?<![\w])\.\d\d+\b[^\n]{0,20}", left) == []
+    assert re.findall(r"[^\n]{0,40}\b\d+(?:\.\d+)? [KMG]iB\b", left) == []

@@ -4,7 +4,8 @@ import pytest
 from small_run import SMALL
 
 from amint_core.data.prepare import prepare
-from amint_core.run.trainings import Training, training_of, training_settings
+from amint_core.run.needs import training_settings
+from amint_core.run.trainings import Training, training_of
 from amint_core.settings import create
 from amint_core.training import device
 from amint_core.training.kinds import ACTIVE, KINDS

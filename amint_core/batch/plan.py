@@ -23,15 +23,16 @@ from amint_core.batch import reproduce
 from amint_core.batch.grid import grid_file, load_grid
 from amint_core.batch.planning import busy, estimate, made_up
 from amint_core.batch.planning.flops import step_flops
-from amint_core.batch.planning.work import Cost, Part, Work, payers, work_of, workers_of
+from amint_core.batch.planning.work import Cost, Part, Work, work_of
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.files import read_json, write_text
 from amint_core.locations import results_root, shown
 from amint_core.progress import progress_bar
 from amint_core.run.folder import run_folder
+from amint_core.run.needs import kind_of, trained_by, workers_of
 from amint_core.run.steps import code_of
-from amint_core.run.trainings import Training, identity, kind_of
+from amint_core.run.trainings import Training, identity
 
 #: Of a plan's hours and memory, what a cluster is asked for: other work slows a node, and no run
 #: should die a minute before its end.
@@ -143,7 +144,9 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     kept = [run for run, work in works.items() if states[run] == "done" and _is_stored(work)]
     to_do = [run for run in works if states[run] != "done"]
-    paid_by = payers((run, works[run]) for run in (*kept, *to_do))
+    paid_by = trained_by(
+        {run: tuple(one.training for one in works[run].trainings) for run in (*kept, *to_do)}
+    )
     cores = os.cpu_count() or 1
     rows = [_row(work, costs, paid_by, states[run], start, cores) for run, work in works.items()]
     table = pd.DataFrame(rows).assign(machine=machine, date=date)

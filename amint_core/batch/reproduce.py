@@ -14,15 +14,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import yaml
 
 from amint_core.batch.grid import grid_file, load_grid, notebook_for
-from amint_core.batch.planning.work import payers, work_of, workers_of
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError, unknown_name
+from amint_core.extras import require
 from amint_core.locations import project_root, results_root, shown
 from amint_core.run import reference
+from amint_core.run.needs import trained_by, trainings_needed, workers_of
 
 #: Options for Snakemake, one folder each: cores or jobs, GPUs, what to do on failures.
 WORKFLOW_PROFILES = "workflow/profiles"
@@ -73,12 +73,12 @@ def priorities(grid: dict[str, RunConfig]) -> dict[str, int]:
     hand. So those that need none go first, before them those that others need, and a run that needs
     several such runs, one after the other, comes late.
     """
-    works = {run: work_of(settings) for run, settings in grid.items()}
-    trained_by = payers(works.items())
+    trainings = {run: trainings_needed(settings) for run, settings in grid.items()}
+    first = trained_by(trainings)
     depth: dict[str, int] = {}
     needed: set[str] = set()
-    for run, work in works.items():  # those that it needs stand before it
-        others = {trained_by[one.training] for one in work.trainings} - {run}
+    for run, own in trainings.items():  # those that it needs stand before it
+        others = {first[training] for training in own} - {run}
         depth[run] = 1 + max((depth[other] for other in others), default=-1)
         needed |= others
     deepest = max(depth.values(), default=0)
@@ -122,8 +122,12 @@ def reproduce(
     Raises:
         SettingsError: the grid is not valid, or there is no such cluster.
     """
+    require("batch", "snakemake", "papermill", "ipykernel", "matplotlib", "jinja2", "tabulate")
     options = ["--workflow-profile", workflow_profile(cluster)]
-    if cluster is None:  # one at least: without any, a run that wants one takes the CPU
+    if cluster is None:
+        import torch  # only here: the Snakefile imports this module, and needs none of it
+
+        # one at least: without any, a run that wants one takes the CPU
         options = ["--resources", f"gpu={max(1, torch.cuda.device_count())}", *options]
     extra = [*options, *extra]
     started = time.monotonic()

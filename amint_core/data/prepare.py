@@ -11,7 +11,6 @@ from amint_core.config import RunConfig
 from amint_core.data import load
 from amint_core.data.base import Dataset
 from amint_core.data.split import ROLES, Split, make_split
-from amint_core.model import zoo
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,6 @@ class Data:
     settings: RunConfig
     dataset: Dataset
     split: Split
-
-    @property
-    def title(self) -> str:
-        """Name for the run's figures; stand-in data says so."""
-        model = zoo.architecture(self.settings.model).title
-        return f"{self.dataset.title} · {model} · {self.settings.setup}"
 
     @property
     def example(self) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 One distribution each, used twice: to make augmented copies in training, and to ask whether a
 member is still recognised after it.
+
+torchvision, whose import takes seconds, is imported by the functions that need it: most runs call
+none of them.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as vision
 
 from amint_core.errors import SettingsError, unknown_name
 
@@ -65,6 +67,8 @@ def border(images: Tensor, random: np.random.Generator) -> Tensor:
 
 def crop(images: Tensor, random: np.random.Generator) -> Tensor:
     """Cut out a square of 5/8 to 7/8 of the side, anywhere, and resize it back."""
+    from torchvision.transforms.v2 import functional as vision
+
     side = images.shape[3]
 
     def cut(images: Tensor, share: float) -> Tensor:
@@ -81,6 +85,8 @@ def crop(images: Tensor, random: np.random.Generator) -> Tensor:
 
 def resize(images: Tensor, random: np.random.Generator) -> Tensor:
     """Shrink to 5/8 to 7/8 of the side and resize back."""
+    from torchvision.transforms.v2 import functional as vision
+
     side = images.shape[3]
 
     def shrink(images: Tensor, share: float) -> Tensor:
@@ -92,6 +98,8 @@ def resize(images: Tensor, random: np.random.Generator) -> Tensor:
 
 def jpeg(images: Tensor, random: np.random.Generator) -> Tensor:
     """Encode as JPEG of quality 50 to 90 and decode again."""
+    from torchvision.transforms.v2 import functional as vision
+
     qualities = random.choice(QUALITIES, size=len(images))
     encoded = [
         vision.jpeg(image, int(quality))
@@ -102,6 +110,7 @@ def jpeg(images: Tensor, random: np.random.Generator) -> Tensor:
 
 def blur(images: Tensor, random: np.random.Generator) -> Tensor:
     """Blur with a Gaussian of standard deviation .4 to 1 pixel of 32 a side."""
+    from torchvision.transforms.v2 import functional as vision
 
     def soften(images: Tensor, share: float) -> Tensor:
         sigma = share * images.shape[3] / 32

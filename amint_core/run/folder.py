@@ -20,6 +20,7 @@ from amint_core.data.prepare import Data, prepare
 from amint_core.errors import ResultsError
 from amint_core.files import atomic_path, json_text, write_json, write_text
 from amint_core.locations import results_root
+from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build
 from amint_core.store import files_to_hash, hashes, sha256, write_sealed
@@ -86,6 +87,12 @@ class Run:
     def model(self) -> EnhancedAuditedModel:
         """The Enhanced Audited Model; see `build`."""
         return build(self.data)
+
+    @property
+    def title(self) -> str:
+        """Name for the run's figures; stand-in data says so."""
+        model = zoo.architecture(self.settings.model).title
+        return f"{self.data.dataset.title} · {model} · {self.settings.setup}"
 
     def _lock_folder(self) -> None:
         try:

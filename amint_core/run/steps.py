@@ -26,7 +26,8 @@ from amint_core.model.inference import predicted_classes
 from amint_core.model.mint import describe, parameter_count
 from amint_core.run import shadows
 from amint_core.run.folder import Run
-from amint_core.run.trainings import kind_of, train_model, training_of, training_settings
+from amint_core.run.needs import kind_of, training_settings
+from amint_core.run.trainings import train_model, training_of
 from amint_core.training.device import (
     chosen_precision,
     open_accelerator,

@@ -23,36 +23,22 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from amint_core import provenance
-from amint_core.config import RunConfig, settings_of
+from amint_core.config import RunConfig
 from amint_core.data.prepare import Data
 from amint_core.errors import ResultsError
 from amint_core.locations import cache_root, shown
-from amint_core.methods import METHODS
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
-from amint_core.recipes import defects_of
 from amint_core.run.models import build, fit_model, monitor_of, trained_part
+from amint_core.run.needs import training_settings
 from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.device import agreed, chosen_precision, processes
-from amint_core.training.kinds import KINDS, Kind
+from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
 
 #: Where the code begins that a trained model depends on. Storage is no part of it.
 _TRAINING = "amint_core.run.models"
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
-
-
-def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
-    """Return the settings that a training of `kind` depends on.
-
-    Roles and protocol count through the digest of the split, the dataset through its fingerprint.
-    """
-    parts = ("model", "head") if kind.has_head else ("model",)
-    values = settings.model_dump(mode="json", include=set(settings_of(*parts)))
-    # Where one loss stands alone, nothing balances it.
-    defects = defects_of("model", "head") if len(kind.losses) > 1 else defects_of("model")
-    kept = sorted(set(defects) & set(settings.defects))
-    return {"kind": kind.name, **values, "defects": kept, "dataset": settings.dataset}
 
 
 def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> dict[str, Any]:
@@ -207,11 +193,6 @@ class Training:
 def _are_whole(*files: Path) -> bool:
     """Tell whether all files are there and undamaged; damaged ones are said and set aside."""
     return None not in [read_or_set_aside(file, lambda path: path) for file in files]
-
-
-def kind_of(settings: RunConfig) -> Kind:
-    """Return the kind of training that a run's method tests: its own, or that of the target."""
-    return METHODS[settings.method].training or KINDS[settings.target]
 
 
 def training_of(kind: Kind, data: Data) -> Training:

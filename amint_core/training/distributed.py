@@ -16,7 +16,6 @@ from collections.abc import Mapping
 import torch
 from accelerate import Accelerator
 from accelerate.utils import reduce
-from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from amint_core.training.device import processes
@@ -25,7 +24,10 @@ from amint_core.training.device import processes
 def share_batch_statistics(model: nn.Module, accelerator: Accelerator) -> None:
     """Normalise over the batches of all processes, in place, where there are several with GPUs."""
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        # timm's own: it knows timm's batch normalisation with a built-in activation.
+        # timm's own: it knows timm's batch normalisation with a built-in activation. Imported here,
+        # since that takes seconds.
+        from timm.layers import convert_sync_batchnorm
+
         convert_sync_batchnorm(model)
 
 

@@ -11,10 +11,11 @@ import torch
 
 from amint_core.batch.planning.flops import counts_of, step_flops, step_memory
 from amint_core.batch.planning.made_up import measure_apart
-from amint_core.batch.planning.work import Cost, Part, Work, Workload, workers_of
+from amint_core.batch.planning.work import Cost, Part, Work, Workload
 from amint_core.config import RunConfig
 from amint_core.model.zoo.tiny import TINY
 from amint_core.progress import progress_bar
+from amint_core.run.needs import workers_of
 
 _MEBI = 2**20
 #: Seconds of timed steps per workload, at most.

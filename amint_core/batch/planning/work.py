@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from amint_core.config import RunConfig, settings_of
@@ -18,7 +17,7 @@ from amint_core.data.standin import SIZES, TEST_DIGITS
 from amint_core.methods import METHODS
 from amint_core.model.inference import VIEWS
 from amint_core.recipes import defects_of
-from amint_core.run.trainings import kind_of, training_settings
+from amint_core.run.needs import kind_of, training_key, training_settings
 from amint_core.training.batches import batch_shape
 from amint_core.training.kinds import KINDS, Kind
 
@@ -178,7 +177,7 @@ def work_of(settings: RunConfig) -> Work:
         scored=0,
         shadow=True,
     )
-    shadows = [replace(shadow, training=f"{shadow.training} {n}") for n in range(count)]
+    shadows = [replace(shadow, training=f"{shadow.training} shadow {n}") for n in range(count)]
     # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
     held = (2 + 2 * count) * (method.group == "attack")
     logits = held * asked * scoring.workload.classes * 4
@@ -195,30 +194,8 @@ def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
     _, steps = batch_shape(learnt, settings.external, settings.batch_size)
     own = Part(
         workload_of(settings, kind),
-        training=_identity(settings, kind),
+        training=training_key(settings, kind),
         steps=settings.epochs * steps,
         scored=settings.epochs * watched,
     )
     return *before, own
-
-
-def _identity(settings: RunConfig, kind: Kind) -> str:
-    values = training_settings(settings, kind)
-    values |= {f"data {name}": getattr(settings, name) for name in settings_of("data")}
-    values["data image_size"] = settings.image_size or DATASETS[settings.dataset].image_size
-    values["tracks"] = settings.has("tracks_ignored")
-    return json.dumps(values, sort_keys=True)
-
-
-def workers_of(settings: RunConfig) -> int:
-    """Return how many processes of a run train at once: no more than it has shadow models."""
-    return max(1, min(settings.workers, METHODS[settings.method].shadows_used(settings.shadows)))
-
-
-def payers(works: Iterable[tuple[str, Work]]) -> dict[str, str]:
-    """Return training → the first of the runs that needs it: it trains, the others wait."""
-    first: dict[str, str] = {}
-    for run, work in works:
-        for one in work.trainings:
-            first.setdefault(one.training, run)
-    return first

@@ -1,0 +1,226 @@
+"""The command line: `amint` or `python -m amint_core`.
+
+Each command imports what it needs when it is called: `--help` and `list` must not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amint_core.errors import AmintError, DataError, SettingsError, unknown_name
+from amint_core.extras import require
+from amint_core.locations import require_checkout
+
+
+def data(options: argparse.Namespace) -> int:
+    """Download what can be downloaded; say what is there and where to put what is not."""
+    from amint_core.data import DATASETS, status
+    from amint_core.locations import data_root, shown
+
+    unknown = set(options.names) - set(DATASETS)
+    if unknown:
+        raise SettingsError(unknown_name("dataset", min(unknown), DATASETS))
+    print(f"Datasets in {shown(data_root())} (AMINT_DATA names another folder):")
+    failed = False
+    for row in status():
+        if not options.names or row["dataset"] in options.names:
+            failed |= _obtain(row, only_say=options.status)
+    return int(failed)
+
+
+def _obtain(row: dict[str, Any], only_say: bool) -> bool:
+    """Say or mend what `datasets.status` tells of a dataset; return whether a download failed."""
+    from amint_core.data import DATASETS, download
+
+    title, possible = row["title"], DATASETS[row["dataset"]].download is not None
+    if row["found"]:
+        print(f"  {title}: there, in {row['where']}")
+    elif only_say or not possible:
+        print(f"  {title}: not there. {row['detail']}")
+    else:
+        print(f"  {title}: downloading ...", flush=True)
+        try:
+            download(row["dataset"])
+        except DataError as error:
+            print(f"  {title}: {error}")
+            return True
+        print(f"  {title}: downloaded")
+    return False
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one set of settings without a notebook and print its metrics."""
+    from amint_core.settings import create
+
+    settings = create(**parse_settings(options.settings))
+
+    from amint_core.locations import shown
+    from amint_core.run.folder import run_folder
+    from amint_core.run.steps import run_all
+    from amint_core.training.device import processes
+
+    metrics = run_all(settings)
+    if processes().is_main_process:
+        print(yaml.safe_dump(metrics, sort_keys=False, allow_unicode=True))
+        print(f"amint: files in {shown(run_folder(settings))}")
+    return 0
+
+
+def parse_settings(pairs: list[str]) -> dict[str, object]:
+    """Read KEY=VALUE pairs, values as YAML: `epochs=3`, `defects=[separate_batches]`.
+
+    Raises:
+        SettingsError: a pair has no "=" or its value is not YAML.
+    """
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"{pair!r} is not of the form KEY=VALUE, e.g. model=resnet50.")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(
+                f"{pair!r}: the value is not YAML. Quote it for the shell, e.g. 'taps=[a, b]'."
+            ) from None
+    return settings
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run what is missing or changed of a profile's grid, report and compare."""
+    from amint_core.batch import reproduce
+
+    return reproduce.reproduce(options.profile, options.grid, options.snakemake, options.cluster)
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Say what a profile's runs would cost, hours and memory, before anything starts."""
+    require("batch", "psutil", "tabulate")
+
+    from amint_core.batch.plan import show
+
+    return show(options.profile, options.grid, options.seconds, options.jobs)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a profile's tables and figures anew from its runs."""
+    require("batch", "matplotlib", "jinja2", "tabulate")
+
+    from amint_core.batch import reproduce
+    from amint_core.report import write
+
+    write(options.profile)
+    reproduce.say_places(options.profile)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare a profile's runs with its reference values."""
+    from amint_core.batch.grid import grid_file, load_grid
+    from amint_core.run import reference
+
+    grid = load_grid(options.grid or grid_file(options.profile), options.profile)
+    print(reference.compare(options.profile, list(grid)))
+    return 0
+
+
+def bless(options: argparse.Namespace) -> int:
+    """Keep a profile's present results as its reference values."""
+    from amint_core.batch.grid import grid_file, load_grid
+    from amint_core.locations import shown
+    from amint_core.run import reference
+
+    grid = load_grid(options.grid or grid_file(options.profile), options.profile)
+    target = reference.bless(options.profile, list(grid))
+    print(f"amint: reference values kept in {shown(target)}")
+    return 0
+
+
+def show_names(options: argparse.Namespace) -> int:
+    """Print the names that settings may take."""
+    from amint_core.config import Augmentation, choices
+    from amint_core.data import DATASETS
+    from amint_core.methods import METHODS
+    from amint_core.model.zoo import SETUPS, known_names
+    from amint_core.recipes import DEFECTS, RECIPES
+
+    names = {"datasets": DATASETS, "models (or any of timm's)": known_names(), "setups": SETUPS}
+    names |= {"recipes": RECIPES, "transformations": choices(Augmentation)}
+    for kind, known in names.items():
+        print(f"{kind}: {', '.join(known)}")
+    print("methods:")
+    for name, method in METHODS.items():
+        print(f"  {name}: {method.summary}")
+    print("defects of the published notebooks:")
+    for name, defect in DEFECTS.items():
+        print(f"  {name}: {defect.effect}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    top = argparse.ArgumentParser(
+        prog="amint", description="Reproduce and try the Active Membership Inference Test (aMINT)."
+    )
+    commands = top.add_subparsers(
+        title="commands", required=True, dest="command", metavar="COMMAND"
+    )
+
+    fetch = _command(commands, "data", data)
+    fetch.add_argument("names", nargs="*", metavar="DATASET", help="default: all")
+    fetch.add_argument("--status", action="store_true", help="only say what is there")
+
+    one = _command(commands, "run", run)
+    one.add_argument(
+        "settings",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="e.g. dataset=mnist epochs=3; all settings: amint_core/config.py",
+    )
+
+    batch = _command(commands, "reproduce", reproduce, profiled=True)
+    batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
+    batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
+
+    cost = _command(commands, "plan", plan, profiled=True)
+    cost.add_argument(
+        "--seconds", type=float, default=60, help="for the calibration (default: %(default)s)"
+    )
+    cost.add_argument("--jobs", type=int, help="runs side by side (default: what fits here)")
+
+    _command(commands, "report", report, profiled=True)
+    against = _command(commands, "compare", compare, profiled=True)
+    keep = _command(commands, "reference", bless, profiled=True)
+    for command in (batch, cost, against, keep):
+        command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
+    _command(commands, "list", show_names)
+    return top
+
+
+def _command(commands, name, action, *, profiled: bool = False) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=action.__doc__, description=action.__doc__)
+    command.set_defaults(action=action)
+    if profiled:
+        command.add_argument(
+            "--profile",
+            default="quick",
+            help="quick, laptop, comparison or paper (default: %(default)s)",
+        )
+    return command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return the exit status: 2 for an error that the user can mend."""
+    options = parser().parse_args(arguments)
+    try:
+        if "profile" in options:
+            require_checkout(f"amint {options.command}")
+        return options.action(options)
+    except AmintError as error:
+        print(f"amint: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,73 @@
+"""Which trainings a run needs, told from its settings alone: no dataset, no PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from amint_core.config import RunConfig, settings_of
+from amint_core.data import DATASETS
+from amint_core.methods import METHODS
+from amint_core.recipes import defects_of
+from amint_core.training.kinds import KINDS, Kind
+
+
+def kind_of(settings: RunConfig) -> Kind:
+    """Return the kind of training that a run's method tests: its own, or that of the target."""
+    return METHODS[settings.method].training or KINDS[settings.target]
+
+
+def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
+    """Return the settings that a training of `kind` depends on.
+
+    Roles and protocol count through the digest of the split, the dataset through its fingerprint.
+    """
+    parts = ("model", "head") if kind.has_head else ("model",)
+    values = settings.model_dump(mode="json", include=set(settings_of(*parts)))
+    # Where one loss stands alone, nothing balances it.
+    defects = defects_of("model", "head") if len(kind.losses) > 1 else defects_of("model")
+    kept = sorted(set(defects) & set(settings.defects))
+    return {"kind": kind.name, **values, "defects": kept, "dataset": settings.dataset}
+
+
+def training_key(settings: RunConfig, kind: Kind) -> str:
+    """Return the same text for the same training, as settings can tell it.
+
+    It stands for the name of the training's folder, which only the dataset's fingerprint would
+    tell.
+    """
+    values = training_settings(settings, kind)
+    values |= {f"data {name}": getattr(settings, name) for name in settings_of("data")}
+    values["data image_size"] = settings.image_size or DATASETS[settings.dataset].image_size
+    values["tracks"] = settings.has("tracks_ignored")
+    return json.dumps(values, sort_keys=True)
+
+
+def trainings_needed(settings: RunConfig) -> tuple[str, ...]:
+    """Return the keys of all trainings of a run, in the order that it needs them."""
+    own, kind = [], kind_of(settings)
+    while kind is not None:
+        own.insert(0, training_key(settings, kind))
+        kind = kind.starts_from
+    count = METHODS[settings.method].shadows_used(settings.shadows)
+    shadow = training_key(settings, KINDS[settings.target])
+    return *own, *(f"{shadow} shadow {number}" for number in range(count))
+
+
+def trained_by(needed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return training → the first of the runs that needs it: it trains, the others wait.
+
+    Args:
+        needed: run id → keys of its trainings, as from `trainings_needed`.
+    """
+    first: dict[str, str] = {}
+    for run, trainings in needed.items():
+        for one in trainings:
+            first.setdefault(one, run)
+    return first
+
+
+def workers_of(settings: RunConfig) -> int:
+    """Return how many processes of a run train at once: no more than it has shadow models."""
+    return max(1, min(settings.workers, METHODS[settings.method].shadows_used(settings.shadows)))
