@@ -9,26 +9,21 @@ from amint_core.evaluation.scores import images_of
 from amint_core.run import shadows, steps
 from amint_core.run.folder import Run
 from amint_core.settings import create
-from amint_core.training import trained
 
 
-def data(**changes):
+def run(**changes):
     given = {**SMALL, "method": "lira_online", "shadows": 4, **changes}
-    return steps.prepare(create(**given))
-
-
-def case_of(prepared):
-    return steps._case(prepared.settings, prepared, steps.build(prepared))
+    return Run(create(**given))
 
 
 def test_each_set_has_the_targets_size_and_no_image_twice():
-    drawn = shadows.draw(data(shadows=7))
+    drawn = run(shadows=7).shadows
     assert drawn.members.shape == (7, 60)
     assert all(len(set(chosen)) == 60 for chosen in drawn.members)
 
 
 def test_every_candidate_is_inside_of_about_as_many_sets():
-    drawn = shadows.draw(data(shadows=20))
+    drawn = run(shadows=20).shadows
     roles = drawn.data.split.roles
     candidates = np.concatenate([roles[role] for role in ("members", "calibration", "holdout")])
     counts = np.bincount(drawn.members.ravel())[candidates]
@@ -37,27 +32,27 @@ def test_every_candidate_is_inside_of_about_as_many_sets():
 
 
 def test_external_and_test_images_are_inside_of_none():
-    prepared = data()
-    images = images_of(prepared.dataset, prepared.split)
-    inside = shadows.draw(prepared).inside(images["index"])
+    made = run()
+    images = images_of(made.data.dataset, made.data.split)
+    inside = made.shadows.inside(images["index"])
     outsiders = images["role"].isin(["external", "test"]).to_numpy()
     assert not inside[:, outsiders].any()
     assert inside[:, ~outsiders].any(0).mean() > 0.5
 
 
 def test_membership_in_the_target_says_nothing_of_membership_in_a_shadow():
-    prepared = data(shadows=40)
-    images = images_of(prepared.dataset, prepared.split)
-    inside = shadows.draw(prepared).inside(images["index"]).mean(0)
+    made = run(shadows=40)
+    images = images_of(made.data.dataset, made.data.split)
+    inside = made.shadows.inside(images["index"]).mean(0)
     member, judged = (images["member"].to_numpy(), images["role"].eq("holdout").to_numpy())
     assert inside[member].mean() == pytest.approx(inside[judged].mean(), abs=0.05)
 
 
 def test_frames_of_one_track_are_inside_together():
     signs = {"dataset": "gtsrb", "members": 120, "external": 120, "calibration": 60, "holdout": 120}
-    drawn = shadows.draw(data(**signs, shadows=6))
+    drawn = run(**signs, shadows=6).shadows
     assert all(len(set(chosen)) == 120 for chosen in drawn.members)
-    ignored = shadows.draw(data(**signs, shadows=6, defects=("tracks_ignored",)))
+    ignored = run(**signs, shadows=6, defects=("tracks_ignored",)).shadows
     groups, roles = drawn.data.dataset.groups, drawn.data.split.roles
     assert len(set(groups[ignored.members[0]])) > 60
     candidates = np.concatenate([roles[role] for role in ("members", "calibration", "holdout")])
@@ -68,75 +63,80 @@ def test_frames_of_one_track_are_inside_together():
 
 
 def test_shadow_models_of_an_active_target_are_active():
-    plain, active = data(), data(target="active")
+    plain, active = run(), run(target="active")
     settings = shadows._settings_of(active.settings, 0)
     assert settings.method == "active"
-    identities = [shadows.draw(one).trainings[0].identity for one in (plain, active)]
+    identities = [one.shadows.trainings[0].identity for one in (plain, active)]
     assert [one["training"]["kind"] for one in identities] == ["plain", "active"]
-    shadows.train_shadows(active)
-    weights, history = shadows.draw(active).trainings[0].load()
+    shadows.train_shadows(active.shadows)
+    weights, history = active.shadows.trainings[0].load()
     assert any(name.startswith("head.") for name in weights)
     assert history["mint_loss"].notna().all()
-    found = shadows.answers(active, case_of(active))
+    found = shadows.answers(active.shadows, steps.case_of(active))
     assert np.isfinite(found.logits).all()
-    assert shadows.describe(active)["kind"] == "active"
+    assert shadows.describe(active.shadows)["kind"] == "active"
 
 
 def test_shadow_models_that_will_not_do_are_refused_before_they_are_trained(monkeypatch):
-    monkeypatch.setattr(shadows, "train_twin", lambda *given: pytest.fail("trained"))
+    monkeypatch.setattr(shadows, "train_and_store", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(SettingsError, match=r"needs each image .* of two shadow models or more"):
-        shadows.check(data(variance="per_image", seed=3))
+        shadows.check(run(variance="per_image", seed=3).shadows)
     with pytest.raises(SettingsError, match=r"Set patience = 0 to attack an active model"):
-        shadows.check(data(target="active", patience=3))
-    prepared = data(variance="per_image", seed=3)
+        shadows.check(run(target="active", patience=3).shadows)
+    made = run(variance="per_image", seed=3)
     with pytest.raises(SettingsError, match="of two shadow models"):
-        steps.train(Run(prepared.settings), prepared, steps.build(prepared))
+        steps.train(made)
 
 
 def test_one_that_fails_keeps_the_rest_from_starting(monkeypatch):
-    prepared = data(shadows=8, workers=2, learning_rate=1e30)
+    made = run(shadows=8, workers=2, learning_rate=1e30)
     with pytest.raises(TrainingError):
-        shadows.train_shadows(prepared)
-    begun = [one for one in shadows.draw(prepared).trainings if one.folder.exists()]
+        shadows.train_shadows(made.shadows)
+    begun = [one for one in made.shadows.trainings if one.folder.exists()]
     assert len(begun) < 8
 
 
 def test_more_shadow_models_keep_the_first():
-    few, many = shadows.draw(data(shadows=4)), shadows.draw(data(shadows=9))
+    few, many = run(shadows=4).shadows, run(shadows=9).shadows
     assert np.array_equal(few.members, many.members[:4])
     assert [one.folder for one in few.trainings] == [one.folder for one in many.trainings[:4]]
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"members": 61}, {"epochs": 2}, {"external": 60}])
 def test_another_split_or_setting_is_another_shadow_model(changes):
-    first, other = shadows.draw(data()), shadows.draw(data(**changes))
+    first, other = run().shadows, run(**changes).shadows
     assert not {t.folder for t in first.trainings} & {t.folder for t in other.trainings}
 
 
 def test_methods_share_shadow_models_and_train_each_once(monkeypatch):
     trainings = []
-    honest = trained.train_twin
-    monkeypatch.setattr(shadows, "train_twin", lambda *given: trainings.append(1) or honest(*given))
-    shadows.train_shadows(data())
-    shadows.train_shadows(data(method="rmia_offline"))
+    honest = shadows.train_and_store
+
+    def counted(*given, **named):
+        trainings.append(1)
+        honest(*given, **named)
+
+    monkeypatch.setattr(shadows, "train_and_store", counted)
+    shadows.train_shadows(run().shadows)
+    shadows.train_shadows(run(method="rmia_offline").shadows)
     assert len(trainings) == 4
 
 
 def test_several_processes_train_the_same_models(tmp_path, monkeypatch):
-    prepared = data(shadows=4)
-    shadows.train_shadows(prepared)
-    serial = shadows.answers(prepared, case_of(prepared)).logits
+    made = run(shadows=4)
+    shadows.train_shadows(made.shadows)
+    serial = shadows.answers(made.shadows, steps.case_of(made)).logits
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "other"))
-    prepared = data(shadows=4, workers=2)
-    shadows.train_shadows(prepared)
-    assert np.array_equal(shadows.answers(prepared, case_of(prepared)).logits, serial)
+    made = run(shadows=4, workers=2)
+    shadows.train_shadows(made.shadows)
+    assert np.array_equal(shadows.answers(made.shadows, steps.case_of(made)).logits, serial)
 
 
 def test_shadow_models_know_their_own_images_better():
-    prepared = data(epochs=25, learning_rate=3e-3)
-    shadows.train_shadows(prepared)
-    case = case_of(prepared)
-    found = shadows.answers(prepared, case)
+    made = run(epochs=25, learning_rate=3e-3)
+    shadows.train_shadows(made.shadows)
+    case = steps.case_of(made)
+    found = shadows.answers(made.shadows, case)
     right = found.logits.argmax(2) == case.labels
     pool = case.images["role"].ne("external").to_numpy()
     right, inside = right[:, pool], found.inside[:, pool]
@@ -144,32 +144,32 @@ def test_shadow_models_know_their_own_images_better():
 
 
 def test_answers_follow_an_images_place_not_its_row():
-    prepared = data()
-    shadows.train_shadows(prepared)
-    case = case_of(prepared)
-    straight = shadows.answers(prepared, case)
+    made = run()
+    shadows.train_shadows(made.shadows)
+    case = steps.case_of(made)
+    straight = shadows.answers(made.shadows, case)
     order = np.random.default_rng(0).permutation(len(case.images))[::2]
     case.images = case.images.iloc[order].reset_index(drop=True)
-    mixed = shadows.answers(prepared, case)
+    mixed = shadows.answers(made.shadows, case)
     assert np.array_equal(mixed.inside, straight.inside[:, order])
     np.testing.assert_allclose(mixed.logits, straight.logits[:, order], atol=1e-5)
     case.images.loc[0, "role"] = "test"
     with pytest.raises(DataError, match=r"as test is none of this run's images"):
-        shadows.answers(prepared, case)
+        shadows.answers(made.shadows, case)
 
 
 def test_salem_trains_the_one_model_that_it_reads(capsys):
-    prepared = data(method="salem")
-    shadows.train_shadows(prepared)
+    made = run(method="salem")
+    shadows.train_shadows(made.shadows)
     assert "1 shadow model; its paper used 1." in capsys.readouterr().out
-    found = shadows.describe(prepared)
+    found = shadows.describe(made.shadows)
     assert (found["count"], found["published"]) == (1, "1")
-    first = shadows.draw(data(method="lira_online")).trainings[0]
-    assert first.folder == shadows.draw(prepared).trainings[0].folder
+    first = run(method="lira_online").shadows.trainings[0]
+    assert first.folder == made.shadows.trainings[0].folder
 
 
 def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(capsys):
-    metrics = steps.run_all(data().settings)
+    metrics = steps.run_all(run().settings)
     assert "its paper used 64 to 256: expect less power." in capsys.readouterr().out
     shown = metrics["training"]["shadows"]
     assert (shown["count"], shown["published"]) == (4, "64 to 256")
@@ -178,15 +178,13 @@ def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(cap
 
 def test_a_run_draws_its_training_sets_once(monkeypatch):
     drawn = []
-    honest = shadows._drawn
-    monkeypatch.setattr(shadows, "_drawn", lambda data: drawn.append(1) or honest(data))
-    steps.run_all(data(seed=11).settings)
+    honest = shadows.draw_sets
+    monkeypatch.setattr(shadows, "draw_sets", lambda *given: drawn.append(1) or honest(*given))
+    steps.run_all(run(seed=11).settings)
     assert len(drawn) == 1
-    shadows.draw(data(seed=12))
-    assert len(drawn) == 2
 
 
 def test_asking_before_training_is_an_error():
-    prepared = data()
+    made = run()
     with pytest.raises(ResultsError, match="not trained"):
-        shadows.answers(prepared, case_of(prepared))
+        shadows.answers(made.shadows, steps.case_of(made))

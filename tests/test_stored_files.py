@@ -212,11 +212,11 @@ def test_a_run_from_before_there_were_hashes_is_read_with_a_word(tmp_path):
 def test_shadow_logits_are_those_of_the_first_time_after_damage(damage, capsys):
     run = steps.Run(create(**SMALL, method="salem", shadows=1))
     steps.train(run)
-    first = shadows.answers(run.data, steps.case_of(run)).logits
-    (file,) = shadows.draw(run.data).trainings[0].folder.glob("logits-*.npy")
+    first = shadows.answers(run.shadows, steps.case_of(run)).logits
+    (file,) = run.shadows.trainings[0].folder.glob("logits-*.npy")
     damage(file)
     capsys.readouterr()
-    again = shadows.answers(run.data, steps.case_of(run)).logits
+    again = shadows.answers(run.shadows, steps.case_of(run)).logits
     assert np.array_equal(first, again)
     assert "is damaged" in capsys.readouterr().out
 

@@ -97,9 +97,9 @@ def track_of(file: File) -> str:
 
 def _rows(table: Path) -> list[tuple[str, int]]:
     """Read (file name, class) per row; the columns are separated by semicolons or commas."""
-    lines = table.read_text(encoding="utf-8-sig").splitlines()
-    delimiter = ";" if lines and ";" in lines[0] else ","
     try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        delimiter = ";" if lines and ";" in lines[0] else ","
         rows = [
             (Path(row.get("Filename") or row["Path"]).name, int(row["ClassId"]))
             for row in csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)

@@ -23,6 +23,7 @@ from amint_core.locations import results_root
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build
+from amint_core.run.shadows import Draw, draw
 from amint_core.store import files_to_hash, hashes, sha256, write_sealed
 from amint_core.training.device import processes
 
@@ -88,6 +89,11 @@ class Run:
         """The Enhanced Audited Model; see `build`."""
         return build(self.data)
 
+    @cached_property
+    def shadows(self) -> Draw:
+        """Which shadow model is trained on what; see `draw`."""
+        return draw(self.data)
+
     @property
     def title(self) -> str:
         """Name for the run's figures; stand-in data says so."""
@@ -123,7 +129,7 @@ class Run:
             return
         own = self.folder / "model.safetensors"
         if not own.is_file() or sha256(own) != sha256(weights):
-            for name in ("metrics.json", "manifest.json", "scores.parquet"):
+            for name in ("metrics.json", "manifest.json", "scores.parquet", "transformed.parquet"):
                 # Old numbers must not lie beside new weights.
                 (self.folder / name).unlink(missing_ok=True)
             with atomic_path(own) as temporary:

@@ -14,6 +14,7 @@ import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -28,7 +29,7 @@ from amint_core.evaluation.scores import tracks_of
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
-from amint_core.run.models import build
+from amint_core.run.models import build, trained_part
 from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
@@ -56,24 +57,11 @@ class Draw:
         return np.stack([np.isin(index, chosen) for chosen in self.members])
 
 
-#: The last draw, which each step of a run asks for.
-_last: dict[tuple[RunConfig, str, str], Draw] = {}
-
-
 def draw(data: Data) -> Draw:
-    """Draw the training sets of the shadow models that a run's method reads, once for a run.
+    """Draw the training sets of the shadow models that a run's method reads.
 
     The first of them are the same however many there are.
     """
-    key = data.settings, data.dataset.fingerprint, data.split.digest
-    if key not in _last:
-        drawn = _drawn(data)
-        _last.clear()
-        _last[key] = drawn
-    return _last[key]
-
-
-def _drawn(data: Data) -> Draw:
     settings, dataset, split = data.settings, data.dataset, data.split
     roles = ("members", "calibration", split.judged_role)
     candidates = np.concatenate([split.roles[role] for role in split.roles if role in roles])
@@ -81,25 +69,19 @@ def _drawn(data: Data) -> Draw:
     tracks = np.arange(len(candidates)) if by_image else tracks_of(dataset, candidates)
     random = np.random.default_rng([settings.seed, _DRAW])
     count = METHODS[settings.method].shadows_used(settings.shadows)
-    members = candidates[_draw(random, tracks, len(split.roles["members"]), count)]
+    members = candidates[draw_sets(random, tracks, len(split.roles["members"]), count)]
     external = dataset.hashes[split.roles["external"]].astype(str)
     # A plain model takes of the external images their number alone, which gives its steps.
     learnt = external if settings.target == "active" else [str(len(external))]
-    trainings = tuple(
-        Training(
-            identity(
-                _settings_of(settings, number),
-                KINDS[settings.target],
-                dataset.fingerprint,
-                _digest([*learnt, *dataset.hashes[chosen].astype(str)]),
-            )
-        )
-        for number, chosen in enumerate(members)
-    )
-    return Draw(data, members, trainings)
+    trainings = []
+    for number, chosen in enumerate(members):
+        digest = _digest([*learnt, *dataset.hashes[chosen].astype(str)])
+        own, kind = _settings_of(settings, number), KINDS[settings.target]
+        trainings.append(Training(identity(own, kind, dataset.fingerprint, digest)))
+    return Draw(data, members, tuple(trainings))
 
 
-def _draw(random: np.random.Generator, tracks: np.ndarray, size: int, count: int) -> np.ndarray:
+def draw_sets(random: np.random.Generator, tracks: np.ndarray, size: int, count: int) -> np.ndarray:
     """Return (count, size) places: stretches of an endless stream that shuffles all tracks in turn.
 
     Args:
@@ -135,13 +117,13 @@ def _digest(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def check(data: Data) -> None:
+def check(drawn: Draw) -> None:
     """Refuse a run whose shadow models cannot be trained, or will not do for its method.
 
     Raises:
         SettingsError: it says why, and what to change.
     """
-    settings = data.settings
+    settings, split = drawn.data.settings, drawn.data.split
     if settings.patience and settings.target == "active":
         raise SettingsError(
             f"patience = {settings.patience} may stop the target early, and its shadow models "
@@ -152,19 +134,18 @@ def check(data: Data) -> None:
             f"workers = {settings.workers}: processes that train one model together train one "
             "shadow model after the other. Set workers = 1, or start one process."
         )
-    asked = np.concatenate(list(data.split.roles.values()))
-    METHODS[settings.method].check_shadows(draw(data).inside(asked), settings)
+    asked = np.concatenate(list(split.roles.values()))
+    METHODS[settings.method].check_shadows(drawn.inside(asked), settings)
 
 
-def train_shadows(data: Data) -> None:
+def train_shadows(drawn: Draw) -> None:
     """Train the shadow models of a run that are not trained yet, several at once if it says so.
 
     Models that another process trains at this moment are left to it and waited for at the end.
     """
-    settings, drawn = data.settings, draw(data)
+    settings, trainings = drawn.data.settings, drawn.trainings
     if processes().is_main_process:
         print(METHODS[settings.method].beside_published(settings.shadows))
-    trainings = drawn.trainings
     missing = agreed(lambda: [n for n, one in enumerate(trainings) if not one.is_whole()])
     title = f"shadow models ({len(trainings) - len(missing)} there)"
     with progress_bar(shown=bool(missing), total=len(missing), desc=title, unit="model") as bar:
@@ -186,7 +167,7 @@ def _train_one(drawn: Draw, number: int) -> None:
         settings = _settings_of(data.settings, number)
         train_and_store(
             training,
-            KINDS[settings.target],
+            KINDS[data.settings.target],
             dataclasses.replace(data, settings=settings),
             build(data, settings.seed),
             drawn.members[number],
@@ -213,18 +194,23 @@ def _quietly() -> None:
 
 
 def _train_in_process(settings: RunConfig, number: int) -> None:
-    _train_one(draw(prepare(settings)), number)
+    _train_one(_draw_of(settings), number)
 
 
-def answers(data: Data, case: Case) -> Shadows:
+@lru_cache(maxsize=1)
+def _draw_of(settings: RunConfig) -> Draw:
+    """Draw for a run once in a process that trains several of its shadow models."""
+    return draw(prepare(settings))
+
+
+def answers(drawn: Draw, case: Case) -> Shadows:
     """Return the shadow models' answers on a case's images; computed once and kept.
 
     Raises:
         DataError: an image of the case is none of the run's.
         ResultsError: a shadow model is not trained.
     """
-    drawn = draw(data)
-    _check_known(case.images, data)
+    _check_known(case.images, drawn.data)
     inside = drawn.inside(case.images["index"].to_numpy())
     if case.transformation == EXACT:
         return Shadows(inside, _logits(drawn, case))
@@ -246,15 +232,16 @@ def _check_known(images: pd.DataFrame, data: Data) -> None:
             )
 
 
-def describe(data: Data) -> dict[str, Any]:
+def describe(drawn: Draw) -> dict[str, Any]:
     """Return how many shadow models a run used, how many published results took, and the seconds
     their training took."""
-    method, trainings, seconds = METHODS[data.settings.method], draw(data).trainings, 0.0
+    settings, trainings, seconds = drawn.data.settings, drawn.trainings, 0.0
+    method = METHODS[settings.method]
     for training in trainings:
         found = training.load()
         seconds += float(found[1]["seconds"].sum()) if found else 0.0
     return {
-        "kind": data.settings.target,
+        "kind": settings.target,
         "count": len(trainings),
         "published": method.published_shadows_text,
         "fewer_than_published": method.has_fewer_shadows(len(trainings)),
@@ -282,8 +269,7 @@ def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
     model = build(data)
-    trained = model.audited if data.settings.target == "plain" else model
-    trained.load_state_dict(found[0])
+    trained_part(KINDS[data.settings.target], model).load_state_dict(found[0])
     logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
     with stored(file) as temporary:
         np.save(temporary, logits)

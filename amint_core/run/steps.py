@@ -50,11 +50,11 @@ def train(run: Run) -> pd.DataFrame:
     """
     method, kind = METHODS[run.settings.method], kind_of(run.settings)
     if method.shadows:
-        shadows.check(run.data)
+        shadows.check(run.shadows)
     history = train_model(kind, run.data, run.model)
     run.keep_training(training_of(kind, run.data).weights, history)
     if method.shadows:
-        shadows.train_shadows(run.data)
+        shadows.train_shadows(run.shadows)
     return history
 
 
@@ -148,7 +148,7 @@ def case_of(run: Run) -> Case:
         images=asked.reset_index(drop=True),
         target=run.model,
         device=device,
-        find_shadows=lambda case: shadows.answers(data, case),
+        find_shadows=lambda case: shadows.answers(run.shadows, case),
     )
 
 
@@ -232,7 +232,7 @@ def _describe_training(run: Run) -> dict[str, Any]:
         "taps": list(run.model.taps) if kind.has_head else [],
     }
     if METHODS[settings.method].shadows:
-        described["shadows"] = shadows.describe(run.data)
+        described["shadows"] = shadows.describe(run.shadows)
     return described
 
 
