@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amint_core.batch.planning import busy
-from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, model_title, styled
+from amint_core.report.names import model_title
+from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, styled
 from benchmarks.configurations import MEMORY
 
 

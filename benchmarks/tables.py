@@ -9,7 +9,8 @@ import pandas as pd
 
 from amint_core.batch.planning import busy
 from amint_core.files import atomic_path, write_json, write_text
-from amint_core.report.style import model_title, save
+from amint_core.report.names import model_title
+from amint_core.report.style import save
 from benchmarks.chart import draw
 from benchmarks.configurations import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 
@@ -56,8 +57,8 @@ def markdown(results: dict[str, Any]) -> str:
     commit = f", at commit {found['commit'][:7]}" if found.get("commit") else ""
     parts = [
         f"Measured on {found['device']} ({found['cores']} cores, {found['memory_gib']} GiB), "
-        f"PyTorch {found['versions']['torch']}; matrix products {matrix['fp32'] / 1e9:,.0f} GFLOP/s "
-        f"in fp32, {matrix['bf16'] / 1e9:,.0f} in bf16{commit}{busy.warning(results['others'])}. "
+        f"PyTorch {found['versions']['torch']}; matrix products {matrix['fp32'] / 1e9:,.0f} "
+        f"GFLOP/s in fp32, {matrix['bf16'] / 1e9:,.0f} in bf16{commit}{busy.warning(results['others'])}. "
         "Ratios are medians of interleaved pairs in one run, with the least and the largest pair "
         "behind them. Images are made up.",
         "## Steps",

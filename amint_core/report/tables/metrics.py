@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 
 from amint_core.report import paper
-from amint_core.report.collect import at
-from amint_core.report.compact import short
-from amint_core.report.method_names import entry_title
-from amint_core.report.style import run_title
+from amint_core.report.names import entry_title, run_title
+from amint_core.report.read import at
+from amint_core.report.render import short
 
 METRICS = {
     "MINT accuracy (probability .5)": "mint.accuracy",

@@ -14,13 +14,12 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import logit
 from sklearn.metrics import auc
 
-from amint_core.report.collect import judged
-from amint_core.report.compact import short
-from amint_core.report.method_names import has_own_threshold, has_target, method_title
-from amint_core.report.roc_curves import band, curve, non_members, to_log_log, tpr_at
+from amint_core.report.figures.panels import curve, draw_band, non_members, roc_axes, tpr_at
+from amint_core.report.names import has_own_threshold, has_target, method_title
+from amint_core.report.read import judged
+from amint_core.report.render import short
 from amint_core.report.style import (
     BLACK,
-    GREY,
     RED,
     ROLES,
     TASKS,
@@ -161,7 +160,7 @@ def _probability_axis(axes: Axes) -> None:
 def roc(scores: pd.DataFrame, title: str) -> Figure:
     """Draw the ROC curve with linear axes and with logarithmic axes, a curve per method.
 
-    On logarithmic axes with its pointwise 95 % band, see `roc_curves.band`. The plain model has no
+    On logarithmic axes with its pointwise 95 % band, see `panels.band`. The plain model has no
     test and no scores; the figure says so.
 
     Args:
@@ -176,27 +175,21 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
     methods = dict(list(rows.groupby("method", sort=False)))
     figure, (linear, logarithmic) = plt.subplots(1, 2, figsize=(9, 4.4))
     headed(figure, f"{title}: ROC")
-    colors = (ROLES["members"], ROLES["external"], ROLES["test"], ROLES["calibration"], BLACK, RED)
+    colors = (*ROLES.values(), BLACK)
     for number, (method, of_method) in enumerate(methods.items()):
+        color, name = colors[number % len(colors)], method_title(method)
         fpr, tpr = curve(of_method)
-        color = colors[number % len(colors)]
-        label = f"{method_title(method)}: AUC {short(auc(fpr, tpr))}"
-        linear.plot(fpr, tpr, color=color, label=label)
-        rates, found, low, high = band([of_method])
-        logarithmic.step(rates, found, where="post", color=color)
-        logarithmic.fill_between(rates, low, high, step="post", color=color, alpha=0.15, lw=0)
+        linear.plot(fpr, tpr, color=color, label=f"{name}: AUC {short(auc(fpr, tpr))}")
+        draw_band(logarithmic, [of_method], color=color)
         at_one = tpr_at(of_method, 0.01)["value"]
         if at_one is not None:
-            label = f"{method_title(method)}: TPR {short(at_one)} at 1 % FPR"
+            label = f"{name}: TPR {short(at_one)} at 1 % FPR"
             dot = {"color": color, "label": label, "zorder": 3, "clip_on": False}
             logarithmic.plot(0.01, at_one, "o", **dot)
-    for axes in (linear, logarithmic):
-        chance = np.geomspace(1e-6, 1, 50)
-        axes.plot(chance, chance, color=GREY, linewidth=1, linestyle="--", label="chance")
-        axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
-    linear.set(title="linear", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    linear.legend(loc="lower right")
-    to_log_log(logarithmic, max(map(non_members, methods.values())))
+    roc_axes(linear)
+    roc_axes(logarithmic, max(map(non_members, methods.values())))
+    linear.set_title("linear")
     logarithmic.set_title("log-log, with 95 % intervals")
-    logarithmic.legend(loc="lower right")
+    for axes in (linear, logarithmic):
+        axes.legend(loc="lower right")
     return figure

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amint_core.report.collect import judged
+from amint_core.report.read import judged
 from amint_core.report.style import ROLES, headed, nothing_to_draw, styled
 
 if TYPE_CHECKING:
