@@ -54,11 +54,12 @@ def _target(what: str, found: float, target: float, more_is_better: bool = False
 def markdown(results: dict[str, Any]) -> str:
     """Return all tables with what they were measured on."""
     found, matrix = results["machine"], results["matrix"]
-    commit = f", at commit {found['commit'][:7]}" if found.get("commit") else ""
+    marks = f", at commit {found['commit'][:7]}" if found.get("commit") else ""
+    marks += busy.warning(results["others"])
     parts = [
         f"Measured on {found['device']} ({found['cores']} cores, {found['memory_gib']} GiB), "
         f"PyTorch {found['versions']['torch']}; matrix products {matrix['fp32'] / 1e9:,.0f} "
-        f"GFLOP/s in fp32, {matrix['bf16'] / 1e9:,.0f} in bf16{commit}{busy.warning(results['others'])}. "
+        f"GFLOP/s in fp32, {matrix['bf16'] / 1e9:,.0f} in bf16{marks}. "
         "Ratios are medians of interleaved pairs in one run, with the least and the largest pair "
         "behind them. Images are made up.",
         "## Steps",
