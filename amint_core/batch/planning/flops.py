@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from amint_core.batch.planning.made_up import made_up
 from amint_core.batch.planning.work import Workload
-from amint_core.model.mint import EnhancedAuditedModel, parameter_count
+from amint_core.model.mint import parameter_count
 from amint_core.run.models import build
 
 _IMAGES = 2  # batch normalisation needs two
-
-
-def count(call: Callable[[], object]) -> int:
-    """Count the operations of the matrix products, convolutions and attention in a call."""
-    mapping = {torch.ops.aten.convolution_backward: _convolution_backward}
-    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
-        call()
-    return counter.get_total_flops()
-
-
-def _convolution_backward(
-    grad: Sequence[int], images: Sequence[int], weight: Sequence[int], *others: object, **_: object
-) -> int:
-    """Count a convolution's backward pass: the forward's operations per gradient asked for.
-
-    PyTorch's own formula counts the weights' gradient of a depthwise convolution as if it were a
-    full one.
-    """
-    # others: bias, stride, padding, dilation, transposed, output padding, groups, output mask
-    transposed, (of_images, of_weights, _bias) = others[4], others[7]
-    forward = conv_flop_count(images, weight, grad, transposed=transposed)
-    return forward * (bool(of_images) + bool(of_weights))
-
-
-def head_inputs(model: EnhancedAuditedModel, images: Tensor) -> list[Tensor]:
-    """Return the maps that the MINT head gets of (B, C, H, W) images; they ask for gradients."""
-    maps: list[Tensor] = []
-    hook = model.head.register_forward_pre_hook(lambda _, given: maps.extend(given[0]))
-    model.membership(images)
-    hook.remove()
-    return [one.detach().requires_grad_() for one in maps]
 
 
 @dataclass(frozen=True)
