@@ -1,6 +1,7 @@
 """README and docs/ are right: code runs, links lead somewhere, numbers are the committed ones."""
 
 import re
+import tomllib
 import unicodedata
 
 import pandas as pd
@@ -37,6 +38,13 @@ def test_the_method_in_15_lines_runs():
     exec(code, names)
     assert names["is_member"].shape == (4,)
     assert names["is_member"].dtype == torch.bool
+
+
+def test_the_distribution_is_called_what_readme_calls_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"the distribution is called `{project['name']}`" in README
+    extras = re.search(r"the extras (.+?) bring the rest", README).group(1)
+    assert re.findall(r"`(\w+)`", extras) == list(project["optional-dependencies"])
 
 
 def anchors(text):
