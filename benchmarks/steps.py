@@ -40,8 +40,9 @@ def measure_steps(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="amint-benchmarks-"))
         files = write_files(Path(folder), configuration.image_size, 4 * configuration.batch)
         loops = {kind: stack.enter_context(start(kind, configuration, files)) for kind in KINDS}
+        for loop in loops.values():
+            loop.ask("steps", 1)  # worker processes start, kernels are chosen
         once = {kind: loop.ask("steps", 1) for kind, loop in loops.items()}
-        once |= {kind: loops[kind].ask("steps", 1) for kind in ("plain", "active")}  # warmed up
         # Turns of about the same length, so that a disturbance meets all sides alike.
         turns = {kind: max(1, round(once["published"] / once[kind] / 2)) for kind in KINDS}
 
