@@ -31,7 +31,7 @@ def test_a_row_per_method_and_target_in_the_order_of_groups(results):
     assert set(rows["method"]) == {*SHIFTS, "plain"}
     assert (rows["method"] == "yeom").sum() == 2
     assert rows["cell"].nunique() == 1
-    assert list(rows["group"]) == sorted(rows["group"], key=GROUPS.index)
+    assert list(rows["group"]) == sorted(rows["group"], key=list(GROUPS).index)
     assert list(rows.query("method == 'yeom'")["target"]) == ["plain", "active"]
     assert pd.isna(rows.set_index("method").loc["active", "target"])
     assert rows.set_index("method").loc["lira_online", "shadows"] == 8

@@ -131,7 +131,8 @@ class Run:
             return
         own = self.folder / "model.safetensors"
         if not own.is_file() or sha256(own) != sha256(weights):
-            for name in ("metrics.json", "manifest.json", "scores.parquet", JUDGED_FILE):
+            scores = ("scores.parquet", JUDGED_FILE, "transformed.parquet")
+            for name in ("metrics.json", "manifest.json", *scores):
                 # Old numbers must not lie beside new weights.
                 (self.folder / name).unlink(missing_ok=True)
             with atomic_path(own) as temporary:

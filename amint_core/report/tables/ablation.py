@@ -160,4 +160,5 @@ def _text(of_base: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"Seeds": render.seeds(of_base)})
 
 
-TABLE = Table("ablation", rows, document)
+# Its paired intervals follow from scores.
+TABLE = Table("ablation", rows, document, of_scores=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from amint_core.data.transforms import TRANSFORMATIONS
 from amint_core.config import EXACT
+from amint_core.data.transforms import TRANSFORMATIONS
 from amint_core.report import render
 from amint_core.report.averages import laid_out, over_seeds, variants
 from amint_core.report.names import method_order, place_title, recipe_title
