@@ -54,8 +54,9 @@ def profile_of(namespace: Mapping[str, Any]) -> str:
 def write(profile: str) -> dict[str, Path]:
     """Write all tables and figures of a profile.
 
-    The runs of a timed grid have sheets of their own. Where there is nothing to show, a table has no rows and a figure says why. In a profile none of
-    whose runs has its scores here, what was made of them before stays as it is.
+    Where there is nothing to show, a table has no rows and a figure says why. In a profile none of
+    whose runs has its scores here, what was made of them before stays as it is. The runs of a timed
+    grid have sheets of their own.
 
     Returns:
         File name, e.g. "table1.csv" or "roc.png" → where it is.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,26 +20,17 @@ from amint_core.training.losses import audited_loss, mint_loss
 
 
 def _convolution_backward(
-    grad: Sequence[int],
-    images: Sequence[int],
-    weight: Sequence[int],
-    _bias: object,
-    _stride: object,
-    _padding: object,
-    _dilation: object,
-    transposed: bool,
-    _output_padding: object,
-    _groups: int,
-    output_mask: Sequence[bool],
-    out_shape: object = None,
+    grad: Sequence[int], images: Sequence[int], weight: Sequence[int], *others: Any, **_: Any
 ) -> int:
     """Count a convolution's backward pass: the forward's operations per gradient asked for.
 
     PyTorch's own formula counts the weights' gradient of a depthwise convolution as if it were a
     full one.
     """
+    # others: bias, stride, padding, dilation, transposed, output padding, groups, output mask
+    transposed, (of_images, of_weights, _bias) = others[4], others[7]
     forward = conv_flop_count(images, weight, grad, transposed=transposed)
-    return forward * (bool(output_mask[0]) + bool(output_mask[1]))
+    return forward * (bool(of_images) + bool(of_weights))
 
 
 def count(call: Callable[[], object]) -> int:
@@ -85,6 +77,15 @@ class _DeepestMap(nn.Module):
         return maps[-1].flatten(1).sum(1)
 
 
+def head_inputs(model: EnhancedAuditedModel, images: Tensor) -> list[Tensor]:
+    """Return the maps that the MINT head reads of (B, C, H, W) images; they ask for gradients."""
+    maps: list[Tensor] = []
+    hook = model.head.register_forward_pre_hook(lambda _, given: maps.extend(given[0]))
+    model.membership(images)
+    hook.remove()
+    return [one.detach().requires_grad_() for one in maps]
+
+
 def floor(model: EnhancedAuditedModel, images: Tensor, classes: int) -> Floor:
     """Count the floor of a model in training mode.
 
@@ -96,11 +97,7 @@ def floor(model: EnhancedAuditedModel, images: Tensor, classes: int) -> Floor:
     labels = torch.arange(members, device=images.device) % classes
     both = torch.cat([images, images])
     without_head = EnhancedAuditedModel(model.audited, _DeepestMap(), model.taps)
-    maps: list[Tensor] = []
-    keep = model.head.register_forward_pre_hook(lambda _, given: maps.extend(given[0]))
-    model.membership(both)
-    keep.remove()
-    maps = [map_.detach().requires_grad_() for map_ in maps]
+    maps = head_inputs(model, both)
 
     def active() -> None:
         logits, membership = model(both, members)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What a step of ours computes in, unless a figure says otherwise.
-PRECISION = "auto"
 #: Targets on a CPU: price over its floor, peak memory over the published loop's, share of the head.
 PRICE_OVER_FLOOR, MEMORY, HEAD = 1.15, 0.5, 0.05
 HEAD_CASE = ("resnet50", 64)
 
 
 @dataclass(frozen=True)
-class Case:
+class Configuration:
     """One model at one image size.
 
     Attributes:
@@ -32,7 +30,7 @@ class Case:
     target: float | None = None
     device: str = "cpu"
     classes: int = 10
-    precision: str = PRECISION
+    precision: str = "auto"
     threads: int | None = None
 
     @property
@@ -58,17 +56,16 @@ _SIZES = (
 _TARGET_ON_GPU = {("resnet50", 32): 20.0}
 
 
-def cases(device: str) -> list[Case]:
+def configurations(device: str) -> list[Configuration]:
     """Return the models and sizes measured on a device; a GPU always takes 64 and 64 images."""
     return [
-        Case(
+        Configuration(
             model=model,
             image_size=size,
             batch=batch if device == "cpu" else 64,
             target=target if device == "cpu" else _TARGET_ON_GPU.get((model, size)),
             device=device,
             classes=10 if size == 32 else 43,  # CIFAR-10 and GTSRB
-            precision=PRECISION,
         )
         for model, size, batch, target in _SIZES
     ]

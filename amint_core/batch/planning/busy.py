@@ -1,4 +1,4 @@
-"""Whether other work loads this machine: what is measured beside it is too slow."""
+"""Whether other work keeps this machine busy: what is measured beside it is too slow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 _QUIET = 0.1
 
 
-def others(seconds: float = 1.0) -> float:
+def share(seconds: float = 1.0) -> float:
     """Return the share of all cores (0 to 1) in use while this process and its own rest."""
     return psutil.cpu_percent(interval=seconds) / 100
 
