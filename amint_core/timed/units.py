@@ -6,6 +6,7 @@ beside a MINT loss serves its own setup alone.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -232,7 +233,7 @@ class _Trunk:
 
     def _head(self, spec: Spec, shapes: Sequence[tuple[int, ...]]) -> torch.nn.Module:
         if spec.method == "active":
-            return self.model.head  # goes on from the joint stage
+            return copy.deepcopy(self.model.head)  # goes on from the joint stage
         with torch.random.fork_rng():
             torch.manual_seed(spec.seed)
             head = build_head(spec.head, shapes, spec.model)
