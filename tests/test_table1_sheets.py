@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from amint_core.report import paper, sheets
+from amint_core.report.glance import draw
 
 COMMITTED = Path(__file__).resolve().parent.parent / "results" / "table1"
 
@@ -83,6 +84,6 @@ def test_the_figure_draws_every_cell(tmp_path):
     from matplotlib import pyplot as plt
 
     made(tmp_path)
-    figure = sheets.draw(sheets.cells(sheets.read(tmp_path)))
+    figure = draw(sheets.cells(sheets.read(tmp_path)))
     assert [len(axes.patches) for axes in figure.axes] == [72] * 6
     plt.close(figure)

@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib import pyplot as plt
-from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
 
-from amint_core.files import write_text
 from amint_core.report import paper
-from amint_core.report.style import save
 from amint_core.store import run_json
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
@@ -30,7 +24,8 @@ METHODS = {
 }
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
 VERDICTS = ("above", "within", "below", "not reached")
-_KEY = ["dataset", "setup", "model"]
+#: What names a cell.
+KEY = ["dataset", "setup", "model"]
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -81,7 +76,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     for method in METHODS:
         own = runs[runs["method"] == method]
         for dataset, setup, model in paper.TABLE1:
-            chosen = own[(own[_KEY] == [dataset, setup, model]).all(axis=1)]
+            chosen = own[(own[KEY] == [dataset, setup, model]).all(axis=1)]
             printed = paper.TABLE1[dataset, setup, model]
             given = {"dataset": dataset, "setup": setup, "model": model, "method": method}
             given |= {"paper_mint": printed.mint, "paper_audited": printed.audited}
@@ -93,7 +88,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
             verdict(mine, theirs)
             for mine, theirs in zip(table[column], table[f"paper_{ours}"], strict=True)
         ]
-    first = [*_KEY, "method", "seeds", "mint_paper", "paper_mint", "mint_verdict"]
+    first = [*KEY, "method", "seeds", "mint_paper", "paper_mint", "mint_verdict"]
     first += ["mint_calibrated", "audited", "paper_audited", "audited_verdict"]
     return table[[*first, *(name for name in table if name not in first)]]
 
@@ -128,7 +123,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def as_printed(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """Lay a method's cells out as the paper does: ours MINT/audited, in brackets the paper's."""
-    own = table[table["method"] == method].set_index(_KEY)
+    own = table[table["method"] == method].set_index(KEY)
     rows = []
     for dataset, title in DATASETS.items():
         for setup in paper.SETUPS:
@@ -140,15 +135,15 @@ def as_printed(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _cell(row: pd.Series) -> str:
-    theirs = f"({_two(row['paper_mint'])}/{_two(row['paper_audited'])})"
+    theirs = f"({two(row['paper_mint'])}/{two(row['paper_audited'])})"
     if row["mint_verdict"] == "not reached":
         return f"– {theirs}"
-    return f"{_two(row['mint_paper'])}/{_two(row['audited'])} {theirs}"
+    return f"{two(row['mint_paper'])}/{two(row['audited'])} {theirs}"
 
 
 def strict(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """Lay the strict judgement out likewise: calibrated accuracy, TPR at 1 % in brackets."""
-    own = table[table["method"] == method].set_index(_KEY)
+    own = table[table["method"] == method].set_index(KEY)
     rows = []
     for dataset, title in DATASETS.items():
         for setup in paper.SETUPS:
@@ -156,7 +151,7 @@ def strict(table: pd.DataFrame, method: str) -> pd.DataFrame:
             for model, name in paper.MODELS.items():
                 cell = own.loc[(dataset, setup, model)]
                 reached = cell["mint_verdict"] != "not reached"
-                text = f"{_three(cell['mint_calibrated'])} ({_two(cell['tpr_at_1pct'])})"
+                text = f"{_three(cell['mint_calibrated'])} ({two(cell['tpr_at_1pct'])})"
                 row[name] = text if reached else "–"
             rows.append(row)
     return pd.DataFrame(rows)
@@ -211,7 +206,7 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
         )
     several = table[table["seeds"] > 1]
     if len(several):
-        columns = [*_KEY, "method", "seeds", "mint_calibrated", "mint_spread", "audited"]
+        columns = [*KEY, "method", "seeds", "mint_calibrated", "mint_spread", "audited"]
         parts.append(_markdown("Cells with several seeds", several[columns], ".4f"))
     parts.append(_markdown("Beside the paper's cells", others(runs), ".3f"))
     parts.append(_markdown("Sizes, epochs, seconds", sizes(runs), ".2f"))
@@ -223,91 +218,10 @@ def _markdown(title: str, table: pd.DataFrame, digits: str = ".3f") -> str:
     return f"## {title}\n\n{text}"
 
 
-def _two(value: float) -> str:
+def two(value: float) -> str:
+    """Print an accuracy as the paper does."""
     return f"{value:.2f}".removeprefix("0")
 
 
 def _three(value: float) -> str:
     return f"{value:.3f}".removeprefix("0")
-
-
-def draw(table: pd.DataFrame):
-    """Draw all cells at a glance: difference to the paper's MINT, strict MINT, audited accuracy."""
-    figure, axes = plt.subplots(2, 3, figsize=(15, 11), layout="constrained")
-    titles = ("MINT as the paper judges it", "MINT, strict and calibrated", "Audited accuracy")
-    columns = (
-        ("mint_paper", "paper_mint"),
-        ("mint_calibrated", None),
-        ("audited", "paper_audited"),
-    )
-    for line, method in zip(axes, METHODS, strict=True):
-        own = table[table["method"] == method].set_index(_KEY)
-        for place, title, (ours, theirs) in zip(line, titles, columns, strict=True):
-            _panel(place, own, ours, theirs)
-            place.set_title(f"{title}\n{METHODS[method].split(':')[0].lower()}", fontsize=11)
-    figure.suptitle(
-        "The paper's 72 cells on real images: ours, and below it the paper's "
-        f"(colour: difference; white within ±{NOISE:.2f}; strict: from .5 to 1)",
-        fontsize=13,
-    )
-    return figure
-
-
-def _panel(axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
-    keys = [(dataset, setup) for dataset in DATASETS for setup in paper.SETUPS]
-    for y, (dataset, setup) in enumerate(keys):
-        for x, model in enumerate(paper.MODELS):
-            row = own.loc[(dataset, setup, model)]
-            value, printed = row[ours], row[theirs] if theirs else None
-            colour = _colour(value, printed)
-            axes.add_patch(_square(x, y, colour))
-            text = "–" if pd.isna(value) else _two(value)
-            text += f"\n{_two(printed)}" if theirs else ""
-            axes.text(
-                x,
-                y,
-                text,
-                ha="center",
-                va="center",
-                fontsize=8,
-                linespacing=1.1,
-                color=_ink(colour),
-            )
-    labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
-    axes.set(xlim=(-0.5, 5.5), ylim=(len(keys) - 0.5, -0.5))
-    axes.set_xticks(range(6), paper.MODELS.values(), rotation=30, ha="right", fontsize=8)
-    axes.set_yticks(range(len(keys)), labels, fontsize=8)
-    for line in range(3, len(keys), 3):
-        axes.axhline(line - 0.5, color="black", linewidth=0.8)
-    axes.tick_params(length=0)
-
-
-def _square(x: int, y: int, colour):
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1)
-
-
-def _colour(value: float | None, printed: float | None):
-    if value is None or pd.isna(value):
-        return "#EEEEEE"
-    if printed is None:
-        return colormaps["Blues"](max(0.0, (value - 0.5) * 1.4))
-    difference = value - printed
-    if abs(difference) <= NOISE:
-        return "#F7F7F7"
-    return colormaps["RdBu"](0.5 + max(-0.4, min(0.4, 2 * difference)))
-
-
-def _ink(colour) -> str:
-    """Return black or white, whichever can be read on a colour."""
-    red, green, blue = to_rgb(colour)
-    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.45 else "white"
-
-
-def write(root: Path) -> list[Path]:
-    """Write the sheets and the figure of the runs under `root`, and return the files."""
-    runs = read(root)
-    table = cells(runs)
-    targets = [root / "tables" / "table1.csv", root / "tables" / "table1.md"]
-    write_text(targets[0], table.to_csv(index=False, float_format="%.6g"))
-    write_text(targets[1], document(runs, table))
-    return [*targets, *save(draw(table), root / "figures" / "table1")]

@@ -6,6 +6,7 @@ beside a MINT loss serves its own setup alone.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -254,7 +255,7 @@ class _Trunk:
 
     def _head(self, run: RunConfig, shapes: Sequence[tuple[int, ...]]) -> torch.nn.Module:
         if trunk_of(run).has_head:
-            return self.model.head  # goes on from the joint stage
+            return copy.deepcopy(self.model.head)  # goes on from the joint stage's
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             head = build_head(run.head, shapes, run.model)
