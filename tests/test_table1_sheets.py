@@ -8,6 +8,7 @@ import pytest
 
 from amint_core.report import paper, sheets
 from amint_core.report.glance import draw
+from amint_core.store import add_hashes
 
 COMMITTED = Path(__file__).resolve().parent.parent / "results" / "table1"
 
@@ -38,6 +39,8 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     folder = root / "runs" / metrics["run"]["id"]
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "manifest.json").write_text("{}")
+    add_hashes(folder)
 
 
 @pytest.mark.parametrize(
