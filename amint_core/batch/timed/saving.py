@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
     """Return a run's scores beside the images they belong to; see `Dealt.table`."""
     images = pd.read_parquet(root / "splits" / split)
     return pd.concat([images, pd.read_parquet(run / "scores.parquet")], axis=1)
+
+
+@cache
+def _code_of(model: str) -> str:
+    """Return a hash of all sources that compute a run; made once, as reading them takes a while."""
+    return provenance.code_fingerprint(__name__, *zoo.code_of(model))
 
 
 @dataclass
@@ -101,7 +107,7 @@ class Saver:
             "training": result.training | {"hardware": self._machine["hardware"]},
         }
         manifest = {"run": run.id, "finished": now, **self._machine}
-        manifest["code"] = provenance.code_fingerprint(__name__, *zoo.code_of(run.model))
+        manifest["code"] = _code_of(run.model)
         manifest |= {"data": dataset.fingerprint, "split": split.digest}
         seal(folder, metrics, manifest)
         self.say(f"  {run.id}: {in_a_line(metrics)}")
