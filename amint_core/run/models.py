@@ -22,7 +22,7 @@ from amint_core.model import zoo
 from amint_core.model.inference import membership_logits
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.recipes import SCALED_MINT_LOSS
-from amint_core.run.staged import Record, Stages
+from amint_core.run.staged import Record, fit_in_two_stages, in_memory
 from amint_core.training.batches import Copies, JointBatches
 from amint_core.training.cpu_bf16 import fast_operations
 from amint_core.training.device import chosen_precision, open_accelerator, repeatable
@@ -68,7 +68,7 @@ def fit_model(
     resume: State | None,
     keep: Callable[[State], None],
     title: str,
-    record: Record | None = None,
+    record: Record = in_memory,
 ) -> pd.DataFrame:
     """Train a model in place, as a run's settings say.
 
@@ -81,7 +81,7 @@ def fit_model(
         resume: where an earlier training was cut off; None: from the start.
         keep: takes the state after each epoch.
         title: what the progress bar says.
-        record: makes the activations of a second stage; None: in memory.
+        record: makes the activations of a second stage.
 
     Returns:
         The history, one row per epoch.
@@ -92,9 +92,10 @@ def fit_model(
         model.to(accelerator.device, memory_format=torch.channels_last)
         if settings.head_epochs:
             half = chosen_precision(settings.precision) == "bf16"
-            given = {"record": record} if record else {}
             with fast_operations():
-                return Stages(kind, data, model, members, half, title, **given).fit()
+                return fit_in_two_stages(
+                    kind, data, model, members, half=half, title=title, record=record
+                )
         return fit(
             trained_part(kind, model),
             batches_of(kind, data, members, accelerator),

@@ -7,7 +7,6 @@ there one model serves several heads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from torch import Tensor
 
 from amint_core.errors import SettingsError
 from amint_core.model.mint import EnhancedAuditedModel
-from amint_core.training.activations import Part, Recording, record
+from amint_core.training import activations
+from amint_core.training.activations import Recording
 from amint_core.training.batches import Copies
 from amint_core.training.device import processes
 from amint_core.training.head_stage import parts_of, train_head
@@ -85,11 +85,24 @@ def copies_of(settings: RunConfig) -> int:
     return settings.head_copies if settings.external_transformations else 0
 
 
-@dataclass(frozen=True)
-class Stages:
-    """Both stages of one training.
+def in_memory(*given: Any, fingerprint: str, **more: Any) -> Recording:
+    """Record activations and keep them nowhere else; see `activations.record`."""
+    return activations.record(*given, **more)
 
-    Attributes:
+
+def fit_in_two_stages(
+    kind: Kind,
+    data: Data,
+    model: EnhancedAuditedModel,
+    members: np.ndarray,
+    *,
+    half: bool,
+    title: str,
+    record: Record = in_memory,
+) -> pd.DataFrame:
+    """Train a model in place and return the history, one row per epoch of either stage.
+
+    Args:
         kind: what is trained.
         data: images, external ones among them, and settings.
         model: on its device, its weights as they are to start from.
@@ -97,92 +110,44 @@ class Stages:
         half: compute in bf16.
         title: what the progress bars say.
         record: makes the activations that the head learns from.
+
+    Raises:
+        SettingsError: several processes were to train it.
+        TrainingError: training diverged.
     """
-
-    kind: Kind
-    data: Data
-    model: EnhancedAuditedModel
-    members: np.ndarray
-    half: bool
-    title: str
-    record: Record = lambda *given, fingerprint, **more: record(*given, **more)
-
-    def fit(self) -> pd.DataFrame:
-        """Train the model in place and return the history, one row per epoch of either stage.
-
-        Raises:
-            SettingsError: several processes were to train it.
-            TrainingError: training diverged.
-        """
-        if processes().num_processes > 1:
-            raise SettingsError(
-                "Training in two stages takes one process: a step is short. Start it without "
-                "accelerate launch, or set head_epochs = 0."
-            )
-        dataset, device = self.data.dataset, next(self.model.parameters()).device
-        images = Resident.of(dataset.pixels, dataset.labels, device)
-        indices = self.members, self.data.split.roles["external"]
-        members, external = (torch.from_numpy(index).to(device) for index in indices)
-        history: list[dict[str, Any]] = []
-        if self.kind.trains != "head":
-            history += self._first(images, members, external)
-        if self.kind.has_head:
-            history += self._second(images, members, external, len(history))
-        return pd.DataFrame(history).assign(calibration_auc=np.nan)
-
-    def _first(self, images: Resident, members: Tensor, external: Tensor) -> list[dict[str, Any]]:
-        settings = self.data.settings
-        rows = train_trunk(
-            self.model,
-            images,
-            members,
-            external,
-            objective_of(self.kind, settings),
-            first_schedule(settings, self.half),
-            title=self.title,
-            watch=self._watch(torch.arange(len(images.labels))),
+    if processes().num_processes > 1:
+        raise SettingsError(
+            "Training in two stages takes one process: a step is short. Start it without "
+            "accelerate launch, or set head_epochs = 0."
         )
-        return [{"stage": "trunk", **row} for row in rows]
-
-    def _second(
-        self, images: Resident, members: Tensor, external: Tensor, epochs: int
-    ) -> list[dict[str, Any]]:
-        settings, taps = self.data.settings, self.model.taps
+    settings, dataset, device = data.settings, data.dataset, next(model.parameters()).device
+    images = Resident.of(dataset.pixels, dataset.labels, device)
+    indices = members, data.split.roles["external"]
+    inside, outside = (torch.from_numpy(index).to(device) for index in indices)
+    history: list[dict[str, Any]] = []
+    if kind.trains != "head":
+        given = objective_of(kind, settings), first_schedule(settings, half)
+        watch = _watch(data, model, torch.arange(len(dataset)))
+        rows = train_trunk(model, images, inside, outside, *given, title, watch)
+        history += [{"stage": "trunk", **row} for row in rows]
+    if kind.has_head:
         copies = copies_of(settings)
-        parts = parts_of(members, external, copies, settings.external_transformations)
-        recording = self.record(
-            self.model.audited,
-            taps,
-            images,
-            parts,
-            settings.seed,
-            half=self.half,
-            fingerprint=self.data.dataset.fingerprint,
-        )
-        rows = train_head(
-            self.model.head,
-            taps,
-            recording,
-            len(members),
-            len(external),
-            copies,
-            second_schedule(settings, self.half),
-            title=f"{self.title}, head",
-            watch=self._watch(_rows_of(parts)),
-        )
-        return [{"stage": "head", **row, "epoch": epochs + row["epoch"]} for row in rows]
-
-    def _watch(self, numbers: Tensor) -> Watch:
-        """Return what notes an epoch's images, `numbers` of which its rows are, and its weights."""
-        hashes = self.data.dataset.hashes
-
-        def watch(rows: Tensor) -> dict[str, str]:
-            seen = numbers[rows.cpu()].numpy()
-            weights = state_digest(self.model.state_dict())
-            return {"order": order_digest(hashes[line] for line in seen), "state": weights}
-
-        return watch
+        parts = parts_of(inside, outside, copies, settings.external_transformations)
+        given = model.audited, model.taps, images, parts, settings.seed
+        recording = record(*given, half=half, fingerprint=dataset.fingerprint)
+        watch = _watch(data, model, torch.cat([part.rows for part in parts]).cpu())
+        given = model.head, model.taps, recording, len(inside), len(outside), copies
+        rows = train_head(*given, second_schedule(settings, half), f"{title}, head", watch)
+        first = len(history)
+        history += [{"stage": "head", **row, "epoch": first + row["epoch"]} for row in rows]
+    return pd.DataFrame(history).assign(calibration_auc=np.nan)
 
 
-def _rows_of(parts: list[Part]) -> Tensor:
-    return torch.cat([part.rows for part in parts]).cpu()
+def _watch(data: Data, model: EnhancedAuditedModel, numbers: Tensor) -> Watch:
+    """Return what notes an epoch's images, `numbers` of which its rows are, and its weights."""
+
+    def watch(rows: Tensor) -> dict[str, str]:
+        order = order_digest(data.dataset.hashes[line] for line in numbers[rows.cpu()].numpy())
+        return {"order": order, "state": state_digest(model.state_dict())}
+
+    return watch
