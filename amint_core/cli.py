@@ -74,20 +74,29 @@ def run(options: argparse.Namespace) -> int:
 def parse_settings(pairs: list[str]) -> dict[str, object]:
     """Read KEY=VALUE pairs, values as YAML: `epochs=3`, `defects=[separate_batches]`.
 
+    What can be text alone stays as it is written: `profile=2026_01` is no number.
+
     Raises:
         SettingsError: a pair has no "=" or its value is not YAML.
     """
-    settings = {}
+    from amint_core.config import TEXTS
+    from amint_core.values import read_yaml
+
+    settings: dict[str, object] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
+        key, equals, text = pair.partition("=")
+        shown = repr(pair if len(pair) <= 80 else f"{pair[:79]}…")
         if not equals:
-            raise SettingsError(f"{pair!r} is not of the form KEY=VALUE, e.g. model=resnet50.")
+            raise SettingsError(f"{shown} is not of the form KEY=VALUE, e.g. model=resnet50.")
         try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            value = read_yaml(text)
+        except ValueError as error:
             raise SettingsError(
-                f"{pair!r}: the value is not YAML. Quote it for the shell, e.g. 'taps=[a, b]'."
+                f"{shown}: the value is not YAML ({error}). Quote it for the shell, e.g. "
+                "'taps=[a, b]'."
             ) from None
+        keep = key.strip() in TEXTS and not isinstance(value, str)
+        settings[key.strip()] = text.strip() if keep else value
     return settings
 
 
