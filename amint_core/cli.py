@@ -233,3 +233,6 @@ def main(arguments: list[str] | None = None) -> int:
     except AmintError as error:
         print(f"amint: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\namint: interrupted. The same command goes on from there.", file=sys.stderr)
+        return 130

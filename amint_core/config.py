@@ -296,9 +296,7 @@ def _may_be_none(field: FieldInfo) -> bool:
 
 
 #: Settings whose values are text alone.
-TEXTS = frozenset(
-    name for name, field in RunConfig.model_fields.items() if field.annotation is str
-)
+TEXTS = frozenset(name for name, field in RunConfig.model_fields.items() if field.annotation is str)
 #: Settings that are lists of names.
 LISTS = tuple(
     name

@@ -31,7 +31,6 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         ResultsError: the disk is full or the folder cannot be written.
     """
     target = Path(target)
-    temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         clear_unfinished(target.parent)
@@ -41,7 +40,10 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
             try:
                 yield temporary
             except Exception as error:
-                raise _told_by_disk(error, temporary) from error
+                refused = _refused_by_disk(error, temporary)
+                if refused is None:
+                    raise
+                raise refused from error
             temporary.chmod(0o644)
             os.replace(temporary, target)
     except OSError as error:
@@ -81,16 +83,16 @@ def clear_unfinished(parent: Path) -> None:
                 os.close(descriptor)
 
 
-def _told_by_disk(error: Exception, temporary: Path) -> Exception:
-    """Return why the disk takes no more of a file, if so, in place of a library's own error."""
+def _refused_by_disk(error: Exception, temporary: Path) -> OSError | None:
+    """Return why the disk takes no more of a file, if so, where a library's error does not say."""
     if isinstance(error, AmintError) or (isinstance(error, OSError) and error.errno):
-        return error
+        return None
     try:
         with temporary.open("ab") as file:
             file.write(_PROBE)
     except OSError as refused:
         return refused
-    return error
+    return None
 
 
 def in_words(error: OSError, folder: Path) -> str:
@@ -106,7 +108,7 @@ def in_words(error: OSError, folder: Path) -> str:
 def _no_inodes(folder: Path) -> bool:
     with suppress(OSError):
         found = os.statvfs(folder)
-        return bool(found.f_files) and not found.f_favail
+        return bool(found.f_files) and found.f_favail < 4  # our own are freed by now
     return False
 
 

@@ -1,14 +1,14 @@
 """Values as people write them, on the command line, in grids and for papermill: YAML 1.2.
 
 PyYAML reads YAML 1.1, to which `1:30` is 90, `010` is 8, `1e-3` is text and `no` is false. Here
-numbers are decimal, and nothing but true and false is a truth value (YAML 1.2, core schema). Python's
-`None` means nothing, as `null` does.
+numbers are decimal, and nothing but true and false is a truth value (YAML 1.2, core schema).
+Python's `None` means nothing, as `null` does.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -28,7 +28,7 @@ _SCHEMA = {
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core schema; a key stands once."""
 
-    yaml_implicit_resolvers: dict[str, list] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()

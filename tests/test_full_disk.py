@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 from short_training import without_times
 from small_run import SMALL
 
 from amint_core.errors import AmintError, ResultsError
-from amint_core.files import UNFINISHED, clear_unfinished, write_text
+from amint_core.files import UNFINISHED, atomic_path, clear_unfinished, write_text
 from amint_core.locations import project_root
 from amint_core.run import steps
 from amint_core.run.folder import run_folder
 from amint_core.settings import create
-
-SHADOWED = {**SMALL, "method": "salem", "shadows": 1, "transformations": ("flip",), "epochs": 2}
 
 
 def unfinished(folder):
@@ -45,37 +47,59 @@ def filled(place, free):
     return ballast
 
 
-def test_wherever_the_disk_gets_full_the_rerun_ends_as_an_undisturbed_run(disk, monkeypatch):
+def test_where_the_disk_was_full_the_rerun_ends_as_an_undisturbed_run(disk, monkeypatch):
     with monkeypatch.context() as patch:
         for name in ("AMINT_CACHE", "AMINT_RESULTS"):
             patch.setenv(name, str(disk.parent / name))
-        undisturbed = without_times(steps.run_all(create(**SHADOWED)))
-    refused = []
-    for free in (0, 8, 20, 44, 76, 108, 140, 200, 260, 320, 400, 480, 600):
-        ballast = filled(disk, free << 10)
-        try:
-            steps.run_all(create(**SHADOWED))
-        except AmintError as error:
-            assert "No space left on device" in str(error), error
-            refused.append(str(error).split(":")[0].rpartition("/")[2].partition(".")[0])
-        else:
-            break
-        finally:
-            ballast.unlink()
+        undisturbed = without_times(steps.run_all(create(**SMALL)))
+    for free, at in ((0, "config.json"), (8 << 10, "checkpoint.pt")):
+        ballast = filled(disk, free)
+        with pytest.raises(AmintError, match=f"{at}: No space left on device.*nothing is lost"):
+            steps.run_all(create(**SMALL))
+        ballast.unlink()
         assert unfinished(disk) == []
-    assert "checkpoint" in refused
-    assert len(set(refused)) >= 3, refused
-    assert without_times(steps.run_all(create(**SHADOWED))) == undisturbed
+    assert without_times(steps.run_all(create(**SMALL))) == undisturbed
 
 
-@pytest.mark.parametrize("disk", ["size=4m,nr_inodes=12"], indirect=True)
+WRITERS = {
+    "checkpoint": lambda path, values: torch.save({"a": torch.from_numpy(values)}, path),
+    "weights": lambda path, values: save_file({"a": torch.from_numpy(values)}, path),
+    "logits": lambda path, values: path.open("wb").write(values.tobytes()),
+    "array": lambda path, values: np.save(path.open("wb"), values),
+    "csv": lambda path, values: pd.DataFrame(values).to_csv(path),
+    "parquet": lambda path, values: pd.DataFrame({"a": values}).to_parquet(path),
+    "text": lambda path, values: path.write_text(str(values.tolist())),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_writer_on_a_full_disk_is_told_the_same_way(disk, writer):
+    write_text(disk / "file", "before")
+    filled(disk, 100 << 10)
+    values = np.random.default_rng(0).random(100_000)
+    refused = pytest.raises(ResultsError, match=r"file: No space left on device.*is unchanged")
+    with refused, atomic_path(disk / "file") as temporary:
+        WRITERS[writer](temporary, values)
+    assert sorted(path.name for path in disk.iterdir()) == ["ballast", "file"]
+    assert (disk / "file").read_text() == "before"
+
+
+@pytest.mark.parametrize("disk", ["size=4m,nr_inodes=16"], indirect=True)
 def test_used_up_inodes_are_named(disk):
-    with pytest.raises(AmintError, match="no inode left"):
-        steps.run_all(create(**SMALL))
+    for number in range(8):
+        (disk / str(number)).touch()
+    refused = ""
+    while not refused and number < 20:
+        number += 1
+        try:
+            write_text(disk / str(number), "text")
+        except ResultsError as error:
+            refused = str(error)
+    assert "no inode left" in refused
     assert unfinished(disk) == []
 
 
-@pytest.mark.parametrize("limit", [200, 3_000, 20_000, 60_000])
+@pytest.mark.parametrize("limit", [200, 20_000])
 def test_a_file_size_limit_is_named(limit):
     command = [sys.executable, "-m", "amint_core", "run"]
     command += [f"{name}={value}" for name, value in SMALL.items()]
@@ -110,8 +134,6 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
 
 
 def test_a_living_writers_file_stays(tmp_path):
-    from amint_core.files import atomic_path
-
     with atomic_path(tmp_path / "a.txt") as temporary:
         write_text(tmp_path / "b.txt", "b")
         clear_unfinished(tmp_path)
@@ -120,8 +142,6 @@ def test_a_living_writers_file_stays(tmp_path):
 
 
 def test_a_foreign_error_on_a_disk_that_is_not_full_stays_what_it_is(tmp_path):
-    from amint_core.files import atomic_path
-
     with pytest.raises(RuntimeError, match="enforce fail"), atomic_path(tmp_path / "a"):
         raise RuntimeError("enforce fail")
 
@@ -133,6 +153,6 @@ def test_a_writer_that_says_nothing_of_the_disk_is_asked_again(tmp_path, monkeyp
         raise OSError(122, "Disk quota exceeded")
 
     monkeypatch.setattr(files.Path, "open", refuse)
-    refused = pytest.raises(ResultsError, match="Disk quota exceeded.*nothing is lost")
+    refused = pytest.raises(ResultsError, match=r"Disk quota exceeded.*nothing is lost")
     with refused, files.atomic_path(tmp_path / "a"):
         raise RuntimeError("enforce fail")

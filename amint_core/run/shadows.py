@@ -12,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ def _train_one(drawn: Draw, number: int) -> None:
 def _side_by_side(settings: RunConfig, missing: list[int]):
     """Train in processes of their own; yield as each ends."""
     # Fresh processes: PyTorch's threads do not survive a fork.
-    with ProcessPoolExecutor(settings.workers, get_context("spawn"), _quietly) as pool:
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), _begin_work) as pool:
         jobs = [pool.submit(_train_in_process, settings, number) for number in missing]
         try:
             for job in as_completed(jobs):
@@ -189,8 +190,15 @@ def _side_by_side(settings: RunConfig, missing: list[int]):
             raise
 
 
-def _quietly() -> None:
+def _begin_work() -> None:
     os.environ["TQDM_DISABLE"] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that started it is gone, killed perhaps."""
+    parent_process().join()
+    os._exit(1)
 
 
 def _train_in_process(settings: RunConfig, number: int) -> None:
