@@ -97,7 +97,7 @@ def _refused_by_disk(error: Exception, temporary: Path) -> OSError | None:
 
 def in_words(error: OSError, folder: Path) -> str:
     """Say why the system refused to write in a folder."""
-    text = str(error.strerror or error)
+    text = os.strerror(error.errno) if error.errno else str(error)
     if error.errno == errno.EFBIG:
         return f"{text}: a file may not grow beyond this shell's limit (ulimit -f)"
     if error.errno == errno.ENOSPC and _no_inodes(folder):

@@ -26,6 +26,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -72,6 +74,7 @@ class Place:
             if limit:
                 resource.setrlimit(limit[0], (limit[1], limit[1]))
             status = command_line(["run", *RUN.split(), *more.split()])
+            (self.folder.parent / "modules").write_text("\n".join(sys.modules))
         except BaseException:
             sys.excepthook(*sys.exc_info())
             status = 1
@@ -133,9 +136,15 @@ class Known:
 
     def __init__(self, folder: Path) -> None:
         self.whole, self.cut = Place(folder / "whole"), Place(folder / "cut")
-        started = time.monotonic()
         if self.whole.end(self.whole.start()):
             raise SystemExit(self.whole.log.read_text())
+        # What a run imports is imported here, and is then there in every copy of this process.
+        for name in (folder / "modules").read_text().split():
+            with suppress(Exception):
+                import_module(name)
+        started = time.monotonic()
+        if self.whole.end(Place(folder / "again").start()):
+            raise SystemExit("The run ended well the first time and not the second.")
         self.seconds, self.metrics = time.monotonic() - started, self.whole.metrics()
         child = self.cut.start()
         while not list(self.cut.folder.glob("cache/trainings/*/checkpoint.pt")):
@@ -237,13 +246,14 @@ def limited(which: str, least: float, most: float) -> Trial:
 
 def full_disk(place: Place, draw: random.Random, known: Known) -> tuple[str, str]:
     """Fill a small disk but for a random rest, run, and free it."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place.folder]
+    stored = sum(path.stat().st_size for path in known.whole.folder.rglob("*"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={4 * stored}", "tmpfs", place.folder]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         return "not tried", "no right to mount a disk"
-    free = draw.randrange(500 << 10)
+    free = draw.randrange(stored)
     try:
         ballast = place.folder / "ballast"
-        ballast.write_bytes(bytes((4 << 20) - free))
+        ballast.write_bytes(bytes(4 * stored - free))
         status = place.end(place.start())
         ballast.unlink()
         return place.outcome(known.metrics, status), f"{free >> 10} KiB free"

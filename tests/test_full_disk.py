@@ -31,7 +31,7 @@ def disk(tmp_path, monkeypatch, request):
     """A small disk of its own for cache and results; needs the right to mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", getattr(request, "param", "size=4m"), "tmpfs", place]
+    mount = ["mount", "-t", "tmpfs", "-o", getattr(request, "param", "size=32m"), "tmpfs", place]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk is not permitted here")
     monkeypatch.setenv("AMINT_CACHE", str(place / "cache"))

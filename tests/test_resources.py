@@ -23,9 +23,9 @@ DRIVER = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from amint_core.run.shadows import _begin_work
+from amint_core.run.worker import begin_work
 if __name__ == "__main__":
-    with ProcessPoolExecutor(2, get_context("spawn"), _begin_work) as pool:
+    with ProcessPoolExecutor(2, get_context("spawn"), begin_work) as pool:
         jobs = [pool.submit(time.sleep, 300) for _ in range(2)]
         while len(pool._processes) < 2 or not all(job.running() for job in jobs):
             time.sleep(0.05)
@@ -69,7 +69,7 @@ SAID = [
 
 @pytest.mark.parametrize("error", SAID, ids=repr)
 def test_memory_is_named_whoever_misses_it(error):
-    with pytest.raises(ResourceError, match="Memory is used up.*Nothing is lost"), enough_memory():
+    with pytest.raises(ResourceError, match=r"Memory is used up.*Nothing is lost"), enough_memory():
         raise error
 
 
