@@ -296,10 +296,11 @@ KINDS: dict[str, tuple[Trial, int]] = {
 
 def trials(minutes: float, seed: int = 0) -> pd.DataFrame:
     """Try in rounds over all kinds until the time is over: kind, outcome, detail."""
-    end, draw, rows = time.monotonic() + 60 * minutes, random.Random(seed), []
+    draw, rows = random.Random(seed), []
     order = [kind for kind, (_, often) in KINDS.items() for _ in range(often)]
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         known = Known(Path(folder))
+        end = time.monotonic() + 60 * minutes
         while time.monotonic() < end:
             draw.shuffle(order)
             for number, kind in enumerate(order):
@@ -315,7 +316,8 @@ def trials(minutes: float, seed: int = 0) -> pd.DataFrame:
 
 
 def _last_words(place: Place) -> str:
-    return "\n".join(place.log.read_text(errors="replace").splitlines()[-12:])
+    said = place.log.read_text(errors="replace") if place.log.exists() else ""
+    return "\n".join(said.splitlines()[-12:])
 
 
 def counted(rows: pd.DataFrame) -> pd.DataFrame:
