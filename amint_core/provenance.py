@@ -94,12 +94,17 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> str:
-    """Name the device in words, e.g. "NVIDIA H100" or the processor with its threads."""
+    """Name the device in words: "NVIDIA H100", or the processor with what its numbers depend on.
+
+    Processors of one name may have other vector instructions, by which PyTorch chooses its kernels
+    and so the last bits of a sum: "AMD EPYC, AVX2, 1 threads" and "AMD EPYC, AVX512, 1 threads".
+    """
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{_processor()}, {vectors}, {torch.get_num_threads()} threads"
 
 
 def _processor() -> str:

@@ -11,9 +11,7 @@ import torch
 
 from amint_core.locations import results_root
 from benchmarks.figures import add, figures, no_results
-from benchmarks.loading import announce
-from benchmarks.loops import BenchmarkError
-from benchmarks.pairs import by_hand
+from benchmarks.loading import BenchmarkError, announce
 from benchmarks.tables import markdown, write_all
 
 
@@ -44,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = f"{device}.partial" if given.only else device
     for figure in chosen:
         started = time.perf_counter()
-        add(results, figure, figure.measure(by_hand))
+        add(results, figure, figure.measure())
         print(f"{figure.name}: {time.perf_counter() - started:.0f} s", flush=True)
         write_all(results, given.out, name)
     print(markdown(results))

@@ -12,37 +12,36 @@ Fewer images have as many fewer identities, and another file of results beside t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from amint_core.training.trained import batches_of, build, step_of
+import psutil
 from PIL import Image
 from tqdm import tqdm
 
-from amint_core.batch.planning import load
+from amint_core.batch.planning import busy
+from amint_core.batch.planning.worker import Worker, resident
 from amint_core.config import RunConfig
 from amint_core.data import load as load_dataset
 from amint_core.data.casia_webface import IDENTITIES, IMAGES, TEST_IMAGES
-from amint_core.data.prepare import Data, prepare
+from amint_core.data.prepare import prepare
 from amint_core.errors import AmintError
 from amint_core.files import write_json
 from amint_core.locations import results_root
+from amint_core.run.models import build, fit_model
 from amint_core.settings import create
-from amint_core.training.device import open_accelerator, repeatable
-from amint_core.training.loop import Fit
+from amint_core.training.kinds import ACTIVE
 from benchmarks.machine import machine
 
 SIDE = 112  # pixels of a stored face, as aligned copies have; decoding shrinks them to 64
@@ -95,54 +94,68 @@ def _write_identity(faces: Path, edges: np.ndarray, identity: int) -> None:
         image.save(place / f"{number:07d}.jpg", quality=QUALITY)
 
 
-def decode(settings: RunConfig) -> None:
-    """Decode all files into the cache."""
-    load_dataset(settings.dataset, settings.data, rebuild=True)
+class Phases:
+    """What a run of the paper's shares of `images` faces does, one phase after the other."""
+
+    def __init__(self, images: int) -> None:
+        self.settings = settings_for(images)
+
+    def decode(self) -> None:
+        """Decode all files into the cache."""
+        load_dataset(self.settings.dataset, self.settings.data, rebuild=True)
+
+    def reopen(self) -> None:
+        """Open the cache, as every later run does."""
+        load_dataset(self.settings.dataset, self.settings.data)
+
+    def split(self) -> None:
+        """Open the cache and deal all images to roles."""
+        prepare(self.settings)
+
+    def train(self) -> None:
+        """Open, split, build, and train for some steps at the set's own size."""
+        data = prepare(self.settings)
+        roles, images = data.split.roles, STEPS * self.settings.batch_size
+        # One epoch is one pass over the external images: some of them for some steps.
+        some = np.random.default_rng(0).choice(roles["external"], images, replace=False)
+        split = dataclasses.replace(data.split, roles={**roles, "external": some})
+        data = dataclasses.replace(data, split=split)
+        fit_model(
+            *(ACTIVE, data, build(data), roles["members"]),
+            monitor=None,
+            resume=None,
+            keep=lambda state: None,
+            title=f"{STEPS} steps",
+        )
+
+    def watch(self, phase: str) -> dict[str, float]:
+        """Do a phase; return its seconds and the most private and mapped memory, in MiB."""
+        most, over, started = np.zeros(2), threading.Event(), time.perf_counter()
+
+        def look() -> None:
+            while not over.wait(_TICK):
+                np.maximum(most, resident(), out=most)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            getattr(self, phase)()
+        finally:
+            over.set()
+            watcher.join()
+        private, mapped = (most / 2**20).round(2).tolist()
+        seconds = round(time.perf_counter() - started, 2)
+        return {"private_mib": private, "mapped_mib": mapped, "seconds": seconds}
 
 
-def reopen(settings: RunConfig) -> None:
-    """Open the cache, as every later run does."""
-    load_dataset(settings.dataset, settings.data)
+PHASES = ("decode", "reopen", "split", "train")
 
 
-def split(settings: RunConfig) -> None:
-    """Open the cache and deal all images to roles."""
-    prepare(settings)
-
-
-def train(settings: RunConfig) -> None:
-    """Open, split, build, and train for some steps at the set's own size."""
-    data = prepare(settings)
-    with repeatable(settings):
-        fit = _fit(settings, data)
-        fit.step.mode(fit.prepared, 1)
-        stream = fit.batches.epoch(1)
-        for _ in range(STEPS):
-            fit.descend(next(stream), None)
-
-
-PHASES: dict[str, Callable[[RunConfig], None]] = {
-    "decode": decode,
-    "reopen": reopen,
-    "split": split,
-    "train": train,
-}
-
-
-def _fit(settings: RunConfig, data: Data) -> Fit:
-    accelerator, model = open_accelerator(settings), build(data)
-    members, external = (data.split.roles[role] for role in ("members", "external"))
-    return Fit(
-        model=model.to(accelerator.device, memory_format=torch.channels_last),
-        batches=batches_of(
-            settings, data.dataset, members, external, accelerator, with_external=True
-        ),
-        step=step_of("active", settings, accelerator),
-        settings=settings,
-        accelerator=accelerator,
-        checkpoint=Path("never-written"),
-        identity={},
-    )
+@contextmanager
+def phases(folder: Path, images: int) -> Iterator[Phases]:
+    """Open the phases for a process of their own, which finds its data in `folder`."""
+    os.environ |= {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder / "cache")}
+    yield Phases(images)
 
 
 def settings_for(images: int) -> RunConfig:
@@ -155,39 +168,8 @@ def settings_for(images: int) -> RunConfig:
         members=int(pool * MEMBERS),
         external=int(pool * EXTERNAL),
         calibration=0,
+        epochs=1,
     )
-
-
-@contextmanager
-def _watched() -> Iterator[dict[str, float]]:
-    """Watch this process's private and file-backed memory, in MiB, and the seconds."""
-    seen, stop = {"private_mib": 0.0, "mapped_mib": 0.0}, threading.Event()
-
-    def look() -> None:
-        while True:
-            fields = dict(
-                line.split(":") for line in Path("/proc/self/status").read_text().splitlines()
-            )
-            for name, field in (("private_mib", "RssAnon"), ("mapped_mib", "RssFile")):
-                seen[name] = max(seen[name], int(fields[field].split()[0]) / 1024)
-            if stop.wait(_TICK):
-                return
-
-    watcher, started = threading.Thread(target=look), time.perf_counter()
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        watcher.join()
-        seen["seconds"] = time.perf_counter() - started
-
-
-def run_phase(name: str, images: int) -> dict[str, float]:
-    """Run one phase in this process and return what it took."""
-    with _watched() as seen:
-        PHASES[name](settings_for(images))
-    return {key: round(value, 2) for key, value in seen.items()}
 
 
 def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
@@ -202,26 +184,23 @@ def measure(folder: Path, images: int, identities: int) -> dict[str, Any]:
         "steps": STEPS,
         "batch": 2 * settings_for(images).batch_size,
         "machine": machine("cpu"),
-        "others": [load.others()],
+        "others": [busy.share()],
         "generate_seconds": round(time.perf_counter() - started, 1),
         "phases": {},
     }
-    place = {"AMINT_DATA": str(folder), "AMINT_CACHE": str(folder / "cache")}
     for name in PHASES:
-        command = [sys.executable, "-m", __spec__.name, "--phase", name, "--images", str(images)]
-        done = subprocess.run(
-            command, env={**os.environ, **place}, stdout=subprocess.PIPE, text=True, check=False
-        )
-        if done.returncode:
-            raise AmintError(f"phase {name!r} failed (exit status {done.returncode}); see above.")
-        found["phases"][name] = json.loads(done.stdout.splitlines()[-1])
+        try:
+            with Worker("Its process", phases, folder, images) as worker:
+                found["phases"][name] = worker.ask("watch", name)
+        except AmintError as error:
+            raise AmintError(f"phase {name!r} failed: {error}") from error
         print(name, found["phases"][name], flush=True)
-    found["others"].append(load.others())
+    found["others"].append(busy.share())
     return found
 
 
 def main() -> int:
-    """Measure all phases, or run one of them."""
+    """Measure all phases."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.casia_scale",
         description=__doc__,
@@ -230,13 +209,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=IMAGES, help=f"{LEAST} or more")
     parser.add_argument("--folder", type=Path, help="default: build/casia-standin/IMAGES")
     parser.add_argument("--out", type=Path, default=results_root() / "benchmarks")
-    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if not Path("/proc/self/status").is_file():
-        parser.error("memory is read from /proc, which this system has not: use Linux.")
-    if given.phase:
-        print(json.dumps(run_phase(given.phase, given.images)))
-        return 0
+    if not hasattr(psutil.Process().memory_info(), "shared"):
+        parser.error("this system does not tell private memory from mapped files: use Linux.")
     if not LEAST <= given.images <= IMAGES:
         parser.error(f"--images must be {LEAST} to {IMAGES}.")
     folder = given.folder or Path("build/casia-standin") / str(given.images)

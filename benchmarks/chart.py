@@ -9,9 +9,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amint_core.batch.planning import load
-from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, model_title, styled
-from benchmarks.cases import MEMORY
+from amint_core.batch.planning import busy
+from amint_core.report.names import model_title
+from amint_core.report.style import BLACK, BLUE, GREEN, ORANGE, foot, headed, styled
+from benchmarks.configurations import MEMORY
 
 
 @styled
@@ -42,7 +43,7 @@ def draw(results: dict[str, Any]) -> Figure:
             handles.append(handle)
             labels.append(label)
     note = f"{results['machine']['device']}; medians of interleaved pairs"
-    foot(figure, handles, (), note + load.warning(results["others"]))
+    foot(figure, handles, (), note + busy.warning(results["others"]))
     return figure
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from amint_core.training.batches import JointBatches
-from benchmarks.cases import Case
-from benchmarks.loops import Loop
+from benchmarks.configurations import Configuration
+from benchmarks.loops import start
 from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
 
 SIZES = (32, 64, 96)
@@ -22,57 +22,47 @@ CLASSES = (10, 200, 10_575)
 COUNTS = (2_000, 20_000, 200_000)
 
 
-def measure_growth(case: Case, seconds: float, harness: Harness = by_hand) -> list[dict[str, Any]]:
+def measure_growth(
+    configuration: Configuration, seconds: float, harness: Harness = by_hand
+) -> list[dict[str, Any]]:
     """Measure our step at other image sizes and numbers of classes, and an epoch's start.
 
     Returns:
         One row per point: what grows, its value, seconds, and the ratio to the first point.
     """
-    sizes = {size: replace(case, image_size=size) for size in SIZES}
-    classes = {count: replace(case, classes=count) for count in CLASSES}
+    sizes = {size: replace(configuration, image_size=size) for size in SIZES}
+    classes = {count: replace(configuration, classes=count) for count in CLASSES}
+    few = COUNTS[0]
+    starts = {
+        "members": {count: partial(_draw, count, few) for count in COUNTS},
+        "external images": {count: partial(_draw, few, count) for count in COUNTS},
+    }
     return [
-        *_grown("image size", sizes, seconds / 2, harness),
-        *_grown("classes", classes, seconds / 2, by_hand),
-        *_epoch_starts(),
+        *_rows("image size", _steps(sizes, seconds / 2, harness)),
+        *_rows("classes", _steps(classes, seconds / 2, by_hand)),
+        *(
+            row
+            for name, sides in starts.items()
+            for row in _rows(f"{name} (an epoch's start)", interleaved(sides, 1.0))
+        ),
     ]
 
 
-def _grown(
-    name: str, points: dict[int, Case], seconds: float, harness: Harness
-) -> list[dict[str, Any]]:
+def _steps(
+    points: dict[int, Configuration], seconds: float, harness: Harness
+) -> dict[int, list[float]]:
     with ExitStack() as stack:
-        loops = {at: stack.enter_context(Loop("active", case)) for at, case in points.items()}
-        times = interleaved(
-            {at: lambda at=at: loops[at].ask("steps", 2) / 2 for at in points},
-            seconds,
-            harness=harness,
-        )
-    return _rows(name, times)
-
-
-def _epoch_starts() -> list[dict[str, Any]]:
-    """Time what a whole epoch costs besides its steps: drawing all batches' indices."""
-    few = COUNTS[0]
-    sides = {
-        "members": {count: (count, few) for count in COUNTS},
-        "external images": {count: (few, count) for count in COUNTS},
-    }
-    rows = []
-    for name, points in sides.items():
-        turns = {at: partial(_draw, *counts) for at, counts in points.items()}
-        rows += _rows(f"{name} (an epoch's start)", interleaved(turns, 1.0))
-    return rows
+        loops = {at: stack.enter_context(start("active", one)) for at, one in points.items()}
+        sides = {at: lambda loop=loop: loop.ask("steps", 2) / 2 for at, loop in loops.items()}
+        return interleaved(sides, seconds, harness=harness)
 
 
 def _draw(members: int, external: int) -> float:
-    none = np.empty(0)
+    """Return the seconds that a whole epoch costs besides its steps: drawing all indices."""
+    none, numbers = np.empty(0), np.arange(members + external)
     batches = JointBatches(
-        none,
-        none,
-        np.arange(members),
-        np.arange(members, members + external),
-        size=64,
-        steps=external // 64,
+        *(none, none, numbers[:members], numbers[members:]),
+        batch_size=64,
         seed=0,
         device=torch.device("cpu"),
     )

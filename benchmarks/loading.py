@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from amint_core.batch.planning.made_up import now, timed
 from amint_core.data import DATASETS
 from amint_core.data.building import build
 from amint_core.data.sources import Content, Item, Part, Source, seen
-from amint_core.training.batches import JointBatches
+from amint_core.errors import AmintError
+from amint_core.training.batches import Batch, JointBatches
 from benchmarks.encoded import write_files
-from benchmarks.loops import BenchmarkError
 from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
 from benchmarks.published import Files
 
@@ -27,6 +28,12 @@ BATCHES = 20  # in a turn
 HALF = 64  # members in a batch
 LARGE = 450_000  # images in the large cache: about CASIA-WebFace's
 _BYTES = SIDE * SIDE * 3  # of an image
+
+Arrays = tuple[np.ndarray, np.ndarray]  # (N, H, W, C) uint8 pixels and (N,) labels
+
+
+class BenchmarkError(AmintError):
+    """Something cannot be measured on this machine."""
 
 
 def measure_loading(
@@ -42,14 +49,15 @@ def measure_loading(
         folder = Path(name)
         (folder / "files").mkdir()
         paths = write_files(folder / "files", SIDE, files)
-        started = time.perf_counter()
+        place, cpu = torch.device(device), torch.device("cpu")
+        started = now(cpu)
         small = _decoded(folder, paths)
-        cold = files / (time.perf_counter() - started)
+        cold = files / (now(cpu) - started)
         published = iter(DataLoader(Files(paths, SIDE, 10), batch_size=HALF, num_workers=2))
         sides = {
-            "published": lambda: _seconds(published, 2 * BATCHES),
-            "large": _turn(_large_cache(large), device),
-            "warm": _turn(small, device),
+            "published": _turn(published, 2 * BATCHES, cpu),
+            "large": _turn(_stream(_large_cache(large), place), BATCHES, place),
+            "warm": _turn(_stream(small, place), BATCHES, place),
         }
         times = interleaved(sides, 10.0, rounds=(3, 9), harness=harness)
     images = 2 * HALF * BATCHES
@@ -62,9 +70,6 @@ def measure_loading(
         **Ratio.of(times["published"], times["warm"]).row("warm_over_published"),
         **Ratio.of(times["large"], times["warm"]).row("large_over_warm"),
     }
-
-
-Arrays = tuple[np.ndarray, np.ndarray]  # (N, H, W, C) uint8 pixels and (N,) labels
 
 
 def _decoded(folder: Path, paths: list[Path]) -> Arrays:
@@ -112,21 +117,16 @@ def _large_cache(count: int) -> Arrays:
     return pixels, np.arange(count) % 10
 
 
-def _turn(images: Arrays, device: str):
-    """Return a function for the seconds of random batches from a cache, on the device as floats."""
-    numbers, place = np.arange(len(images[1])), torch.device(device)
+def _stream(images: Arrays, device: torch.device) -> Iterator[Batch]:
+    """Yield random batches from a cache, on the device as floats, without end."""
+    numbers = np.arange(len(images[1]))
     half = len(numbers) // 2
     batches = JointBatches(
-        *images, numbers[:half], numbers[half:], HALF, half // HALF, seed=0, device=place
+        *(*images, numbers[:half], numbers[half:]), batch_size=HALF, seed=0, device=device
     )
-    stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count(1)))
-    return lambda: _seconds(stream, BATCHES)
+    return itertools.chain.from_iterable(map(batches.epoch, itertools.count(1)))
 
 
-def _seconds(stream, count: int) -> float:
-    started = time.perf_counter()
-    for _ in range(count):
-        next(stream)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def _turn(stream: Iterator[object], count: int, device: torch.device) -> Callable[[], float]:
+    """Return a function for the seconds of `count` batches."""
+    return lambda: timed(lambda: [next(stream) for _ in range(count)] and None, device)

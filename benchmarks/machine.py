@@ -7,10 +7,11 @@ from functools import cache
 from statistics import median
 from typing import Any
 
+import psutil
 import torch
 
 from amint_core import provenance
-from benchmarks.clock import timed
+from amint_core.batch.planning.made_up import timed
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices
 REPEATS = 7
@@ -21,21 +22,19 @@ def machine(device: str) -> dict[str, Any]:
     return {
         "device": provenance.hardware(torch.device(device)),
         "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "versions": provenance.versions(),
         **provenance.git_state(),
     }
 
 
 @cache
-def matrix_throughput(device: str, side: int | None = None) -> dict[str, float]:
+def matrix_throughput(device: str) -> dict[str, float]:
     """Measure operations per second of a square matrix product, in fp32 and in bf16; once."""
-    place = torch.device(device)
-    side = side or SIDE[device]
-    rates = {}
+    place, side, rates = torch.device(device), SIDE[device], {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        left, right = (torch.rand(side, side, dtype=dtype, device=place) for _ in range(2))
-        torch.mm(left, right)
-        seconds = [timed(lambda a=left, b=right: torch.mm(a, b), place) for _ in range(REPEATS)]
+        matrices = [torch.rand(side, side, dtype=dtype, device=place) for _ in range(2)]
+        torch.mm(*matrices)
+        seconds = [timed(lambda pair=matrices: torch.mm(*pair), place) for _ in range(REPEATS)]
         rates[name] = 2 * side**3 / median(seconds)
     return rates

@@ -6,18 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
 
 #: Seconds between two turns, for worker processes to come to rest.
 PAUSE = 0.1
 
-
-class Harness(Protocol):
-    """Repeats a call and records its times, as pytest-benchmark's `benchmark.pedantic` does."""
-
-    def __call__(
-        self, target: Callable[[], object], setup: Callable[[], None], rounds: int
-    ) -> None: ...
+#: Repeats a call, after a setup each time, for so many rounds, and may record its times, as
+#: pytest-benchmark's `benchmark.pedantic` does.
+Harness = Callable[[Callable[[], object], Callable[[], None], int], object]
 
 
 def by_hand(target: Callable[[], object], setup: Callable[[], None], rounds: int) -> None:
@@ -58,6 +53,7 @@ def interleaved(
         sides: name → runs one turn and returns its seconds; the last is what the harness records.
         seconds: time to spend, from which the number of rounds follows.
         rounds: least and largest number of rounds.
+        harness: repeats the rounds.
     """
     started = time.perf_counter()
     for turn in sides.values():  # a turn that is not counted: caches, kernels, worker processes
@@ -67,9 +63,10 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in sides}
     *first, last = sides
 
-    def turn(name: str) -> None:
-        time.sleep(PAUSE)
-        times[name].append(sides[name]())
+    def take(*names: str) -> None:
+        for name in names:
+            time.sleep(PAUSE)
+            times[name].append(sides[name]())
 
-    harness(lambda: turn(last), lambda: [turn(name) for name in first] and None, count)
+    harness(lambda: take(last), lambda: take(*first), count)
     return times

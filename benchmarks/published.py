@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from amint_core.batch.planning.made_up import timed
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel, enhance
-from benchmarks.cases import Case
-from benchmarks.clock import timed
+from benchmarks.configurations import Configuration
 
 #: The notebooks of these read one map only: the middle flow's output, and block 7's tokens.
 ONE_MAP = {"xception": ("block11",), "vit": ("blocks.7",)}
@@ -51,27 +51,29 @@ class Files(Dataset):
         return image, place % self.classes
 
 
-def published_model(case: Case) -> EnhancedAuditedModel:
+def published_model(configuration: Configuration) -> EnhancedAuditedModel:
     """Build the audited model with the published head on the published maps, in training mode."""
-    audited = zoo.create(case.model, 3, case.image_size, case.classes)
-    taps = ONE_MAP.get(case.model) or zoo.default_taps(case.model, audited, "middle")
-    example = torch.zeros(2, 3, case.image_size, case.image_size)
-    return enhance(audited, taps, example, "published", case.model).train()
+    audited = zoo.create(configuration.model, 3, configuration.image_size, configuration.classes)
+    taps = ONE_MAP.get(configuration.model) or zoo.default_taps(
+        configuration.model, audited, "middle"
+    )
+    example = torch.zeros(2, 3, configuration.image_size, configuration.image_size)
+    return enhance(audited, taps, example, "published", configuration.model).train()
 
 
 class PublishedLoop:
     """The published training loop.
 
     Args:
-        case: model, image size and batch.
+        configuration: model, image size and batch.
         files: encoded images; the first half are members, the others external.
     """
 
-    def __init__(self, case: Case, files: Sequence[Path]) -> None:
+    def __init__(self, configuration: Configuration, files: Sequence[Path]) -> None:
         torch.manual_seed(0)
-        self.case, self.device = case, torch.device(case.device)
+        self.configuration, self.device = configuration, torch.device(configuration.device)
         self.files = list(files)
-        self.model = published_model(case).to(self.device)
+        self.model = published_model(configuration).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         half = len(self.files) // 2
         self.members = self._batches(self.files[:half])
@@ -83,8 +85,8 @@ class PublishedLoop:
         # server to fork them would take seconds to start, and one to end beside the next figure.
         return iter(
             DataLoader(
-                Files(files, self.case.image_size, self.case.classes),
-                batch_size=self.case.batch,
+                Files(files, self.configuration.image_size, self.configuration.classes),
+                batch_size=self.configuration.batch,
                 num_workers=workers,
                 multiprocessing_context="fork",
                 pin_memory=self.device.type == "cuda",
@@ -121,9 +123,9 @@ class PublishedLoop:
         """Return the seconds that `count` steps take."""
         return timed(lambda: [self.step() for _ in range(count)], self.device)
 
-    def score_images(self, count: int) -> float:
+    def score(self, count: int) -> float:
         """Return the seconds to score `count` or a few more images, batch by batch from files."""
-        batches = -(-count // self.case.batch)
+        batches = -(-count // self.configuration.batch)
         self.model.eval()
         loader = self._batches(self.files, workers=2)
         next(loader)  # the workers have started
@@ -133,6 +135,6 @@ class PublishedLoop:
                 for _ in range(batches):
                     self.model.membership(next(loader)[0].to(self.device)).sigmoid().cpu()
 
-        seconds = timed(look, self.device) * count / (batches * self.case.batch)
+        seconds = timed(look, self.device) * count / (batches * self.configuration.batch)
         self.model.train()
         return seconds

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.cases import Case
-from benchmarks.loops import Loop
+from benchmarks.configurations import Configuration
+from benchmarks.loops import start
 from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
 
 STEPS = 4  # of each model in a turn
 
 
 def measure_shadows(
-    case: Case, seconds: float, workers: int = 2, harness: Harness = by_hand
+    configuration: Configuration, seconds: float, workers: int = 2, harness: Harness = by_hand
 ) -> dict[str, Any]:
     """Measure training `workers` plain models side by side against one after the other.
 
     On a CPU each process gets its share of the threads, on a GPU they share the device.
     """
-    single = replace(case, threads=1) if case.device == "cpu" else case
+    on_cpu = configuration.device == "cpu"
+    single = replace(configuration, threads=1) if on_cpu else configuration
     with ExitStack() as stack:
-        alone = stack.enter_context(Loop("plain", case))
-        side_by_side = [stack.enter_context(Loop("plain", single)) for _ in range(workers)]
-
-        def together() -> float:
-            for loop in side_by_side:
-                loop.send("steps", STEPS)
-            return max(loop.answer() for loop in side_by_side)
-
-        times = interleaved(
-            {"serial": lambda: alone.ask("steps", workers * STEPS), "together": together},
-            seconds,
-            harness=harness,
-        )
+        alone = stack.enter_context(start("plain", configuration))
+        loops = [stack.enter_context(start("plain", single)) for _ in range(workers)]
+        askers = stack.enter_context(ThreadPoolExecutor(workers))
+        sides = {
+            "serial": lambda: alone.ask("steps", workers * STEPS),
+            "together": lambda: max(askers.map(lambda loop: loop.ask("steps", STEPS), loops)),
+        }
+        times = interleaved(sides, seconds, harness=harness)
     return {
-        "model": case.model,
-        "image_size": case.image_size,
-        "batch": case.batch,
+        "model": configuration.model,
+        "image_size": configuration.image_size,
+        "batch": configuration.batch,
         "workers": workers,
         **Ratio.of(times["serial"], times["together"]).row("speedup"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import Case
-from benchmarks.flops import floor
-from benchmarks.loops import KINDS, Loop, open_files
+from benchmarks.configurations import Configuration
+from benchmarks.encoded import write_files
+from benchmarks.floor import Floor, floor
+from benchmarks.loops import KINDS, start
 from benchmarks.ours import our_model
 from benchmarks.pairs import Harness, Ratio, by_hand, interleaved
 
@@ -20,15 +22,12 @@ SCORED = 2  # batches in a turn of scoring
 
 
 def measure_steps(
-    case: Case,
-    seconds: float,
-    throughput: float,
-    harness: Harness = by_hand,
+    configuration: Configuration, seconds: float, throughput: float, harness: Harness = by_hand
 ) -> dict[str, Any]:
-    """Measure speed, price, peak memory and scoring of one case.
+    """Measure speed, price, peak memory and scoring of one configuration.
 
     Args:
-        case: model, size and batch.
+        configuration: model, size and batch.
         seconds: time to spend on training steps; scoring takes a third more.
         throughput: operations per second of the machine's best matrix product.
         harness: repeats and records our side's turns.
@@ -36,62 +35,51 @@ def measure_steps(
     Returns:
         One row of the table of steps: ratios, seconds of a step, images per second, bytes.
     """
+    scored = SCORED * configuration.batch
     with ExitStack() as stack:
-        folder = stack.enter_context(open_files(case))
-        files = sorted(Path(folder).iterdir())
-        loops = {kind: stack.enter_context(Loop(kind, case, files)) for kind in KINDS}
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="amint-benchmarks-"))
+        files = write_files(Path(folder), configuration.image_size, 4 * configuration.batch)
+        loops = {kind: stack.enter_context(start(kind, configuration, files)) for kind in KINDS}
+        for loop in loops.values():
+            loop.ask("steps", 1)  # worker processes start, kernels are chosen
         once = {kind: loop.ask("steps", 1) for kind, loop in loops.items()}
-        once |= {kind: loops[kind].ask("steps", 1) for kind in ("plain", "active")}  # warmed up
         # Turns of about the same length, so that a disturbance meets all sides alike.
         turns = {kind: max(1, round(once["published"] / once[kind] / 2)) for kind in KINDS}
-        times = interleaved(
-            {
-                kind: lambda kind=kind: loops[kind].ask("steps", turns[kind]) / turns[kind]
-                for kind in ("published", "plain", "active")
-            },
-            seconds,
-            harness=harness,
-        )
+
+        def mean_step(kind: str, order: str = "steps", count: int = 1) -> Any:
+            return lambda: loops[kind].ask(order, count) / count
+
+        sides = {
+            kind: mean_step(kind, count=turns[kind]) for kind in ("published", "plain", "active")
+        }
+        times = interleaved(sides, seconds, harness=harness)
         memory = {kind: loop.ask("peak") for kind, loop in loops.items()}
-        head = interleaved(
-            {
-                "head": lambda: loops["active"].ask("head_steps", 2) / 2,
-                "active": lambda: loops["active"].ask("steps", 1),
-            },
-            seconds / 6,
-        )
-        scored = SCORED * case.batch
-        scoring = _scoring(loops, scored, seconds / 6)
-        precision = {kind: loops[kind].ask("precision") for kind in ("active", "plain")}
-    row = _row(case, times, memory, head, scoring, scored, throughput)
-    return {**row, **{f"{kind}_precision": found for kind, found in precision.items()}}
-
-
-def _scoring(loops: dict[str, Loop], scored: int, seconds: float) -> dict[str, list[float]]:
-    return interleaved(
-        {
-            "published": lambda: loops["published"].ask("score_images", scored),
-            "active": lambda: loops["active"].ask("score_images", scored),
-        },
-        seconds,
-        rounds=(2, 5),
-    )
+        sides = {"head": mean_step("active", "head_steps", 2), "active": mean_step("active")}
+        head = interleaved(sides, seconds / 6)
+        sides = {
+            kind: lambda loop=loops[kind]: loop.ask("score", scored)
+            for kind in ("published", "active")
+        }
+        scoring = interleaved(sides, seconds / 6, rounds=(2, 5))
+        precision = {
+            f"{kind}_precision": loops[kind].ask("precision") for kind in ("active", "plain")
+        }
+    row = _row(configuration, times, memory, head, scoring, throughput)
+    return {**row, **precision}
 
 
 def _row(
-    case: Case,
+    configuration: Configuration,
     times: dict[str, list[float]],
     memory: dict[str, dict[str, int]],
     head: dict[str, list[float]],
     scoring: dict[str, list[float]],
-    scored: int,
     throughput: float,
 ) -> dict[str, Any]:
-    least = counted(case)
-    ours = median(times["active"])
+    least, ours = counted(configuration), median(times["active"])
     price = Ratio.of(times["active"], times["plain"])
     return {
-        **asdict(case),
+        **asdict(configuration),
         "rounds": len(times["active"]),
         **{f"{kind}_seconds": median(values) for kind, values in times.items()},
         **Ratio.of(times["published"], times["active"]).row("speedup"),
@@ -101,18 +89,20 @@ def _row(
         "shared_layers": least.shared,
         "head_flops": least.head_of_step,
         "head_time": Ratio.of(head["head"], head["active"]).median,
-        "images_per_second": 2 * case.batch / ours,
+        "images_per_second": 2 * configuration.batch / ours,
         "matrix_share": least.active / ours / throughput,
         **{f"{kind}_bytes": value["loop"] for kind, value in memory.items()},
         **{f"{kind}_process_bytes": value["process"] for kind, value in memory.items()},
         "memory": memory["active"]["loop"] / memory["published"]["loop"],
         "process_memory": memory["active"]["process"] / memory["published"]["process"],
-        "scored_per_second": scored / median(scoring["active"]),
+        "scored_per_second": SCORED * configuration.batch / median(scoring["active"]),
         **Ratio.of(scoring["published"], scoring["active"]).row("scoring"),
     }
 
 
-def counted(case: Case):
-    """Return the `Floor` of a step of a case, computing nothing."""
-    images = torch.zeros(case.batch, 3, case.image_size, case.image_size, device="meta")
-    return floor(our_model(case).to("meta"), images, case.classes)
+def counted(configuration: Configuration) -> Floor:
+    """Return the floor of a configuration's step, computing nothing."""
+    side = configuration.image_size
+    with torch.device("meta"):
+        images = torch.zeros(configuration.batch, 3, side, side)
+        return floor(our_model(configuration), images, configuration.classes)

@@ -7,8 +7,7 @@ import torch
 
 from amint_core.locations import results_root
 from benchmarks.figures import add, figures, no_results
-from benchmarks.loading import announce
-from benchmarks.loops import BenchmarkError
+from benchmarks.loading import BenchmarkError, announce
 from benchmarks.tables import write_all
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -33,6 +32,6 @@ def test_figure(figure, benchmark, results):
     def harness(target, setup, rounds):
         benchmark.pedantic(target, setup=setup, rounds=rounds)
 
-    add(results, figure, figure.measure(harness))
+    add(results, figure, figure.measure(harness=harness))
     # After each figure: what is measured stays, whatever becomes of the rest.
     write_all(results, results_root() / "benchmarks", DEVICE)

@@ -7,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from amint_core.batch.planning import load
+from amint_core.batch.planning import busy
 from amint_core.files import atomic_path, write_json, write_text
-from amint_core.report.style import model_title, save
-from benchmarks.cases import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
+from amint_core.report.names import model_title
+from amint_core.report.style import save
 from benchmarks.chart import draw
-
-MIB = 2**20
+from benchmarks.configurations import HEAD, HEAD_CASE, MEMORY, PRICE_OVER_FLOOR
 
 
 def write_all(results: dict[str, Any], folder: Path, name: str) -> None:
@@ -54,12 +53,17 @@ def _target(what: str, found: float, target: float, more_is_better: bool = False
 
 def markdown(results: dict[str, Any]) -> str:
     """Return all tables with what they were measured on."""
+    found, matrix = results["machine"], results["matrix"]
+    marks = f", at commit {found['commit'][:7]}" if found.get("commit") else ""
+    marks += busy.warning(results["others"])
     parts = [
-        f"Measured on {_machine(results)}{_commit(results)}{load.warning(results['others'])}. "
+        f"Measured on {found['device']} ({found['cores']} cores, {found['memory_gib']} GiB), "
+        f"PyTorch {found['versions']['torch']}; matrix products {matrix['fp32'] / 1e9:,.0f} "
+        f"GFLOP/s in fp32, {matrix['bf16'] / 1e9:,.0f} in bf16{marks}. "
         "Ratios are medians of interleaved pairs in one run, with the least and the largest pair "
         "behind them. Images are made up.",
         "## Steps",
-        _steps(results["steps"]),
+        _table([_step(row) for row in results["steps"]]),
         "Batch: members, and as many external images. Price: active training against training the "
         "audited model alone; its floor counts operations, 1 + s·|E|/|D| + h. Memory: peak of the "
         "training process, without and with what the imported libraries take, against the "
@@ -67,70 +71,48 @@ def markdown(results: dict[str, Any]) -> str:
         "fastest matrix product.",
         "## Targets",
         _table(targets(results)),
-        "## Loading, images per second",
-        _table([_rounded(row) for row in results["loading"]]),
-        "## Growth",
-        _table([_rounded(row) for row in results["growth"]]),
-        "## Shadow models side by side",
-        _table([_rounded(row) for row in results["shadows"]]),
     ]
+    for section, title in (
+        ("loading", "Loading, images per second"),
+        ("growth", "Growth"),
+        ("shadows", "Shadow models side by side"),
+    ):
+        parts += [f"## {title}", _table([_rounded(row) for row in results[section]])]
     return "\n\n".join(parts) + "\n"
 
 
-def _commit(results: dict[str, Any]) -> str:
-    commit = results["machine"].get("commit")
-    return f", at commit {commit[:7]}" if commit else ""
+#: Column of the table of steps → how a row of the results is told in it.
+_STEP = {
+    "image": "{image_size}",
+    "batch": "{batch}",
+    "ours in": "{active_precision}",
+    "published, s": "{published_seconds:.3g}",
+    "ours, s": "{active_seconds:.3g}",
+    "times faster": "{speedup:.2f} ({speedup_low:.2f}–{speedup_high:.2f})",
+    "price": "{price:.2f} ({price_low:.2f}–{price_high:.2f})",
+    "floor": "{floor:.2f}",
+    "head: operations": "{head_flops:.1%}",
+    "head: time": "{head_time:.1%}",
+    "images/s": "{images_per_second:,.0f}",
+    "matrix share": "{matrix_share:.0%}",
+    "published, MiB": "{published_mib:,.0f}",
+    "ours, MiB": "{active_mib:,.0f}",
+    "memory": "{memory:.2f}",
+    "with libraries": "{process_memory:.2f}",
+    "scored/s": "{scored_per_second:,.0f}",
+    "scoring, times faster": "{scoring:.2f} ({scoring_low:.2f}–{scoring_high:.2f})",
+}
 
 
-def _machine(results: dict[str, Any]) -> str:
-    found, matrix = results["machine"], results["matrix"]
-    return (
-        f"{found['device']} ({found['cores']} cores, {found['memory_gib']} GiB), PyTorch "
-        f"{found['versions']['torch']}; matrix products {matrix['fp32'] / 1e9:,.0f} GFLOP/s in "
-        f"fp32, {matrix['bf16'] / 1e9:,.0f} in bf16"
-    )
-
-
-def _steps(rows: list[dict[str, Any]]) -> str:
-    return _table(
-        [
-            {
-                "model": model_title(row["model"]),
-                "image": row["image_size"],
-                "batch": row["batch"],
-                "ours in": row["active_precision"],
-                "published, s": f"{row['published_seconds']:.3g}",
-                "ours, s": f"{row['active_seconds']:.3g}",
-                "times faster": _ratio(row, "speedup"),
-                "price": _ratio(row, "price"),
-                "floor": f"{row['floor']:.2f}",
-                "head: operations": f"{row['head_flops']:.1%}",
-                "head: time": f"{row['head_time']:.1%}",
-                "images/s": f"{row['images_per_second']:,.0f}",
-                "matrix share": f"{row['matrix_share']:.0%}",
-                "published, MiB": f"{row['published_bytes'] / MIB:,.0f}",
-                "ours, MiB": f"{row['active_bytes'] / MIB:,.0f}",
-                "memory": f"{row['memory']:.2f}",
-                "with libraries": f"{row['process_memory']:.2f}",
-                "scored/s": f"{row['scored_per_second']:,.0f}",
-                "scoring, times faster": _ratio(row, "scoring"),
-            }
-            for row in rows
-        ]
-    )
-
-
-def _ratio(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.2f} ({row[name + '_low']:.2f}–{row[name + '_high']:.2f})"
+def _step(row: dict[str, Any]) -> dict[str, str]:
+    sizes = {f"{kind}_mib": row[f"{kind}_bytes"] / 2**20 for kind in ("published", "active")}
+    told = {column: text.format(**row, **sizes) for column, text in _STEP.items()}
+    return {"model": model_title(row["model"]), **told}
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: f"{v:,.3g}"
-        if isinstance(v, float) and v < 100
-        else f"{v:,.0f}"
-        if isinstance(v, float)
-        else v
+        name: format(v, ",.3g" if v < 100 else ",.0f") if isinstance(v, float) else v
         for name, v in row.items()
     }
 

@@ -1,17 +1,23 @@
-"""A profile's comparison, and what readers of its tables and figures find written there."""
+"""A profile's results, and what readers of its tables and figures find written there."""
 
 from matplotlib import pyplot as plt
 
-from amint_core.report import by_method, compact
-from amint_core.report.collect import read_runs
+from amint_core.report import render
+from amint_core.report.read import read
+from amint_core.report.tables import comparison
 
 
-def table():
-    return by_method.comparison(read_runs("quick"))
+def profile():
+    """Read the made-up runs of profile quick."""
+    return read("quick")
 
 
-def text_of(module, *given):
-    return compact.to_markdown(module.document(*given, "quick"))
+def table(of=comparison):
+    return of.rows(profile())
+
+
+def text_of(module):
+    return render.to_markdown(module.document(profile()))
 
 
 def texts(figure):

@@ -1,20 +1,18 @@
 """The ablation: each defect and each change alone, set against its base run."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from made_runs import made_metrics, made_scores, put, put_judged, transformed
-from read_back import text_of
+from read_back import profile, table, text_of, texts
 
 from amint_core import report
 from amint_core.evaluation import paired
-from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.recipes import DEFECTS
-from amint_core.report import ablations
-from amint_core.report.collect import read_runs, scores_of
+from amint_core.report.figures import FIGURES
+from amint_core.report.read import read_runs
+from amint_core.report.tables import ablation, table1
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def test_each_defect_and_change_is_set_against_its_base(results):
     put(results, made_metrics(mint=0.96, **copies))
     put(results, made_metrics(mint=0.97, **copies, weight_decay=0.0))  # two things
     put(results, made_metrics(mint=0.60, method="passive", weight_decay=0.0))
-    rows = ablations.ablation(read_runs("quick"), {})
+    rows = table(ablation)
     assert list(rows["setting"].fillna("base")) == [
         *("base", "augment_external", "defects", "weight_decay")
     ]
@@ -47,7 +45,7 @@ def test_each_defect_and_change_is_set_against_its_base(results):
     # Matched by seed: .95 against .90, not against the mean of both.
     assert decay["mint_accuracy_difference"] == pytest.approx(0.05)
     assert decay["matched_seeds"] == 1
-    text = text_of(ablations, rows)
+    text = text_of(ablation)
     assert "defect frozen_batchnorm on" in text
     assert "augment_external: 0 → 0.5 by flip, shift" in text
     assert "weight_decay: 0.0001 → 0" in text
@@ -61,17 +59,17 @@ def test_a_published_defect_switched_off_is_set_against_published(results):
         kept = tuple(name for name in defects if name != left_out)
         put(results, made_metrics(recipe="published", defects=kept))
     put(results, made_metrics())  # fixed: another recipe, so no row of this base
-    rows = ablations.ablation(read_runs("quick"), {})
+    rows = table(ablation)
     assert list(rows["recipe"]) == ["published"] * 3
     assert list(rows["base"].dropna()) == sorted(defects[:2])
-    assert f"defect {defects[0]} off" in text_of(ablations, rows)
+    assert f"defect {defects[0]} off" in text_of(ablation)
 
 
 def test_the_base_keeps_its_recipe_even_where_it_is_not_the_first(results):
     # One row alone: both runs are neighbours of each other, and only the recipe decides.
     put(results, made_metrics(defects=("frozen_batchnorm",), epochs=4, batch_size=50))
     put(results, made_metrics(epochs=4, batch_size=50))
-    rows = ablations.ablation(read_runs("quick"), {})
+    rows = table(ablation)
     assert list(rows["switched"].fillna("base")) == ["base", "frozen_batchnorm"]
 
 
@@ -103,11 +101,11 @@ def test_each_change_of_best_alone_has_a_row(results):
         put(results, made_metrics(**best | change))
     put(results, made_metrics(**best | {"recipe": "fixed"}))
     put(results, made_metrics(**best | {"recipe": "robust"}))  # switches two things
-    rows = ablations.ablation(read_runs("quick"), {})
+    rows = table(ablation)
     of_best = rows[rows["base_recipe"] == "best"]
     assert (pd.isna(of_best["setting"].iloc[0]), of_best["seeds"].iloc[0]) == (True, 3)
-    text = text_of(ablations, of_best)
-    shown = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    parts = ablation.document(profile()).parts
+    (shown,) = (part.text["Switched"] for part in parts if "recipe best" in part.caption)
     without = "augment_external: 0.5 by flip, shift → 0 (recipe fixed)"
     assert sorted(shown) == sorted(["– (base)", without, *CHANGES])
     assert (of_best["matched_seeds"].iloc[1:] == 1).all()
@@ -115,7 +113,7 @@ def test_each_change_of_best_alone_has_a_row(results):
     (added,) = rows[rows["base_recipe"] == "fixed"].iloc[1:].to_dict("records")
     assert (added["recipe"], added["switched"]) == ("best", "0.5 by flip, shift")
     # Single switches leave Table 1, whole recipes stay.
-    printed = report.table1(read_runs("quick")).dropna(subset="runs")
+    printed = table(table1).dropna(subset="runs")
     assert sorted(printed["recipe"].unique()) == ["best", "fixed", "robust"]
     assert not {"lambda_mint", "defects", "epochs"} & set(" ".join(printed["variant"]).split("="))
 
@@ -123,7 +121,7 @@ def test_each_change_of_best_alone_has_a_row(results):
 def test_without_a_common_seed_the_means_are_compared(results):
     put(results, made_metrics(mint=0.90))
     put(results, made_metrics(mint=0.80, epochs=40, seed=1))
-    row = ablations.ablation(read_runs("quick"), {}).iloc[1]
+    row = table(ablation).iloc[1]
     assert row["matched_seeds"] == 0
     assert row["mint_accuracy_difference"] == pytest.approx(-0.1)
 
@@ -134,7 +132,7 @@ def test_nothing_switched_is_said_in_words(results):
     assert "no active run differs from a base run" in files["ablation.md"].read_text()
     assert "no run measured transformed images" in files["transformations.md"].read_text()
     assert len(pd.read_csv(files["ablation.csv"])) == 0
-    assert "transformations.png" not in files
+    assert "No run of this profile" in texts(FIGURES["transformations"].draw(profile()))
     put(results, made_metrics(epochs=40))
     assert len(pd.read_csv(report.write("quick")["ablation.csv"])) == 2
     assert len(pd.read_csv(report.write("quick")["ablation.csv"])) == 2
@@ -148,12 +146,13 @@ def put_pairs(results):
     for seed in (0, 1):
         for shift, changes in ((2.5, {}), (2.0, {"epochs": 40})):
             folder = put_judged(results, shift, 150, seed, **changes)
-            scores = pd.read_parquet(folder / "scores.parquet")
-            asked = scores.tail(400).assign(role="test", judged=False, member=False)
+            scores = pd.read_parquet(folder / "judged.parquet")
+            asked = made_scores(seed, 100).drop(columns="image")
+            asked = asked.assign(role="test", judged=False, member=False)
             answers = np.random.default_rng(seed).integers(0, 2, 400)
             asked["predicted"] = (asked["label"] + (answers if changes else 0)) % 10
             # The order of rows does not matter.
-            pd.concat([asked.sample(frac=1), scores]).to_parquet(folder / "scores.parquet")
+            pd.concat([asked.sample(frac=1), scores]).to_parquet(folder / "judged.parquet")
 
 
 def of_switch(rows):
@@ -163,8 +162,8 @@ def of_switch(rows):
 def test_effects_have_the_paired_intervals_of_their_seeds(results):
     put_pairs(results)
     runs = read_runs("quick")
-    scores = scores_of(runs)
-    row = of_switch(ablations.ablation(runs, scores))
+    scores = profile().scores
+    row = of_switch(table(ablation))
     pairs = list(zip(row["runs"].split("; "), row["base_runs"].split("; "), strict=True))
     aligned = [paired.align(scores[one], scores[two]) for one, two in pairs]
     cuts = runs.set_index("run")["threshold_calibrated"]
@@ -185,7 +184,7 @@ def test_effects_have_the_paired_intervals_of_their_seeds(results):
 
 def test_audited_accuracy_is_paired_over_the_same_test_images(results):
     put_pairs(results)
-    row = of_switch(ablations.ablation(read_runs("quick"), {}))
+    row = of_switch(table(ablation))
     # The base is right on all, the other on those that its seed did not move.
     each = []
     for seed in (0, 1):
@@ -194,20 +193,18 @@ def test_audited_accuracy_is_paired_over_the_same_test_images(results):
     for end in ENDS:
         mean = np.mean([one[end] for one in each])
         assert row[f"audited_accuracy_difference_{end}"] == pytest.approx(mean)
-    assert np.isnan(row["auc_difference_low"])
 
 
 def test_other_images_have_no_paired_interval(results):
     """A switch may change the split itself, or which images the audited model is asked."""
     put(results, made_metrics(dataset="gtsrb"), made_scores())
-    others = made_scores().assign(image=lambda table: "other" + table["image"])
+    others = made_scores().assign(index=lambda table: table["index"] + len(table))
     put(results, made_metrics(dataset="gtsrb", defects=("tracks_ignored",)), others)
-    runs = read_runs("quick")
-    row = ablations.ablation(runs, scores_of(runs)).iloc[1]
+    row = table(ablation).iloc[1]
     assert row["switched"] == "tracks_ignored"
     assert not np.isnan(row["auc_difference"])
     assert (
-        row[[f"{name}_difference_{end}" for name in ablations.PAIRED for end in ENDS]].isna().all()
+        row[[f"{name}_difference_{end}" for name in ablation.PAIRED for end in ENDS]].isna().all()
     )
 
 
@@ -220,26 +217,18 @@ def test_audited_accuracies_on_other_images_have_no_paired_interval(results):
     published = made_metrics(defects=("audited_on_external",))
     published["audited"]["role"] = "external"
     put(results, published, scores)
-    runs = read_runs("quick")
-    row = ablations.ablation(runs, scores_of(runs)).iloc[1]
+    row = table(ablation).iloc[1]
     assert np.isnan(row["audited_accuracy_difference_low"])
     assert row["auc_difference_low"] == row["auc_difference_high"] == 0  # the same model
 
 
-def test_without_scores_earlier_intervals_stay_where_the_runs_are_the_same(results):
+def test_without_scores_there_are_no_paired_intervals(results):
     put_pairs(results)
-    before = report.write("quick")["ablation.md"].read_bytes()
-    assert b"[" in before
-    for path in results.glob("quick/runs/*/scores.parquet"):
+    assert "[" in text_of(ablation)
+    for path in results.glob("quick/runs/*/judged.parquet"):
         path.unlink()
-    files = report.write("quick")
-    assert files["ablation.md"].read_bytes() == before
-    row = of_switch(pd.read_csv(files["ablation.csv"]))
-    # Another result: its interval is not known.
-    folder = results / "quick" / "runs" / row["runs"].split("; ")[0]
-    metrics = json.loads((folder / "metrics.json").read_text())
-    metrics["mint"]["auc"]["value"] += 0.001
-    write_json(folder / "metrics.json", metrics)
-    row = of_switch(pd.read_csv(report.write("quick")["ablation.csv"]))
-    assert np.isnan(row["auc_difference_low"])
-    assert not np.isnan(row["tpr_at_1pct_fpr_difference_low"])
+    row = of_switch(table(ablation))
+    assert not np.isnan(row["auc_difference"])
+    ends = [f"{name}_difference_{end}" for name in ablation.PAIRED for end in ENDS]
+    assert row[ends].isna().all()
+    assert "[" not in text_of(ablation).split("| – (base)")[1]

@@ -10,18 +10,22 @@ import pytest
 import torch
 from torch import nn
 
+from amint_core.batch.planning.worker import WorkerEndedError
+from amint_core.errors import SettingsError
 from amint_core.model.zoo import AUDITED
 from amint_core.training.device import chosen_precision
-from benchmarks import chart, figures, flops, growth, loading, shadows, tables
-from benchmarks.cases import Case, cases
+from amint_core.training.kinds import ACTIVE, PLAIN
+from benchmarks import chart, figures, floor, growth, loading, shadows, tables
+from benchmarks.configurations import Configuration, configurations
 from benchmarks.encoded import write_files
-from benchmarks.loops import BenchmarkError, Loop
+from benchmarks.loading import BenchmarkError
+from benchmarks.loops import start
 from benchmarks.ours import OurLoop, our_model
 from benchmarks.pairs import Ratio, interleaved
 from benchmarks.published import Files, PublishedLoop, published_model
 from benchmarks.steps import counted, measure_steps
 
-TINY = Case("tiny", 16, batch=4, classes=5, threads=1, target=2.0)
+TINY = Configuration("tiny", 16, batch=4, classes=5, threads=1, target=2.0)
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def row():
 
 def test_every_paper_model_is_measured_and_the_four_at_64_pixels():
     for device in ("cpu", "cuda"):
-        sizes = {(case.model, case.image_size) for case in cases(device)}
+        sizes = {(case.model, case.image_size) for case in configurations(device)}
         assert {model for model, size in sizes if size == 32} == set(AUDITED) - {"tiny"}
         at_64 = {model for model, size in sizes if size == 64}
         assert at_64 == {"mobilenet", "resnet50", "densenet121", "xception"}
@@ -88,17 +92,21 @@ def test_the_published_maps_and_heads_are_the_notebooks():
         "mobilenet": ("blocks.2", "blocks.3"),
     }
     for model, expected in taps.items():
-        assert published_model(Case(model, 32)).taps == expected
+        assert published_model(Configuration(model, 32)).taps == expected
 
 
 def test_our_loop_trains_through_the_code_of_a_run():
-    loop = OurLoop(TINY)
+    loop, alone = OurLoop(TINY), OurLoop(TINY, plain=True)
     before = loop.model.head.decide[0].weight.clone()
-    report = loop.step()
-    assert {"audited_loss", "mint_loss"} <= set(report)
+    assert loop.steps(2) > 0
     assert not torch.equal(before, loop.model.head.decide[0].weight)
-    alone = OurLoop(TINY, plain=True)
-    assert set(alone.step()) == {"audited_loss", "audited_accuracy"}
+    assert alone.steps(1) > 0
+    # What `fit` says of the steps once there are no more.
+    history, of_plain = loop.steps(0), alone.steps(0)
+    assert {"audited_loss", "mint_loss"} <= set(history)
+    told = {name for name in of_plain if name.endswith(("_loss", "_accuracy"))}
+    assert told == {"audited_loss", "audited_accuracy"}
+    assert (loop.step.kind, alone.step.kind) == (ACTIVE, PLAIN)
     # What a loop computes in is its own process's affair: this one is as it was.
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -109,9 +117,9 @@ def test_a_convolution_is_counted_by_hand_depthwise_too():
         layer = nn.Conv2d(8, outputs, 3, padding=1, groups=groups, bias=False)
         forward = 2 * 2 * outputs * 36 * 9 * 8 // groups  # 2·B·C_out·H·W·K²·C_in/groups
         given = images.clone().requires_grad_()
-        assert flops.count(lambda: layer(images)) == forward  # noqa: B023
-        assert flops.count(lambda: layer(images).sum().backward()) == 2 * forward  # noqa: B023
-        assert flops.count(lambda: layer(given).sum().backward()) == 3 * forward  # noqa: B023
+        assert floor.count(lambda: layer(images)) == forward  # noqa: B023
+        assert floor.count(lambda: layer(images).sum().backward()) == 2 * forward  # noqa: B023
+        assert floor.count(lambda: layer(given).sum().backward()) == 3 * forward  # noqa: B023
 
 
 def test_the_floor_is_the_hand_count_of_the_tiny_model():
@@ -211,19 +219,19 @@ def test_loading_growth_and_shadows_on_little():
 
 def test_a_loop_that_fails_says_why():
     with (
-        Loop("active", replace(TINY, model="nobody")) as loop,
-        pytest.raises(BenchmarkError, match="Unknown model 'nobody'"),
+        start("active", replace(TINY, model="nobody")) as loop,
+        pytest.raises(SettingsError, match="Unknown model 'nobody'"),
     ):
         loop.ask("steps", 1)
 
 
 def test_a_loop_that_was_killed_says_so():
-    with Loop("plain", TINY) as loop:
+    with start("plain", TINY) as loop:
         assert loop.ask("steps", 1) > 0
         loop.process.kill()
         loop.process.join()
-        for _ in range(2):  # the pipe may break at the first order or at the second
-            with pytest.raises(BenchmarkError, match=r"plain loop of tiny 16×16 .* SIGKILL"):
+        for _ in range(2):
+            with pytest.raises(WorkerEndedError, match=r"plain loop of tiny 16×16 .* SIGKILL"):
                 loop.ask("steps", 1)
 
 
@@ -236,11 +244,11 @@ def test_every_figure_has_a_section():
 
 def test_the_large_cache_holds_random_images_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(loading.tempfile, "tempdir", str(tmp_path))
-    images = loading._large_cache(5_000)
+    pixels, _ = loading._large_cache(5_000)
     assert not list(tmp_path.iterdir())
-    assert images.pixels.shape == (5_000, 64, 64, 3)
-    assert np.array_equal(images.pixels[0], images.pixels[4_096])
-    assert images.pixels[1].std() > 50
+    assert pixels.shape == (5_000, 64, 64, 3)
+    assert np.array_equal(pixels[0], pixels[4_096])
+    assert pixels[1].std() > 50
 
 
 def test_what_is_written_is_said_and_refused_without_space(monkeypatch, capsys):
@@ -253,5 +261,5 @@ def test_what_is_written_is_said_and_refused_without_space(monkeypatch, capsys):
 
 def test_counting_leaves_no_hook_behind():
     model = our_model(TINY).to("meta")
-    flops.floor(model, torch.zeros(2, 3, 16, 16, device="meta"), 5)
+    floor.floor(model, torch.zeros(2, 3, 16, 16, device="meta"), 5)
     assert not model.head._forward_pre_hooks

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import made_metrics, put
+from read_back import profile, table, text_of, texts
 
 from amint_core import report
 from amint_core.locations import results_root
-from amint_core.report import by_lambda, compact
-from amint_core.report.collect import read_runs
+from amint_core.report.figures import FIGURES
+from amint_core.report.tables import lambda_curves
 
 
 @pytest.fixture
@@ -27,26 +28,26 @@ def results():
 
 
 def curves():
-    return by_lambda.lambda_curves(read_runs("quick"))
+    return table(lambda_curves)
 
 
 def test_a_row_per_lambda_averaged_over_seeds(results):
-    table = curves()
-    assert list(table["lambda_mint"]) == [0.0, 1.0, 3.0]
-    assert list(table["seeds"]) == [1, 2, 2]
-    assert list(table["curve"]) == [1, 1, 1]
-    one = table.iloc[1]
+    rows = curves()
+    assert list(rows["lambda_mint"]) == [0.0, 1.0, 3.0]
+    assert list(rows["seeds"]) == [1, 2, 2]
+    assert list(rows["curve"]) == [1, 1, 1]
+    one = rows.iloc[1]
     assert one["audited_accuracy"] == pytest.approx(0.41)
     assert one["auc"] == pytest.approx(0.94)
     assert one["audited_accuracy_low"] < 0.41 < one["audited_accuracy_high"]
 
 
 def test_the_model_alone_is_matched_by_seed(results):
-    table = curves()
-    assert table["plain_audited_accuracy"].tolist() == pytest.approx([0.45] * 3)
-    assert list(table["plain_seeds"]) == [2, 2, 2]
-    assert list(table["matched_seeds"]) == [1, 2, 2]
-    assert table["audited_accuracy_difference"].tolist() == pytest.approx([-0.01, -0.04, -0.09])
+    rows = curves()
+    assert rows["plain_audited_accuracy"].tolist() == pytest.approx([0.45] * 3)
+    assert list(rows["plain_seeds"]) == [2, 2, 2]
+    assert list(rows["matched_seeds"]) == [1, 2, 2]
+    assert rows["audited_accuracy_difference"].tolist() == pytest.approx([-0.01, -0.04, -0.09])
 
 
 def test_a_model_alone_of_another_training_is_not_taken(results):
@@ -54,9 +55,9 @@ def test_a_model_alone_of_another_training_is_not_taken(results):
     put(results, made_metrics(method="plain", mint=None, audited=0.90, weight_decay=0.0))
     # What only the head depends on does not matter: this is the same training as seed 0's.
     put(results, made_metrics(method="plain", mint=None, audited=0.45, lambda_mint=5.0))
-    table = curves()
-    assert table["plain_audited_accuracy"].tolist() == pytest.approx([0.45] * 3)
-    assert list(table["plain_seeds"]) == [2, 2, 2]
+    rows = curves()
+    assert rows["plain_audited_accuracy"].tolist() == pytest.approx([0.45] * 3)
+    assert list(rows["plain_seeds"]) == [2, 2, 2]
 
 
 def test_runs_repeated_to_measure_more_count_once(results):
@@ -67,14 +68,14 @@ def test_runs_repeated_to_measure_more_count_once(results):
 def test_curves_of_one_name_are_told_apart(results):
     for weight in (1.0, 10.0):
         put(results, made_metrics(mint=0.9, epochs=40, lambda_mint=weight))
-    table = curves()
-    assert list(table["variant"].unique()) == ["epochs=20", "epochs=40"]
-    assert table[table["variant"] == "epochs=40"]["plain_audited_accuracy"].isna().all()
-    assert "The model alone was not run" in compact.to_markdown(by_lambda.document(table, "quick"))
+    rows = curves()
+    assert list(rows["variant"].unique()) == ["epochs=20", "epochs=40"]
+    assert rows[rows["variant"] == "epochs=40"]["plain_audited_accuracy"].isna().all()
+    assert "The model alone was not run" in text_of(lambda_curves)
 
 
 def test_the_text_shows_values_with_intervals_and_the_price(results):
-    text = compact.to_markdown(by_lambda.document(curves(), "quick"))
+    text = text_of(lambda_curves)
     (line,) = (line for line in text.splitlines() if line.startswith("|") and "(-.090)" in line)
     assert ".980 [" in line  # the AUC at λ = 3
     assert "The model trained alone: .450 [" in text
@@ -82,7 +83,7 @@ def test_the_text_shows_values_with_intervals_and_the_price(results):
 
 
 def test_the_figure_draws_every_positive_lambda_and_the_model_alone(results):
-    figure = by_lambda.lambda_figure(curves(), "quick")
+    figure = FIGURES["lambda"].draw(profile())
     left, right = figure.axes
     assert {axes.get_xscale() for axes in figure.axes} == {"log"}
     (accuracy,) = (line for line in right.lines if line.get_marker() == "o")
@@ -102,7 +103,9 @@ def test_it_is_written_where_two_lambdas_were_run(results):
     assert "λ" not in files["lambda.tex"].read_text(encoding="utf-8")
 
 
-def test_it_is_not_written_where_lambda_does_not_differ():
+def test_where_lambda_does_not_differ_it_is_said():
     put(results_root(), made_metrics())
     put(results_root(), made_metrics(epochs=40, lambda_mint=3.0))
-    assert not [name for name in report.write("quick") if name.startswith("lambda")]
+    assert table(lambda_curves).empty
+    assert "no two active runs differ in λ alone" in text_of(lambda_curves)
+    assert "No two active runs" in texts(FIGURES["lambda"].draw(profile()))

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 from made_runs import made_metrics, put, transformed
-from read_back import text_of, texts
+from read_back import profile, table, text_of, texts
 
 from amint_core.errors import ResultsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.report import by_transformation, compact
-from amint_core.report.collect import read_runs
+from amint_core.report import render
+from amint_core.report.figures import FIGURES
+from amint_core.report.read import read_runs
+from amint_core.report.tables import transformations
 
 
 @pytest.fixture
@@ -23,22 +25,22 @@ def test_transformations_by_recipe_and_views_over_seeds(results):
         put(results, transformed(("jpeg", "flip"), value, seed))
     put(results, transformed(("flip",), 0.80, recipe="published"))
     put(results, transformed(("flip",), 0.85, views="flips"))
-    rows = by_transformation.transformations(read_runs("quick"))
+    rows = table(transformations)
     own = rows.query("recipe == 'fixed' and views == 'one'").set_index("transformation")
     assert list(own.index) == ["exact", "flip", "jpeg"]  # exact first, then in one order
     assert own.loc["exact", "auc"] == pytest.approx(0.92)
     assert own.loc["flip", "auc"] == pytest.approx(0.72)
     assert own.loc["jpeg", "auc_sd"] == pytest.approx(np.std([0.80, 0.84], ddof=1))
     assert (own["seeds"] == 2).all()
-    text = text_of(by_transformation, rows)
+    text = text_of(transformations)
     assert text.count("[STAND-IN]") == 4
-    assert compact.SEEDS in text
+    assert render.SEEDS in text
     first = text.split("AUC: ")[1].split("Calibrated")[0]
     (line,) = (line for line in first.splitlines() if "published" in line)
     assert ".800" in line
     assert "–" in line  # JPEG was not measured there
     assert "fixed, views: flips" in text
-    drawn = texts(by_transformation.transformations_figure(rows, "quick"))
+    drawn = texts(FIGURES["transformations"].draw(profile()))
     for label in ("published", "jpeg", ".92", "[STAND-IN]"):
         assert label in drawn
 

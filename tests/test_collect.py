@@ -9,7 +9,7 @@ from amint_core import report
 from amint_core.errors import ResultsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
-from amint_core.report.collect import read_metrics, read_runs, unfinished
+from amint_core.report.read import read_metrics, read_runs, unfinished
 
 
 @pytest.fixture
@@ -91,6 +91,6 @@ def test_damaged_metrics_are_refused_by_name(results, damage, says):
 
 def test_damaged_scores_are_refused_by_name(results):
     folder = put(results, made_metrics(), made_scores())
-    (folder / "scores.parquet").write_text("no parquet")
-    with pytest.raises(ResultsError, match=r"scores\.parquet is not a readable score table"):
+    (folder / "judged.parquet").write_text("no parquet")
+    with pytest.raises(ResultsError, match=r"judged\.parquet is not a readable table of scores"):
         report.write("quick")

@@ -6,16 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import SHIFTS, put_judged, put_methods
-from read_back import table, text_of
+from read_back import profile, table, text_of, texts
 
 from amint_core import report
 from amint_core.evaluation import paired
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
-from amint_core.report import by_method, compact, paired_tables
-from amint_core.report.collect import MEASURES, read_runs, scores_of
-from amint_core.report.method_names import GROUPS
+from amint_core.report import render
+from amint_core.report.figures import FIGURES
+from amint_core.report.names import GROUPS, row_title
+from amint_core.report.read import MEASURES, read_runs
+from amint_core.report.tables import comparison, differences
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def test_a_row_per_method_and_target_in_the_order_of_groups(results):
     assert set(rows["method"]) == {*SHIFTS, "plain"}
     assert (rows["method"] == "yeom").sum() == 2
     assert rows["cell"].nunique() == 1
-    assert list(rows["group"]) == sorted(rows["group"], key=GROUPS.index)
+    assert list(rows["group"]) == sorted(rows["group"], key=list(GROUPS).index)
     assert list(rows.query("method == 'yeom'")["target"]) == ["plain", "active"]
     assert pd.isna(rows.set_index("method").loc["active", "target"])
     assert rows.set_index("method").loc["lira_online", "shadows"] == 8
@@ -42,8 +44,8 @@ def test_shadow_models_stand_beside_those_of_the_paper(results):
     rows = table().set_index("method")
     assert rows.loc["lira_online", "published_shadows"] == "64 to 256"
     assert pd.isna(rows.loc["passive", "published_shadows"])
-    document = by_method.document(table(), "quick")
-    for write in compact.FORMS.values():
+    document = comparison.document(profile())
+    for write in render.FORMS.values():
         assert "8, paper 64 to 256" in write(document)
         assert "expect less power: LiRA (online) (8, paper 64 to 256)." in write(document)
 
@@ -51,7 +53,7 @@ def test_shadow_models_stand_beside_those_of_the_paper(results):
 def test_as_many_shadow_models_as_published_are_not_called_few(results):
     put_judged(results, n=50)
     put_judged(results, method="rmia_online", n=50, shadow_count=2)
-    text = text_of(by_method, table())
+    text = text_of(comparison)
     assert "2, paper 2 to 254" in text
     assert "less power" not in text
 
@@ -63,13 +65,13 @@ def test_tables_say_that_intervals_go_by_track(results):
     files = report.write("quick")
     said = "Intervals by track, not by frame: members of 12 tracks, non-members of 12."
     for name in ("comparison", "differences", "table1"):
-        for form in compact.FORMS:
+        for form in render.FORMS:
             assert files[f"{name}.{form}"].read_text().count(said) == 1
     rows = pd.read_csv(files["comparison.csv"]).set_index("dataset")
     assert (rows.loc["gtsrb", "judged_member_tracks"] == 12).all()
     assert pd.isna(rows.loc["cifar10", "judged_member_tracks"])
-    scores = scores_of(read_runs("quick"))
-    found = paired_tables.differences(table(), read_runs("quick"), scores).iloc[0]
+    scores = profile().scores
+    found = table(differences).iloc[0]
     own = scores[found["run"]]
     both = paired.align(own, scores[found["reference_run"]])
     assert found["auc_difference_low"] == paired.auc_difference(*both, own["group"])["low"]
@@ -89,9 +91,9 @@ def test_known_non_members_of_attacks_on_the_active_model_are_named(results):
     said = "On the active model RMIA and gMINT take known non-members from calibration"
     put_judged(results, n=50)
     put_judged(results, n=50, method="rmia_online")
-    assert said not in text_of(by_method, table())
+    assert said not in text_of(comparison)
     put_judged(results, n=50, method="rmia_online", target="active")
-    assert said in text_of(by_method, table())
+    assert said in text_of(comparison)
 
 
 def test_seeds_are_averaged_and_their_spread_stated(results):
@@ -103,8 +105,12 @@ def test_seeds_are_averaged_and_their_spread_stated(results):
     for name in ("auc", "auc_low", "precision_at_1pct_prior_high"):
         assert row[name] == pytest.approx(own[name].mean())
     assert row["auc_sd"] == pytest.approx(own["auc"].std(ddof=1))
-    assert compact.SEEDS in text_of(by_method, table())
-    assert compact.SEEDS not in text_of(by_method, table().assign(seeds=1))
+    assert render.SEEDS in text_of(comparison)
+
+
+def test_one_seed_is_no_mean(results):
+    put_methods(results, n=50)
+    assert render.SEEDS not in text_of(comparison)
 
 
 def test_other_training_or_sizes_are_another_cell(results):
@@ -114,10 +120,10 @@ def test_other_training_or_sizes_are_another_cell(results):
     put_judged(results, method="yeom", n=50, recipe="published")
     rows = table()
     assert rows["cell"].nunique() == 3
-    ((_, cell),) = by_method.compared(rows).items()
+    ((_, cell),) = comparison.compared(rows).items()
     assert set(cell["method"]) == {"active", "passive"}
     assert (cell["epochs"] == 20).all()
-    assert "in comparison.csv only: 2" in text_of(by_method, rows)
+    assert "in comparison.csv only: 2" in text_of(comparison)
 
 
 def test_how_membership_is_tested_does_not_make_another_cell(results):
@@ -130,7 +136,7 @@ def test_how_membership_is_tested_does_not_make_another_cell(results):
     variants = rows[rows["method"] == "lira_online"]["variant"]
     assert variants.is_unique
     assert "shadows=4" in "".join(variants)
-    titles = [by_method.row_title(row) for _, row in rows.iterrows()]
+    titles = [row_title(row) for _, row in rows.iterrows()]
     assert "aMINT (active) (views=flips)" in titles
 
 
@@ -138,13 +144,13 @@ def test_cells_of_one_name_are_told_apart(results):
     for epochs in (20, 40):
         for method in ("active", "passive"):
             put_judged(results, method=method, n=50, epochs=epochs)
-    titles = [title.split("fixed ")[1] for title in by_method.compared(table())]
+    titles = [title.split("fixed ")[1] for title in comparison.compared(table())]
     assert sorted(titles) == ["(epochs=20)", "(epochs=40)"]
 
 
 def test_controls_that_were_not_run_are_named(results):
     put_methods(results, n=50)
-    text = text_of(by_method, table())
+    text = text_of(comparison)
     controls = {name for name in METHODS if METHODS[name].group == "control"}
     assert {"blind", "memorizer"} < controls
     for name in controls:
@@ -153,7 +159,7 @@ def test_controls_that_were_not_run_are_named(results):
         assert METHODS[name].title in text
     for name in controls - set(SHIFTS):
         put_judged(results, 0.0, 50, method=name)
-    assert "All controls run." in text_of(by_method, table())
+    assert "All controls run." in text_of(comparison)
 
 
 def test_the_papers_values_stand_where_it_has_them(results):
@@ -172,11 +178,11 @@ def test_every_measure_stands_with_its_interval(results):
     row = table().query("method == 'yeom' and target == 'plain'").iloc[0]
     (line,) = (
         line
-        for line in text_of(by_method, table()).splitlines()
+        for line in text_of(comparison).splitlines()
         if line.startswith("| Yeom (loss threshold) ") and "on the active" not in line
     )
     for name in MEASURES:
-        shown = compact.measured(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        shown = render.measured(row[name], row[f"{name}_low"], row[f"{name}_high"])
         assert "[" in shown
         assert f" {shown} |" in line
 
@@ -184,25 +190,27 @@ def test_every_measure_stands_with_its_interval(results):
 def test_a_threshold_that_means_nothing_leaves_a_dash_and_no_difference(results):
     for method in ("active", "lira_offline", "passive_unseen"):
         put_judged(results, n=120, method=method)
-    text = by_method.document(table(), "quick").parts[0].text.set_index("Method")
+    text = comparison.document(profile()).parts[0].text.set_index("Method")
     assert text.loc["LiRA (offline)", "Accuracy at .5"] == "–"
     assert text.loc["LiRA (offline)", "Calibrated"] != "–"
     assert text.loc["Passive MINT, unseen members", "Calibrated"] == "–"
     assert text.loc["Passive MINT, unseen members", "Accuracy at .5"] != "–"
-    found = paired_tables.differences(table(), read_runs("quick"), scores_of(read_runs("quick")))
+    found = table(differences)
     known = found.set_index("method")["accuracy_difference"].notna()
     assert known.to_dict() == {"lira_offline": True, "passive_unseen": False}
-    (part,) = (part.text for part in paired_tables.document(found, table(), "quick").shown)
+    (part,) = (part.text for part in differences.document(profile()).shown)
     assert list(part.set_index("Method")["Accuracy"] == "–") == [True, False]
     assert (part[["AUC", "TPR at 1 % FPR"]] != "–").all(axis=None)
-    assert {"agreement.png", "class_difficulty.png"} <= set(report.write("quick"))
+    for name in ("agreement", "class_difficulty"):
+        assert "No two methods" not in texts(FIGURES[name].draw(profile()))
 
 
 def test_too_few_non_members_for_a_verdict_have_no_figures_of_it(results):
     put_methods(results, n=90)
+    for name in ("agreement", "class_difficulty", "image_difficulty"):
+        assert "No two methods" in texts(FIGURES[name].draw(profile()))
+    assert "Yeom" in texts(FIGURES["roc_by_method"].draw(profile()))
     files = report.write("quick")
-    assert not {"agreement.png", "class_difficulty.png", "image_difficulty.png"} & set(files)
-    assert "roc_by_method.png" in files
     found = pd.read_csv(files["differences.csv"])
     assert found[["kappa", "both", "tpr_at_1pct_fpr_difference"]].isna().all(axis=None)
     assert found[["auc_difference", "accuracy_difference"]].notna().all(axis=None)
@@ -213,7 +221,7 @@ def test_the_plain_model_has_a_row_without_a_test(results):
     row = table().set_index("method").loc["plain"]
     assert np.isnan(row["auc"])
     assert row["audited_accuracy"] == 0.4471
-    (line,) = (line for line in text_of(by_method, table()).splitlines() if "model alone" in line)
+    (line,) = (line for line in text_of(comparison).splitlines() if "model alone" in line)
     assert line.count("–") == 7
 
 
@@ -222,22 +230,22 @@ def test_what_else_was_measured_does_not_make_a_second_row(results):
     put_judged(results, n=150, method="yeom", transformations=("flip",))
     rows = table()
     assert ((rows["method"] == "yeom") & (rows["target"] == "plain")).sum() == 1
-    found = paired_tables.differences(rows, read_runs("quick"), scores_of(read_runs("quick")))
+    found = table(differences)
     assert ((found["method"] == "yeom") & (found["target"] == "plain")).sum() == 1
 
 
 def test_runs_that_judge_different_images_are_not_paired(results):
     put_methods(results, n=150)
-    path = next((results / "quick" / "runs").glob("*yeom*/scores.parquet"))
+    path = next((results / "quick" / "runs").glob("*yeom*/judged.parquet"))
     rows = pd.read_parquet(path)
-    rows.assign(image=rows["image"].str.replace("0", "f")).to_parquet(path)
+    rows.assign(index=rows["index"] + 1).to_parquet(path)
     report.write("quick")
-    found = paired_tables.differences(table(), read_runs("quick"), scores_of(read_runs("quick")))
+    found = table(differences)
     assert not found["run"].str.contains(path.parent.name).any()
     assert len(found) > 1
 
 
-@pytest.mark.parametrize("form", compact.FORMS)
+@pytest.mark.parametrize("form", render.FORMS)
 def test_standin_is_marked_in_every_form(results, form):
     put_methods(results, n=120)
     files = report.write("quick")
@@ -248,8 +256,8 @@ def test_standin_is_marked_in_every_form(results, form):
 def test_differences_are_those_of_both_runs_scores(results):
     put_methods(results, seeds=(0, 1), n=150)
     runs = read_runs("quick")
-    scores = scores_of(runs)
-    found = paired_tables.differences(table(), runs, scores)
+    scores = profile().scores
+    found = table(differences)
     # Seven other tests (the plain model is none) and Yeom's on both models, two seeds.
     assert len(found) == 14 + 2
     assert set(found["seed"]) == {0, 1}
@@ -271,11 +279,9 @@ def test_differences_are_those_of_both_runs_scores(results):
     assert row["auc_difference"] == pytest.approx(difference)
     assert row[["both", "only_method", "only_reference", "neither"]].sum() == pytest.approx(1)
     (line,) = (
-        line
-        for line in text_of(paired_tables, found, table()).splitlines()
-        if line.startswith("| Passive MINT ")
+        line for line in text_of(differences).splitlines() if line.startswith("| Passive MINT ")
     )
-    assert compact.signed(found.query("method == 'passive'")["auc_difference"].mean()) in line
+    assert render.signed(found.query("method == 'passive'")["auc_difference"].mean()) in line
 
 
 def test_attacks_on_the_active_model_stand_against_the_same_on_the_plain_one(results):
@@ -286,7 +292,7 @@ def test_attacks_on_the_active_model_stand_against_the_same_on_the_plain_one(res
     put_judged(results, n=120, method="lira_online", target="active")  # on the active model alone
     put_judged(results, n=120, seed=2, method="salem")  # on the plain model alone
     runs = read_runs("quick")
-    found = paired_tables.differences(table(), runs, scores_of(runs))
+    found = table(differences)
     assert set(found["reference"]) == {"target=plain"}
     assert sorted(zip(found["method"], found["seed"], strict=True)) == [
         *(("lira_online", 0), ("lira_online", 1), ("yeom", 0), ("yeom", 1))
@@ -299,20 +305,19 @@ def test_attacks_on_the_active_model_stand_against_the_same_on_the_plain_one(res
         assert ours["settings.shadows"] == theirs["settings.shadows"]
         assert row["auc_difference"] == pytest.approx(ours["auc"] - theirs["auc"])
         assert row["auc_difference_low"] < row["auc_difference"] < row["auc_difference_high"]
-    text = text_of(paired_tables, found, table())
+    text = text_of(differences)
     assert "Does auditability open the model?" in text
     assert "How far is active MINT ahead?" not in text
 
 
-def test_without_scores_earlier_differences_and_figures_stay(results):
+def test_without_any_scores_differences_and_figures_made_with_them_stay(results):
     put_methods(results, n=120)
     names = ("differences.csv", "differences.md", "roc_by_method.png", "agreement.png")
     first = report.write("quick")
     before = {name: first[name].read_bytes() for name in names}
-    for path in results.glob("quick/runs/*/scores.parquet"):
+    for path in results.glob("quick/runs/*/judged.parquet"):
         path.unlink()
     second = report.write("quick")
-    assert not set(names) & set(second)
     assert {name: first[name].read_bytes() for name in names} == before
     assert "comparison.csv" in second
     assert "methods.png" in second

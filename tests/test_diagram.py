@@ -6,9 +6,9 @@ from read_back import texts
 
 from amint_core import report
 from amint_core.errors import ModelError
-from amint_core.report import style
+from amint_core.report import run_title
 
-TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
+TITLE = run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 STAGES = [
     {"layer": "stem", "output": "8×32×32", "parameters": 100, "tap": False, "shared": True},
     {"layer": "norm", "output": "8×32×32", "parameters": 16, "tap": False, "shared": True},

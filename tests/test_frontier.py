@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 from made_runs import made_metrics, measure, put
+from read_back import profile, texts
 
-from amint_core import report
 from amint_core.locations import results_root
-from amint_core.report import frontier
-from amint_core.report.by_transformation import transformations
-from amint_core.report.collect import read_runs
+from amint_core.report.figures import frontier
 
 
 def run(calibrated, seed=0, recipe="fixed", **aucs):
@@ -30,7 +28,7 @@ def points():
     run(0.94, seed=1, flip=0.57, jpeg=0.84, blur=0.72)
     run(0.97, recipe="robust", flip=0.90)
     put(results_root(), made_metrics(recipe="best"))  # measured none
-    return frontier.frontier(transformations(read_runs("quick")))
+    return frontier.points(profile())
 
 
 def test_a_point_is_exact_accuracy_against_transformed_auc(points):
@@ -42,7 +40,7 @@ def test_a_point_is_exact_accuracy_against_transformed_auc(points):
 
 
 def test_dots_stand_at_the_points(points):
-    figure = frontier.frontier_figure(points, "quick")
+    figure = frontier.draw(profile())
     assert [axes.get_ylabel() for axes in figure.axes] == ["AUC after flip", "AUC after jpeg"]
     dots = [
         (line.get_xdata()[0], line.get_ydata()[0])
@@ -55,16 +53,11 @@ def test_dots_stand_at_the_points(points):
     assert "STAND-IN" in figure.axes[0].get_title("left")
 
 
-def test_it_is_written_where_there_are_points(points):
-    files = report.write("quick")
-    assert {"frontier.png", "frontier.svg"} <= set(files)
-
-
-def test_it_is_not_written_where_no_such_transformation_was_measured():
+def test_where_no_such_transformation_was_measured_it_is_said():
     run(0.9, blur=0.7)
-    assert "frontier.png" not in report.write("quick")
+    assert "No run" in texts(frontier.draw(profile()))
 
 
 def test_without_a_calibrated_threshold_there_is_no_point():
     run(None, flip=0.9)
-    assert frontier.frontier(transformations(read_runs("quick"))).empty
+    assert frontier.points(profile()).empty

@@ -9,9 +9,9 @@ from made_runs import made_scores
 from read_back import texts
 
 from amint_core import report
-from amint_core.report import style
+from amint_core.report import run_title
 
-TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
+TITLE = run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 
 
 @pytest.fixture

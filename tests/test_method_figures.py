@@ -3,13 +3,20 @@
 import numpy as np
 import pytest
 from made_runs import SHIFTS, put_methods
-from read_back import table, texts
+from read_back import profile, table, texts
 
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
-from amint_core.report import difficulty_figures, method_figures, paired_tables, style
-from amint_core.report.collect import read_runs, scores_of
-from amint_core.report.method_names import GROUPS, method_group, method_order
+from amint_core.report import style
+from amint_core.report.figures import (
+    agreement,
+    class_difficulty,
+    image_difficulty,
+    methods,
+    roc_by_method,
+)
+from amint_core.report.names import GROUPS, method_group, method_order
+from amint_core.report.tables import differences
 
 
 @pytest.fixture
@@ -19,45 +26,44 @@ def results():
 
 def test_figures_show_every_method_and_say_what_is_substituted(results):
     put_methods(results, n=120)
-    rows, scores = table(), scores_of(read_runs("quick"))
     for figure in (
-        method_figures.methods_beside_each_other(rows, "quick"),
-        method_figures.roc_by_method(rows, scores, "quick"),
-        method_figures.agreement(rows, scores, "quick"),
-        difficulty_figures.class_difficulty(rows, scores, "quick"),
+        methods.draw(profile()),
+        roc_by_method.draw(profile()),
+        agreement.draw(profile()),
+        class_difficulty.draw(profile()),
     ):
         text = texts(figure)
         for name in (*SHIFTS, "yeom"):
             assert METHODS[name].title in text
         assert "Yeom (loss threshold) on the active model" in text
         assert "not to be compared" in text.replace("\n", " ")
-    assert "no test" in texts(method_figures.methods_beside_each_other(rows, "quick"))
+    assert "no test" in texts(methods.draw(profile()))
 
 
 def test_dots_stand_at_the_tables_values(results):
     put_methods(results, n=120)
     rows = table()
-    figure = method_figures.methods_beside_each_other(rows, "quick")
+    figure = methods.draw(profile())
     dots = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
     np.testing.assert_array_equal(dots, rows["auc"])
 
 
 def test_kappas_are_those_of_the_verdicts(results):
     put_methods(results, seeds=(0, 1), n=120)
-    rows, scores = table(), scores_of(read_runs("quick"))
-    grid = method_figures.kappas(rows, scores)
+    rows, scores = table(), profile().scores
+    grid = agreement.kappas(rows, scores)
     constant = grid.columns[grid.isna().all()]
     assert set(np.diag(grid.drop(index=constant, columns=constant))) == {1}
     np.testing.assert_allclose(grid, grid.T)
-    found = paired_tables.differences(rows, read_runs("quick"), scores)
+    found = table(differences)
     mean = found.query("method == 'memorizer'")["kappa"].mean()
     assert grid.loc["aMINT (active)", "Memorizer"] == pytest.approx(mean)
 
 
 def test_shares_by_class_are_counted_on_members(results):
     put_methods(results, n=120)
-    rows, scores = table(), scores_of(read_runs("quick"))
-    grid = difficulty_figures.found_by_class(rows, scores)
+    rows, scores = table(), profile().scores
+    grid = class_difficulty.found_by_class(rows, scores)
     own = scores[rows.query("method == 'active'")["runs"].iloc[0]]
     members = own[own["member"] & (own["label"] == 3)]
     assert grid.loc["aMINT (active)", 3] == pytest.approx(members["flagged"].mean())
@@ -66,9 +72,9 @@ def test_shares_by_class_are_counted_on_members(results):
 
 def test_votes_count_methods_but_no_controls(results):
     put_methods(results, seeds=(0, 1), n=120)
-    scores = scores_of(read_runs("quick"))
-    ((_, rows),) = difficulty_figures.comparable(table(), scores).items()
-    counted = difficulty_figures.votes(rows, scores)
+    scores = profile().scores
+    ((_, rows),) = image_difficulty.comparable(profile()).items()
+    counted = image_difficulty.votes(rows, scores)
     assert set(rows["group"]) == {"aMINT", "passive", "attack"}
     assert (counted["methods"] == 6).all()
     assert counted["votes"].between(0, 6).all()
@@ -78,7 +84,7 @@ def test_votes_count_methods_but_no_controls(results):
         if one["method"] != "plain"
     )
     assert (by_hand.loc[counted.index] == counted["votes"]).all()
-    assert "non-members" in texts(difficulty_figures.image_difficulty(table(), scores, "quick"))
+    assert "non-members" in texts(image_difficulty.draw(profile()))
 
 
 def test_every_method_has_a_place_and_a_colour():

@@ -7,26 +7,31 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pandas as pd
 import pytest
 import torch
-from amint_core.training.trained import build
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from amint_core.batch import plan
-from amint_core.batch.planning import calibrate, estimate, load
-from amint_core.batch.planning.calibrate import Measured
+from amint_core.batch.planning import busy, estimate, made_up
 from amint_core.batch.planning.flops import counts_of, step_flops
-from amint_core.batch.planning.work import case_of, role_sizes, work_of
+from amint_core.batch.planning.work import Cost, sizes_of, work_of, workload_of
 from amint_core.cli import main
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.files import write_json
-from amint_core.locations import results_root
+from amint_core.locations import cache_root, results_root
+from amint_core.model.heads import LeanHead
 from amint_core.run.folder import run_folder
-from amint_core.run.steps import code_of
+from amint_core.run.models import build
+from amint_core.run.steps import code_of, run_all
 from amint_core.settings import create
+from amint_core.training.kinds import ACTIVE, MEMORIZER, PLAIN
 
 
 def settings(**given) -> RunConfig:
@@ -50,45 +55,104 @@ def finish(run: RunConfig, code: str | None = None) -> None:
     (folder / "scores.parquet").touch()
 
 
+@pytest.fixture
+def done():
+    """Count what tiny models do: steps, and images classified, scored and differentiated."""
+    seen: Counter[str] = Counter()
+
+    def look(module: nn.Module, given: tuple, output: torch.Tensor) -> None:
+        if isinstance(module, nn.Linear) and module.in_features == 24:  # the classifier
+            inferring = torch.is_inference_mode_enabled()
+            gradients = not module.training and given[0].requires_grad
+            seen["classified"] += len(output) * inferring
+            seen["differentiated"] += len(output) * gradients
+        elif isinstance(module, LeanHead):
+            seen["scored"] += len(output) * torch.is_inference_mode_enabled()
+
+    hooks = [
+        register_module_forward_hook(look),
+        register_optimizer_step_post_hook(lambda *_: seen.update(["steps"])),
+    ]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"method": "plain"},
+        {"method": "passive"},
+        {"method": "passive_unseen", "views": "flips"},
+        {"method": "memorizer", "calibration": 0},
+        {"method": "lira_online", "shadows": 4},
+        {"method": "rmia_offline", "shadows": 4, "target": "active", "transformations": ["jpeg"]},
+        {"method": "yeom", "transformations": ["flip", "shift"]},
+        {"method": "gmint", "transformations": ["flip"]},
+        {"views": "flips", "transformations": ["flip", "shift", "jpeg"]},
+        {"method": "passive", "protocol": "paper", "test": 0, "transformations": ["blur"]},
+        {"members": 210, "external": 90, "batch_size": 64},
+    ],
+    ids=lambda given: " ".join(f"{value}" for value in given.values()) or "active",
+)
+def test_the_plan_counts_what_a_run_does(given, done):
+    """Hold the counts against a run that is executed."""
+    small = {"dataset": "mnist", "data": "standin", "image_size": 16, "test": 80, "epochs": 2}
+    small |= {"members": 100, "external": 150, "calibration": 60, "holdout": 90}
+    run = settings(**small | given)
+    work, metrics = work_of(run), run_all(run)
+    assert metrics["data"]["sizes"] == sizes_of(run)
+    parts = (*work.trainings, work.scoring)
+    assert done["steps"] == work.steps
+    assert done["classified"] == sum(part.classified for part in parts)
+    assert done["scored"] == sum(part.scored for part in parts)
+    assert done["differentiated"] == work.scoring.differentiated
+    histories = list((cache_root() / "trainings").rglob("history.csv"))
+    assert len(histories) == len(work.trainings)
+    assert sum(len(pd.read_csv(one)) for one in histories) == run.epochs * len(work.trainings)
+
+
 def test_counts_steps_and_images():
     work = work_of(settings(views="flips", transformations=["flip", "blur"]))
     # 300 external images in batches of 50, four times.
     assert work.steps == 4 * 6
     # After each epoch: calibration and the members that choose thresholds.
-    assert work.tasks[0].watched == 4 * (100 + 100)
+    assert work.trainings[0].scored == 4 * (100 + 100)
     # All roles and CIFAR-10's whole test set are classified.
-    assert work.classified == 200 + 300 + 100 + 150 + 10_000
+    assert work.scoring.classified == 200 + 300 + 100 + 150 + 10_000
     # Two views of all but the test set, and of the judged ones twice transformed.
-    assert work.scored == 2 * (750 + 2 * (100 + 150))
+    assert work.scoring.scored == 2 * (750 + 2 * (100 + 150))
 
 
 def test_only_attacks_hold_class_logits():
     few, many = ({"dataset": name, "data": "standin"} for name in ("cifar10", "tiny_imagenet"))
-    assert work_of(settings(**few)).kept == work_of(settings(**many)).kept == 0
+    assert work_of(settings(**few)).logits == work_of(settings(**many)).logits == 0
     # 750 images in question, float32, twice.
-    assert work_of(settings(method="yeom")).kept == 2 * 750 * 10 * 4
+    assert work_of(settings(method="yeom")).logits == 2 * 750 * 10 * 4
 
 
 def test_paper_protocol_judges_the_official_test_set():
     run = settings(dataset="mnist", protocol="paper", calibration=0)
-    assert role_sizes(run)["test"] == 10_000
-    assert work_of(run).classified == work_of(run).scored == 200 + 300 + 10_000
+    assert sizes_of(run)["test"] == 10_000
+    scoring = work_of(run).scoring
+    assert scoring.classified == scoring.scored == 200 + 300 + 10_000
 
 
 def test_standins_have_their_own_size_and_classes():
     run = settings(dataset="casia_webface", data="standin", model="mobilenet")
-    assert case_of(run, "active").classes == 50
-    assert role_sizes(run)["test"] == 50 * 12
+    assert workload_of(run, ACTIVE).classes == 50
+    assert sizes_of(run)["test"] == 50 * 12
 
 
 def test_speed_depends_on_the_model_and_not_on_the_seed():
-    key = case_of(settings(), "active").key
-    assert key == case_of(settings(seed=3, epochs=9, learning_rate=0.1), "active").key
+    key = workload_of(settings(), ACTIVE).key
+    assert key == workload_of(settings(seed=3, epochs=9, learning_rate=0.1), ACTIVE).key
     for other in ({"setup": "entry"}, {"precision": "bf16"}, {"batch_size": 20}, {"head": "lean"}):
-        assert key != case_of(settings(**other), "active").key
-    plain = case_of(settings(), "plain").key
+        assert key != workload_of(settings(**other), ACTIVE).key
+    plain = workload_of(settings(), PLAIN).key
     assert plain != key
-    assert plain == case_of(settings(setup="entry"), "plain").key
+    assert plain == workload_of(settings(setup="entry"), PLAIN).key
 
 
 def test_shared_trainings_are_paid_once(no_data):
@@ -127,11 +191,12 @@ def test_workers_train_shadow_models_side_by_side(no_data, monkeypatch):
 
 
 def test_workers_share_one_gpu():
-    work = work_of(settings(method="lira_online", shadows=4, workers=2))
-    (key,) = {task.case.key for task in work.tasks}
-    costs = {key: estimate.Cost(1.0, 0.0, 0.0, 500.0, 300.0, "measured")}
-    seconds = estimate.trainings_seconds(work.tasks, work, costs, cores=64)
-    assert seconds == 5 * work.tasks[0].steps
+    run = settings(method="lira_online", shadows=4, workers=2)
+    work = work_of(run)
+    (key,) = {one.key for one in work.workloads}
+    costs = {key: Cost(1.0, 0.0, 0.0, 500.0, 300.0, "measured")}
+    seconds = estimate.trainings_seconds(work.trainings, run, costs, cores=64)
+    assert seconds == 5 * work.trainings[0].steps
     held, gpu = estimate.memory(work, costs)
     assert gpu == 3 * 300
     assert held > 3 * 500
@@ -139,7 +204,7 @@ def test_workers_share_one_gpu():
 
 def test_other_images_are_another_training():
     ids = {
-        work_of(settings(method="plain", **other)).tasks[0].identity
+        work_of(settings(method="plain", **other)).trainings[0].training
         for other in ({}, {"members": 199}, {"seed": 1}, {"image_size": 16}, {"data": "standin"})
     }
     assert len(ids) == 5
@@ -199,8 +264,8 @@ def test_bad_options_are_clear_errors(wrong, capsys):
 
 
 def test_counted_operations_are_those_of_the_built_model():
-    case = case_of(settings(), "active")
-    model, images = build(calibrate.made_up(case)), torch.zeros(2, 3, 32, 32)
+    case = workload_of(settings(), ACTIVE)
+    model, images = build(made_up.made_up(case)), torch.zeros(2, 3, 32, 32)
     for call, counted in (
         (lambda: model.audited(images), counts_of(case).classify),
         (lambda: model.membership(images), counts_of(case).membership),
@@ -210,29 +275,32 @@ def test_counted_operations_are_those_of_the_built_model():
         assert counter.get_total_flops() / 2 == counted
 
 
-def test_measures_steps_and_scoring():
-    active, plain = (
-        calibrate.measure(case_of(settings(), kind), 0) for kind in ("active", "plain")
-    )
-    assert active.steps == plain.steps == 1
+def test_measures_steps_and_scoring(done):
+    found = []
+    for kind in (ACTIVE, PLAIN):
+        with made_up.training(workload_of(settings(), kind)) as training:
+            before = done["steps"]
+            found.append(training.measure(0))
+            assert done["steps"] - before == 2  # one to warm up, and one that is timed
+    active, plain = found
     assert min(active.step, active.classify, active.score, plain.step) > 0
     assert math.isnan(plain.score)
     assert active.memory >= active.idle > 0
 
 
 def test_measures_in_a_process_of_its_own():
-    case = case_of(settings(), "memorizer")
-    found = calibrate.measure_apart(case, 0, limit=600)
+    case = workload_of(settings(), MEMORIZER)
+    found = made_up.measure_apart(case, 0, limit=600)
     assert found.step > 0
     assert found.memory > found.idle
-    assert calibrate.measure_apart(case, 0, limit=0) is None
+    assert made_up.measure_apart(case, 0, limit=0) is None
 
 
 def test_unmeasured_cases_follow_from_the_nearest():
-    near, far = case_of(settings(), "active"), case_of(settings(model="mobilenet"), "active")
-    case = case_of(settings(batch_size=100), "active")
-    found = Measured(2.0, 0.1, 0.1, 100.0, 300.0, 0.0, 3, "cpu", "a machine")
-    cases, wrong = {one.key: one for one in (near, far)}, Measured(9e9, 1, 1, 1, 1, 0, 1, "", "")
+    near, far = workload_of(settings(), ACTIVE), workload_of(settings(model="mobilenet"), ACTIVE)
+    case = workload_of(settings(batch_size=100), ACTIVE)
+    found = Cost(2.0, 0.1, 0.1, 300.0, 0.0, "measured", 100.0, "a machine")
+    cases, wrong = {one.key: one for one in (near, far)}, Cost(9e9, 1, 1, 1, 0, "measured", 1)
     cost = estimate.cost_of(case, cases, {far.key: wrong, near.key: found})
     assert cost.source == "from FLOPs"
     assert cost.step == pytest.approx(2 * found.step)
@@ -244,12 +312,12 @@ def test_unmeasured_cases_follow_from_the_nearest():
 
 
 def test_runs_of_unmeasured_models_are_counted(no_data, monkeypatch):
-    measured = case_of(settings(), "active")
-    found = Measured(2.0, 0.1, 0.1, 100.0, 300.0, 0.0, 3, "cpu", "a machine")
+    measured = workload_of(settings(), ACTIVE)
+    found = Cost(2.0, 0.1, 0.1, 300.0, 0.0, "measured", 100.0, "a machine")
     monkeypatch.setattr(estimate, "calibrate", lambda *_: {measured.key: found})
-    monkeypatch.setattr(calibrate, "seconds_to_start", lambda: 0.0)
+    monkeypatch.setattr(made_up, "seconds_to_start", lambda: 0.0)
     shares = iter([0.02, 0.6])
-    monkeypatch.setattr(load, "others", lambda: next(shares))
+    monkeypatch.setattr(busy, "share", lambda: next(shares))
     runs = [settings(), settings(image_size=64), settings(model="mobilenet")]
     made = plan.make({run.id: run for run in runs}, seconds=1)
     assert made.table["estimate"].tolist() == ["measured", "from FLOPs", "from FLOPs, other model"]
@@ -265,7 +333,7 @@ def test_runs_of_unmeasured_models_are_counted(no_data, monkeypatch):
 def test_other_work_is_seen():
     burning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        assert load.others(0.3) >= 0.5 / os.cpu_count()
+        assert busy.share(0.3) >= 0.5 / os.cpu_count()
     finally:
         burning.kill()
         burning.wait()
@@ -275,8 +343,8 @@ def test_calibration_begins_with_one_case_of_each_model():
     given = [
         settings(model=model, image_size=size) for size in (64, 32) for model in ("vit", "tiny")
     ]
-    cases = {case.key: case for case in (case_of(run, "active") for run in given)}
-    order = estimate._in_order(cases, {key: step_flops(case) for key, case in cases.items()})
+    cases = {case.key: case for case in (workload_of(run, ACTIVE) for run in given)}
+    order = estimate.in_order(cases, {key: step_flops(case) for key, case in cases.items()})
     first = [(cases[key].settings.model, cases[key].image_size) for key in order]
     # The tiny model, from which little can be told, comes after the real one.
     assert first == [("vit", 32), ("tiny", 32), ("vit", 64), ("tiny", 64)]

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from made_runs import EIGHT, made_metrics, made_scores, put, put_many
-from read_back import texts
+from read_back import profile, table, texts
 
 from amint_core import report
 from amint_core.locations import results_root
-from amint_core.report import paper, profile_figures
-from amint_core.report.collect import read_runs, scores_of
+from amint_core.report import paper
+from amint_core.report.figures import FIGURES, beside_paper, roc_by_dataset, setup_effect
 from amint_core.report.tables import table1
 
 
@@ -19,21 +19,21 @@ def results():
 
 def test_results_stand_beside_the_papers(results):
     put_many(results, EIGHT)
-    table = table1(read_runs("quick"))
-    figure = profile_figures.results_beside_paper(table, "quick")
+    rows = table(table1)
+    figure = beside_paper.draw(profile())
     assert len(figure.axes) == 2 * 5
     marks = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     # MNIST: MobileNet and ViT, both middle.
-    assert [float(mark.get_xdata()[0]) for mark in marks] == [0.88, 0.81]
+    assert [float(x) for mark in marks for x in mark.get_xdata()] == [0.88, 0.81]
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
-    ours = table.query("dataset == 'mnist'")["mint_accuracy"].dropna()
+    ours = rows.query("dataset == 'mnist'")["mint_accuracy"].dropna()
     assert [float(dot.get_xdata()[0]) for dot in dots] == list(ours)
 
 
 @pytest.mark.parametrize("draw", ["results_beside_paper", "setup_effect"])
 def test_every_panel_of_a_standin_says_so(results, draw):
     put_many(results, EIGHT)
-    figure = getattr(profile_figures, draw)(table1(read_runs("quick")), "quick")
+    figure = FIGURES[draw].draw(profile())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(titles) == 10
     assert all("[STAND-IN]" in title for title in titles)
@@ -42,20 +42,19 @@ def test_every_panel_of_a_standin_says_so(results, draw):
 
 def test_setup_effect_draws_ours_and_the_papers_lines(results):
     put_many(results, EIGHT[2:5])
-    table = table1(read_runs("quick"))
-    figure = profile_figures.setup_effect(table, "quick")
+    rows = table(table1)
+    figure = setup_effect.draw(profile())
     ours, printed = figure.axes[0].lines[:2]
-    np.testing.assert_allclose(ours.get_ydata(orig=False), table["mint_accuracy"].dropna())
-    cells = [paper.cell("cifar10", setup, "mobilenet") for setup in paper.SETUPS]
+    np.testing.assert_allclose(ours.get_ydata(orig=False), rows["mint_accuracy"].dropna())
+    cells = [paper.TABLE1["cifar10", setup, "mobilenet"] for setup in paper.SETUPS]
     np.testing.assert_allclose(printed.get_ydata(), [cell.mint for cell in cells])
 
 
 def test_variants_have_lines_of_their_own(results):
     put(results, made_metrics())
     put(results, made_metrics(epochs=40, weight_decay=0.0))
-    table = table1(read_runs("quick"))
-    for draw in (profile_figures.setup_effect, profile_figures.results_beside_paper):
-        text = texts(draw(table, "quick")).replace("\n", " ")
+    for draw in (setup_effect.draw, beside_paper.draw):
+        text = texts(draw(profile())).replace("\n", " ")
         assert "MobileNet epochs=20" in text
         assert "MobileNet epochs=40" in text
 
@@ -64,19 +63,16 @@ def test_roc_by_dataset_says_whose_scores_are_missing(results):
     put(results, made_metrics(), made_scores())
     put(results, made_metrics(setup="entry"))
     put(results, made_metrics(dataset="mnist"))
-    runs = read_runs("quick")
-    scores = scores_of(runs)
-    text = texts(profile_figures.roc_by_dataset(runs, scores, "quick"))
+    text = texts(roc_by_dataset.draw(profile()))
     assert "2 of 3 runs are not drawn" in text
-    assert text.count("no scores.parquet here") == 1
+    assert text.count("no scores here") == 1
     assert "CIFAR-10 [STAND-IN]" in text
 
 
 def test_many_runs_have_a_panel_per_setup(results):
     cells = [("cifar10", model, setup) for model in paper.MODELS for setup in paper.SETUPS]
     put_many(results, tuple(cells), data="real")
-    runs = read_runs("quick")
-    figure = profile_figures.roc_by_dataset(runs, scores_of(runs), "quick")
+    figure = roc_by_dataset.draw(profile())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["CIFAR-10: entry", "CIFAR-10: middle", "CIFAR-10: output"]
     assert all(len(axes.lines) == 6 + 1 for axes in figure.axes)  # and chance
@@ -86,7 +82,6 @@ def test_without_any_scores_a_roc_drawn_before_stays(results):
     folder = put(results, made_metrics(), made_scores())
     drawn = report.write("quick")["roc.png"]
     before = drawn.read_bytes()
-    (folder / "scores.parquet").unlink()
-    files = report.write("quick")
-    assert "roc.png" not in files
+    (folder / "judged.parquet").unlink()
+    assert report.write("quick")["roc.png"] == drawn
     assert drawn.read_bytes() == before

@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 from amint_core import report
 from amint_core.errors import ResultsError
-from amint_core.report import style
+from amint_core.report import run_title
 
-TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
+TITLE = run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 
 
 def test_a_training_of_one_task_draws_that_task():

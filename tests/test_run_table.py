@@ -5,7 +5,7 @@ from made_runs import made_metrics, put_methods
 
 from amint_core import report
 from amint_core.locations import results_root
-from amint_core.report.collect import read_metrics, read_runs
+from amint_core.report.read import read_metrics, read_runs
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from made_runs import made_history, made_scores
 from matplotlib import pyplot as plt
 
 from amint_core import report
-from amint_core.report import paper, style
+from amint_core.report import paper, run_title, style
 
-TITLE = style.run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
+TITLE = run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 
 
 def test_figures_stay_out_of_pyplot():

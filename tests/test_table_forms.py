@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 from made_runs import EIGHT, made_metrics, put, put_many, put_methods
+from read_back import profile
 
 from amint_core import report
 from amint_core.locations import results_root
-from amint_core.report import beside_paper, compact, paper
-from amint_core.report.collect import read_runs
+from amint_core.report import paper, render
 from amint_core.report.tables import table1
 
 
@@ -20,12 +20,12 @@ def results():
 
 def printed():
     """Return Table 1 of the runs that are there, as a reader gets it."""
-    return beside_paper.document(table1(read_runs("quick")), "quick")
+    return table1.document(profile())
 
 
 def test_markdown_shows_values_with_intervals(results):
     put(results, made_metrics())
-    text = compact.to_markdown(printed())
+    text = render.to_markdown(printed())
     assert ".913 [.896, .931] |" in text
     assert "Cells run: 1 of the paper's 72, none of them on real data." in text
     assert ".86 / .53" in text  # CIFAR-10, entry, ResNet50: not run, the paper's values
@@ -36,7 +36,7 @@ def test_markdown_shows_values_with_intervals(results):
 def test_the_full_grid_leaves_no_second_table(results):
     cells = [(dataset, model, setup) for dataset, setup, model in paper.TABLE1]
     put_many(results, tuple(cells), scores=False, data="real")
-    text = compact.to_markdown(printed())
+    text = render.to_markdown(printed())
     assert "Cells run" not in text
     assert text.count("\n| MNIST ") == 18
 
@@ -46,12 +46,12 @@ def test_the_full_grid_leaves_no_second_table(results):
     [(0.913, ".913 [.902, .924]"), (1.0, "1.000 [.902, .924]"), (float("nan"), "")],
 )
 def test_measured(value, shown):
-    assert compact.measured(value, 0.902, 0.924) == shown
+    assert render.measured(value, 0.902, 0.924) == shown
 
 
 def test_html_is_self_contained(results):
     put(results, made_metrics())
-    page = compact.to_html(printed())
+    page = render.to_html(printed())
     assert page.startswith("<!doctype html>")
     assert "http" not in page
     assert "<script" not in page
@@ -62,7 +62,7 @@ def test_latex_is_balanced_and_escaped(results):
     put(results, made_metrics())
     put(results, made_metrics(epochs=40, batch_size=32))
     put(results, made_metrics(epochs=40, lambda_mint=2.0))
-    text = compact.to_latex(printed())
+    text = render.to_latex(printed())
     for rule in ("toprule", "midrule", "bottomrule"):
         assert "\\" + rule in text
     assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 2

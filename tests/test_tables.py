@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import EIGHT, made_metrics, put, put_many
+from read_back import profile, table, texts
 
 from amint_core import report
 from amint_core.locations import results_root
-from amint_core.report import beside_paper, compact, paper
-from amint_core.report.collect import read_runs
-from amint_core.report.tables import runs_table, table1, was_run
+from amint_core.report import paper, render
+from amint_core.report.figures import FIGURES
+from amint_core.report.read import read_runs
+from amint_core.report.tables import runs as runs_table
+from amint_core.report.tables import table1
 
 FIRST_COLUMNS = [
     *("dataset", "setup", "model", "mint_accuracy", "audited_accuracy"),
@@ -24,26 +27,26 @@ def results():
 
 def one_cell(**others):
     """Return the rows of table1 for CIFAR-10, middle, MobileNet."""
-    table = table1(read_runs("quick"))
+    rows = table(table1)
     cell = {"dataset": "cifar10", "setup": "middle", "model": "mobilenet", **others}
-    return table[np.logical_and.reduce([table[name] == value for name, value in cell.items()])]
+    return rows[np.logical_and.reduce([rows[name] == value for name, value in cell.items()])]
 
 
 def test_a_row_per_cell_of_the_paper_and_per_other_run(results):
     put_many(results, EIGHT)
     put(results, made_metrics(model="tiny"))
-    table = table1(read_runs("quick"))
-    assert list(table.columns[:7]) == FIRST_COLUMNS
-    assert len(table) == 72 + 2  # CASIA-WebFace and `tiny` are not in Table 1
-    assert was_run(table).sum() == 9
-    cells = set(map(tuple, table[["dataset", "setup", "model"]].values))
+    rows = table(table1)
+    assert list(rows.columns[:7]) == FIRST_COLUMNS
+    assert len(rows) == 72 + 2  # CASIA-WebFace and `tiny` are not in Table 1
+    assert table1.was_run(rows).sum() == 9
+    cells = set(map(tuple, rows[["dataset", "setup", "model"]].values))
     assert set(paper.TABLE1) < cells
 
 
 def test_cells_not_run_are_empty_but_for_the_papers_values(results):
     put(results, made_metrics())
-    table = table1(read_runs("quick"))
-    left = table[~was_run(table)]
+    rows = table(table1)
+    left = rows[~table1.was_run(rows)]
     assert len(left) == 71
     held = left.notna().any()
     assert set(held.index[held]) == {
@@ -54,8 +57,8 @@ def test_cells_not_run_are_empty_but_for_the_papers_values(results):
 def test_values_are_exact_and_beside_the_right_cell(results):
     put(results, made_metrics(mint=0.9132000000000001, audited=0.4471))
     files = report.write("quick")
-    table = pd.read_csv(files["table1.csv"])
-    row = table[table["runs"].notna()].iloc[0]
+    rows = pd.read_csv(files["table1.csv"])
+    row = rows[rows["runs"].notna()].iloc[0]
     assert row["mint_accuracy"] == 0.9132000000000001
     assert row["audited_accuracy"] == 0.4471
     assert (row["paper_mint_accuracy"], row["paper_audited_accuracy"]) == (0.91, 0.41)
@@ -113,9 +116,10 @@ def test_table1_leaves_other_methods_and_single_switches_to_other_tables(results
 
 def test_a_profile_without_active_runs_has_an_empty_table1(results):
     put(results, made_metrics(method="yeom"))
-    assert not was_run(table1(read_runs("quick"))).any()
+    assert not table1.was_run(table(table1)).any()
+    for name in ("results_beside_paper", "setup_effect", "roc"):
+        assert "no active run" in texts(FIGURES[name].draw(profile()))
     files = report.write("quick")
-    assert "results_beside_paper.png" not in files
     assert "none of them on real data" in files["table1.md"].read_text()
 
 
@@ -158,11 +162,10 @@ def test_runs_of_before_a_setting_existed_have_its_default(results):
 
 def test_standin_is_marked_in_every_row_and_caption(results):
     put_many(results, EIGHT, scores=False)
-    runs = read_runs("quick")
-    for write in compact.FORMS.values():
-        text = write(beside_paper.document(table1(runs), "quick"))
+    for write in render.FORMS.values():
+        text = write(table1.document(profile()))
         assert text.count("[STAND-IN]") == len(EIGHT) + 1, write
-    assert set(runs_table(runs)["data"]) == {"STAND-IN"}
+    assert set(table(runs_table)["data"]) == {"STAND-IN"}
 
 
 def test_real_data_are_not_called_standin(results):
@@ -186,6 +189,5 @@ def test_files_are_the_same_each_time(results):
     before = {name: path.read_bytes() for name, path in report.write("quick").items()}
     after = {name: path.read_bytes() for name, path in report.write("quick").items()}
     assert before == after
-    # Four tables in four forms (no differences: one method alone) and runs.csv; three figures in
-    # two forms.
-    assert len(before) == 4 * 4 + 1 + 3 * 2
+    # Six tables in four forms and runs.csv; eleven figures in two forms.
+    assert len(before) == 6 * 4 + 1 + 11 * 2

@@ -27,7 +27,9 @@ from amint_core.data.strata import allocate
 from amint_core.errors import DataError, SettingsError, unknown_name
 
 ROLES = ("members", "external", "calibration", "holdout", "test")
-PROTOCOLS = ("strict", "paper")
+#: Protocol → roles that are dealt from the official test set; the others come from the pool.
+FROM_TEST = {"strict": ("test",), "paper": ("calibration", "test")}
+PROTOCOLS = tuple(FROM_TEST)
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,9 @@ def make_split(
         SettingsError: a role or protocol is unknown, or a size is no whole number.
         DataError: a role wants more images than there are.
     """
-    wanted = _checked(protocol, sizes)
     pool, test = _decks(dataset, seed, not ignore_tracks)
-    from_test = {"strict": ("test",), "paper": ("calibration", "test")}[protocol]
-    left = len(test.candidates) - sum(wanted[role] for role in from_test)
-    wanted["test"] = wanted["test"] or max(1, left)
+    wanted = role_sizes(protocol, sizes, len(test.candidates))
+    from_test = FROM_TEST[protocol]
     from_pool = [role for role in wanted if role not in from_test]
     dealt = pool.deal({role: wanted[role] for role in from_pool})
     dealt |= test.deal({role: wanted[role] for role in from_test})
@@ -91,6 +91,20 @@ def make_split(
         duplicates_removed=pool.removed + test.removed,
         digest=_digest(dataset, roles, from_test, judged),
     )
+
+
+def role_sizes(protocol: str, sizes: Mapping[str, int], test_images: int) -> dict[str, int]:
+    """Return the images of each role that a protocol has; `make_split` says what is asked.
+
+    Args:
+        test_images: in the official test set; where `test` is 0, it takes all that are left.
+
+    Raises:
+        SettingsError: a role or protocol is unknown, or a size is no whole number.
+    """
+    wanted = _checked(protocol, sizes)
+    left = test_images - sum(wanted[role] for role in FROM_TEST[protocol])
+    return {**wanted, "test": wanted["test"] or max(1, left)}
 
 
 class Deck:

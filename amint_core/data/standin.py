@@ -37,6 +37,8 @@ SIZES = {
     "tiny_imagenet": Size(pool=25, test=3),
     "casia_webface": Size(pool=100, test=12, classes=50),
 }
+#: Of scikit-learn's 1,797 digits, which stand in for MNIST.
+POOL_DIGITS, TEST_DIGITS = 1_400, 397
 PATTERN_CELLS = 6  # a class's pattern has 6×6 colours, drawn out smoothly
 CLUTTER_CELLS = 8
 
@@ -76,12 +78,12 @@ def _digits(image_size: int) -> dict[str, np.ndarray]:
     grey = (digits.images.astype(np.int64) * 255 // 16).astype(np.uint8)
     pixels = np.stack([_resized(image, image_size) for image in grey])[..., None]
     mixed = np.random.default_rng(SEED).permutation(len(pixels))
-    order = np.concatenate([np.sort(mixed[:1_400]), np.sort(mixed[1_400:])])
+    order = np.concatenate([np.sort(mixed[:POOL_DIGITS]), np.sort(mixed[POOL_DIGITS:])])
     return {
         "pixels": pixels[order],
         "labels": digits.target[order].astype(np.int64),
         "groups": order,
-        "official_test": np.arange(len(order)) >= 1_400,
+        "official_test": np.arange(len(order)) >= POOL_DIGITS,
     }
 
 

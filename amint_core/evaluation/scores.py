@@ -16,12 +16,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from amint_core.data.base import Dataset
 from amint_core.data.split import Split
 from amint_core.evaluation.clusters import Groups, are_clustered
+
+#: Beside a run's metrics: the rows of its scores that they follow from, small enough to be kept.
+JUDGED_FILE = "judged.parquet"
 
 
 def images_of(dataset: Dataset, split: Split) -> pd.DataFrame:
@@ -72,3 +77,24 @@ def groups_of(scores: pd.DataFrame) -> Groups | None:
 def pixels_of(dataset: Dataset, images: pd.DataFrame) -> np.ndarray:
     """Return the (N, H, W, C) uint8 pixels of a table's N images, read into memory."""
     return np.asarray(dataset.pixels[images["index"].to_numpy()])
+
+
+def counted(scores: pd.DataFrame, audited_role: str) -> pd.DataFrame:
+    """Return the rows that count for a metric, small: judged ones and those of `audited_role`.
+
+    Scores are float32 where that loses nothing, else float64; `image` is left out, as the index in
+    the dataset says the same.
+    """
+    rows = scores[scores["judged"] | (scores["role"] == audited_role)]
+    rows = rows.drop(columns="image").sort_values(["method", "role", "index"], ignore_index=True)
+    small = rows["score"].astype(np.float32)
+    kinds = dict.fromkeys(("role", "method"), "category")
+    kinds |= {name: np.int32 for name in ("index", "label", "predicted", "group") if name in rows}
+    same = (small == rows["score"]) | rows["score"].isna()
+    return rows.astype(kinds).assign(score=small if same.all() else rows["score"])
+
+
+def write_counted(scores: pd.DataFrame, audited_role: str, target: Path) -> None:
+    """Write `counted` rows to `target`, a Parquet file."""
+    table = counted(scores, audited_role)
+    table.to_parquet(target, index=False, compression="zstd", compression_level=19)

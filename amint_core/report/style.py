@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import ParamSpec
 
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from amint_core.files import atomic_path
-from amint_core.model.zoo import AUDITED
 from amint_core.report import paper
-from amint_core.report.compact import short
-from amint_core.report.method_names import method_group, method_order
+from amint_core.report.names import method_group, method_order
 
 Given = ParamSpec("Given")
 
@@ -99,10 +96,21 @@ def styled(draw: Callable[Given, Figure]) -> Callable[Given, Figure]:
     def drawn(*args: Given.args, **kwargs: Given.kwargs) -> Figure:
         with plt.rc_context(RC):
             figure = draw(*args, **kwargs)
+        _take_literally(figure)
         plt.close(figure)
         return figure
 
     return drawn
+
+
+def _take_literally(figure: Figure) -> None:
+    """Show names from results files as they are: a "$" in one is no formula."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    logarithmic = [a for axes in figure.axes for a in (axes.xaxis, axes.yaxis)]
+    for axis in (axis for axis in logarithmic if axis.get_scale() == "log"):
+        for text in axis.findobj(Text):  # powers of ten are formulas
+            text.set_parse_math(text is not axis.label)
 
 
 def save(figure: Figure, target: Path) -> list[Path]:
@@ -127,11 +135,6 @@ def model_look(name: str) -> tuple[str, str]:
     return (MODELS[name], MARKERS[name]) if name in MODELS else OTHER_MODEL
 
 
-def model_title(name: str) -> str:
-    """Return a model's name for figures."""
-    return AUDITED[name].title if name in AUDITED else name
-
-
 def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
     """Return a colour for each (method, target): a hue per group, purple for attacks on active."""
     families: dict[str, list[tuple[str, str | None]]] = {}
@@ -144,26 +147,6 @@ def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str
         shades = plt.get_cmap(_HUES[family])(np.linspace(0.92, 0.45, max(len(members), 2)))
         looks |= {pair: to_hex(shade) for pair, shade in zip(members, shades, strict=False)}
     return looks
-
-
-def heat_map(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> None:
-    """Draw a table of fractions as coloured, labelled squares; empty where there is none."""
-    values = grid.to_numpy(float)
-    axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(grid.shape[1]), grid.columns)
-    axes.set_yticks(range(grid.shape[0]), grid.index)
-    axes.grid(visible=False)
-    for row, column in np.ndindex(*values.shape):
-        value = values[row, column]
-        dark = not value >= low + 0.6 * (high - low)
-        look = {"ha": "center", "va": "center", "fontsize": 8.5}
-        axes.text(
-            column,
-            row,
-            short(value, digits=2),
-            color="white" if dark else "#222222",
-            **look,
-        )
 
 
 def foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str = "") -> None:
@@ -190,8 +173,3 @@ def nothing_to_draw(title: str, why: str) -> Figure:
     axes.axis("off")
     axes.text(0.0, 0.5, why, va="center", transform=axes.transAxes)
     return figure
-
-
-def run_title(dataset_title: str, model: str, setup: str) -> str:
-    """Name one run for the titles of its figures."""
-    return f"{dataset_title} · {model_title(model)} · {setup}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,13 @@ import pandas as pd
 
 from amint_core.config import RunConfig
 from amint_core.recipes import recipe_settings
-from amint_core.report.averages import AVERAGED, IDENTITY, UNRELATED, groups, one_per_seed
+from amint_core.report.averages import ATTACK, AVERAGED, IDENTITY, over_seeds, settings
+from amint_core.report.read import Results
 
-#: Settings in which a run and its base agree: sizes that are not switched.
-_CELL = tuple(
-    f"settings.{name}"
-    for name in ("protocol", "members", "calibration", "holdout", "test", "image_size")
-)
-_IGNORED = (*AVERAGED, *UNRELATED)
+#: Settings in which a run and its base agree: which images, but for how many external ones.
+_CELL = [name for name in settings("data") if name not in (*AVERAGED, "settings.external")]
+#: Settings that tell no two runs apart; a recipe is but a name of other settings.
+_IGNORED = {*AVERAGED, *ATTACK, *settings("name")}
 _COPIES = {
     "augment_members": "member_transformations",
     "augment_external": "external_transformations",
@@ -41,60 +41,65 @@ class Switch:
         return f"{self.setting}: {shown(self.base)} → {shown(self.switched)}"
 
 
-def switched(runs: pd.DataFrame) -> set[str]:
-    """Return the ids of the runs that switch one thing of their own recipe's base run."""
-    recipes = (own for cell in cells_of(runs) for own in by_recipe(cell))
-    switching = (group for own in recipes for group, _ in switches_of(base_of(own), own))
-    return {name for group in switching for name in group["run"]}
+def switched(results: Results) -> set[str]:
+    """Return the ids of the active runs that switch one thing of their own recipe's base run."""
+    return {
+        name
+        for base, others in results.once(families)
+        for entry, _ in others
+        if entry["recipe"] == base["recipe"]
+        for name in entry["runs"].split("; ")
+    }
 
 
-def cells_of(runs: pd.DataFrame) -> list[list[pd.DataFrame]]:
-    """Return, per cell of active runs, its groups of runs that differ by seed alone."""
-    active = runs[runs["method"] == "active"]
-    if active.empty:
-        return []
-    cells = active.groupby([*IDENTITY, *_CELL], sort=False, dropna=False)
-    return [[one_per_seed(group) for group in groups(cell, _IGNORED)] for _, cell in cells]
+def families(results: Results) -> list[tuple[pd.Series, list[tuple[pd.Series, Switch]]]]:
+    """Return, per cell and recipe of active runs, the base and what switches one thing of it.
+
+    Runs are of one cell where dataset, model, setup, protocol and sizes agree (but for the number
+    of external images, which may be what is switched). The base overrides least of what its recipe
+    states; of equals it is the one with the most neighbours that differ in one thing; of these the
+    one nearest to the default settings. What switches one thing of it are entries of its recipe,
+    and the bases of other recipes, in the order of what they switch.
+    """
+    runs = results.runs
+    entries = over_seeds(results, runs[runs["method"] == "active"], apart=ATTACK)
+    return [
+        family
+        for _, cell in entries.groupby([*IDENTITY, *_CELL], sort=False, dropna=False)
+        for family in _families(cell)
+    ]
 
 
-def by_recipe(cell: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
-    """Split the groups of a cell by recipe, in the order of their first runs."""
-    found: dict[str, list[pd.DataFrame]] = {}
-    for group in cell:
-        found.setdefault(group["recipe"].iloc[0], []).append(group)
-    return list(found.values())
+def _families(cell: pd.DataFrame) -> Iterator[tuple[pd.Series, list[tuple[pd.Series, Switch]]]]:
+    recipes = [
+        [entry for _, entry in own.iterrows()] for _, own in cell.groupby("recipe", sort=False)
+    ]
+    bases = [_base(own) for own in recipes]
+    for base, own in zip(bases, recipes, strict=True):
+        others = [*own, *(other for other in bases if other is not base)]
+        found = [(other, _switch(_settings(base), _settings(other))) for other in others]
+        found = [(other, switch) for other, switch in found if switch]
+        yield base, sorted(found, key=lambda pair: str(pair[1]))
 
 
-def base_of(own: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the base among the groups of one recipe; see `ablations.ablation`."""
-    settings = [_settings(group) for group in own]
-    neighbours = [sum(bool(_switch(one, two)) for two in settings) for one in settings]
-    place = min(
-        range(len(own)),
-        key=lambda place: (
-            _overrides(own[place], of_recipe=True),
-            -neighbours[place],
-            _overrides(own[place], of_recipe=False),
-            own[place]["run"].iloc[0],
-        ),
-    )
-    return own[place]
+def _base(own: list[pd.Series]) -> pd.Series:
+    """Return the base among the entries of one recipe."""
+    values = [_settings(entry) for entry in own]
+
+    def rank(place: int) -> tuple[int, int, int, str]:
+        neighbours = sum(bool(_switch(values[place], other)) for other in values)
+        overrides = [
+            _overrides(own[place], values[place], of_recipe) for of_recipe in (True, False)
+        ]
+        return overrides[0], -neighbours, overrides[1], own[place]["runs"]
+
+    return own[min(range(len(own)), key=rank)]
 
 
-def switches_of(
-    base: pd.DataFrame, others: list[pd.DataFrame]
-) -> list[tuple[pd.DataFrame, Switch]]:
-    """Return the groups that switch one thing of a base, in the order of what they switch."""
-    found = [(group, _switch(_settings(base), _settings(group))) for group in others]
-    return sorted([(group, one) for group, one in found if one], key=lambda pair: str(pair[1]))
-
-
-def _settings(group: pd.DataFrame) -> dict[str, Any]:
+def _settings(entry: pd.Series) -> dict[str, Any]:
     """Return the settings that count, lists as tuples."""
-    first = group.iloc[0]
-    left_out = {*_IGNORED, "settings.recipe"}  # a recipe is but a name of other settings
-    names = [name for name in group if name.startswith("settings.") and name not in left_out]
-    return {name.removeprefix("settings."): _plain(first[name]) for name in names}
+    names = [name for name in entry.index if name.startswith("settings.") and name not in _IGNORED]
+    return {name.removeprefix("settings."): _plain(entry[name]) for name in names}
 
 
 def _plain(value: Any) -> Any:
@@ -116,32 +121,28 @@ def _switch(base: dict[str, Any], other: dict[str, Any]) -> Switch | None:
     if name != "defects":
         return Switch(name, _with_names(base, name), _with_names(other, name))
     fewer, more = set(base[name]) - set(other[name]), set(other[name]) - set(base[name])
-    if len(fewer) + len(more) != 1:
-        return None
-    return Switch(name, "".join(fewer), "".join(more))
+    return Switch(name, "".join(fewer), "".join(more)) if len(fewer) + len(more) == 1 else None
 
 
-def _with_names(settings: dict[str, Any], name: str) -> Any:
+def _with_names(values: dict[str, Any], name: str) -> Any:
     """Return a setting's value; a share of copies says what happens to them."""
-    if name in _COPIES and settings[name]:
-        return f"{settings[name]:g} by {', '.join(settings[_COPIES[name]])}"
-    return settings[name]
+    if name in _COPIES and values[name]:
+        return f"{values[name]:g} by {', '.join(values[_COPIES[name]])}"
+    return values[name]
 
 
-def _overrides(group: pd.DataFrame, of_recipe: bool) -> int:
+def _overrides(entry: pd.Series, values: dict[str, Any], of_recipe: bool) -> int:
     """Count the settings that differ from the recipe's own, or from all those it leads to."""
-    settings, first = _settings(group), group.iloc[0]
-    own = {"defects": ()} | recipe_settings(first["recipe"], first["dataset"])
+    own = {"defects": ()} | recipe_settings(entry["recipe"], entry["dataset"])
     if not of_recipe:
         fields = RunConfig.model_fields.items()
-        defaults = {name: field.default for name, field in fields if not field.is_required()}
-        own = defaults | own
-    own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
+        own = {name: field.default for name, field in fields if not field.is_required()} | own
     own["defects"] = tuple(sorted(own["defects"]))
-    return sum(settings[name] != value for name, value in own.items() if name in settings)
+    return sum(values[name] != value for name, value in own.items() if name in values)
 
 
 def shown(value: Any) -> str:
+    """Write a setting's value as a reader gets it."""
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     if value is None:

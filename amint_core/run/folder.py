@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from amint_core.config import RunConfig
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import ResultsError
+from amint_core.evaluation.scores import JUDGED_FILE, write_counted
 from amint_core.files import atomic_path, json_text, write_json, write_text
 from amint_core.locations import results_root
 from amint_core.model import zoo
@@ -33,6 +34,7 @@ _PATIENCE = 5.0  # seconds to wait for another process to let go of a run
 FILES = {
     "metrics.json": "the numbers",
     "scores.parquet": "one score per image",
+    JUDGED_FILE: "those that the numbers follow from",
     "transformed.parquet": "scores of judged images after each transformation",
     "history.csv": "one row per epoch",
     "config.json": "all settings",
@@ -129,7 +131,8 @@ class Run:
             return
         own = self.folder / "model.safetensors"
         if not own.is_file() or sha256(own) != sha256(weights):
-            for name in ("metrics.json", "manifest.json", "scores.parquet", "transformed.parquet"):
+            scores = ("scores.parquet", JUDGED_FILE, "transformed.parquet")
+            for name in ("metrics.json", "manifest.json", *scores):
                 # Old numbers must not lie beside new weights.
                 (self.folder / name).unlink(missing_ok=True)
             with atomic_path(own) as temporary:
@@ -153,6 +156,8 @@ class Run:
             return
         target, text = self.folder / "metrics.json", json_text(metrics)
         target.unlink(missing_ok=True)
+        with atomic_path(self.folder / JUDGED_FILE) as temporary:
+            write_counted(self.scores, metrics["audited"]["role"], temporary)
         files = hashes(files_to_hash(self.folder))
         files[target.name] = hashlib.sha256(text.encode()).hexdigest()
         write_sealed(self.folder / "manifest.json", {**manifest, "files": files})

@@ -1,1 +1,1 @@
-"""What a grid of runs would cost: its work, its arithmetic, a calibration, an estimate."""
+"""What a grid of runs would cost: its work, its operations, a calibration, an estimate."""

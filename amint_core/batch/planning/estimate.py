@@ -4,138 +4,118 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+import pandas as pd
 import torch
 
-from amint_core.batch.planning.calibrate import Measured, measure_apart
-from amint_core.batch.planning.flops import Counts, counts_of, step_flops, step_memory
-from amint_core.batch.planning.work import Case, Task, Work, workers_of
+from amint_core.batch.planning.flops import counts_of, step_flops, step_memory
+from amint_core.batch.planning.made_up import measure_apart
+from amint_core.batch.planning.work import Cost, Part, Work, Workload
+from amint_core.config import RunConfig
 from amint_core.model.zoo.tiny import TINY
 from amint_core.progress import progress_bar
+from amint_core.run.needs import workers_of
 
 _MEBI = 2**20
-#: Seconds of timed steps per case, at most.
+#: Seconds of timed steps per workload, at most.
 _EACH = 3.0
 #: A measurement takes about as long as so many steps: the first and a timed one, and scoring.
 _STEPS_OF_A_MEASUREMENT = 5
 #: Assumed without any measurement, meant to be slow: operations per second of a CPU's thread and of
 #: a GPU, the least time of a GPU's step, and MiB of a process before there is a model.
 _PER_THREAD, _PER_GPU, _LEAST_STEP, _IDLE = 5e9, 1e12, 0.05, 2_048.0
-#: Where a case's cost comes from, the surest first.
+#: Where a cost comes from, the surest first; "from FLOPs" is scaled from the nearest measured one.
 SOURCES = ("measured", "from FLOPs", "from FLOPs, other model", "assumed rate")
 #: Of these, what no measurement of the same model stands behind.
 ROUGH = SOURCES[2:]
 #: Gradients of an image (gMINT) take about as long as so many classifications of it.
 _CLASSIFICATIONS_PER_GRADIENT = 4
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What a case takes.
-
-    Attributes:
-        step: seconds of a training step.
-        classify: seconds to classify an image.
-        score: seconds to score an image for membership.
-        memory: MiB held at most.
-        gpu: MiB of a GPU's memory held at most.
-        source: one of `SOURCES`; "from FLOPs" is scaled from the nearest measured case.
-    """
-
-    step: float
-    classify: float
-    score: float
-    memory: float
-    gpu: float
-    source: str
+#: Key → workload, and key → what it takes.
+Workloads, Costs = Mapping[str, Workload], Mapping[str, Cost]
 
 
 def calibrate(
-    cases: Mapping[str, Case], weights: Mapping[str, float], seconds: float
-) -> dict[str, Measured]:
-    """Measure cases until the time is over: first one of each model, then what weighs most.
+    workloads: Workloads, weights: Mapping[str, float], seconds: float
+) -> dict[str, Cost]:
+    """Measure workloads until the time is over: first one of each model, then what weighs most.
 
     Args:
-        cases: key → case.
-        weights: key → operations of all the grid's work in that case.
-        seconds: for all together; a case still being measured then is given up.
+        workloads: key → workload.
+        weights: key → operations of all the grid's work of that kind.
+        seconds: for all together; what is still being measured then is given up.
 
     Returns:
-        Key → `Measured`, for those that there was time for.
+        Key → `Cost`, for those that there was time for.
     """
     ends, measured = time.monotonic() + seconds, {}
-    bar = progress_bar(total=len(cases), desc="calibration", unit="case")
-    with bar:
-        for key in _in_order(cases, weights):
-            left = ends - time.monotonic()
-            bar.set_postfix_str(f"{cases[key].settings.model}, {max(0, left):.0f} s left")
-            if left > 0 and _seconds_expected(cases[key], cases, measured) < left:
-                found = measure_apart(cases[key], min(_EACH, left / 4), left)
+    with progress_bar(total=len(workloads), desc="calibration", unit="case") as bar:
+        for key in in_order(workloads, weights):
+            one, left = workloads[key], ends - time.monotonic()
+            bar.set_postfix_str(f"{one.settings.model}, {max(0, left):.0f} s left")
+            expected = cost_of(one, workloads, measured).step if measured else 0.0
+            if left > _STEPS_OF_A_MEASUREMENT * expected and left > 0:
+                found = measure_apart(one, min(_EACH, left / 4), left)
                 measured |= {key: found} if found else {}
             bar.update()
     return measured
 
 
-def _in_order(cases: Mapping[str, Case], weights: Mapping[str, float]) -> list[str]:
-    """Order by turns: the quickest case of each model and kind, a case of each size, the rest."""
-    quick = sorted(cases, key=lambda key: step_flops(cases[key]))
-    heavy = sorted(cases, key=lambda key: -weights[key])
-    models = _first_of_each(quick, lambda case: (case.settings.model, case.kind), cases)
+def in_order(workloads: Workloads, weights: Mapping[str, float]) -> list[str]:
+    """Order by turns: the quickest workload of each model and kind, one of each size, the rest."""
+    table = pd.DataFrame(
+        {
+            "model": one.settings.model,
+            "tiny": one.settings.model == TINY.name,
+            "kind": one.kind.name,
+            "size": one.image_size,
+            "flops": step_flops(one),
+            "weight": weights[key],
+        }
+        for key, one in workloads.items()
+    ).set_index(pd.Index(workloads))
+    heavy = table.sort_values("weight", ascending=False, kind="stable")
+    quick = table.sort_values("flops", kind="stable").drop_duplicates(["model", "kind"])
     # Models before kinds: another kind is nearer than another model. The tiny model comes last: its
     # steps are mostly overhead and tell little of another's operations.
-    models.sort(key=lambda key: (cases[key].kind != cases[heavy[0]].kind, _is_tiny(cases[key])))
-    sizes = _first_of_each(heavy, lambda case: (case.settings.model, case.image_size), cases)
-    return list(dict.fromkeys((*models, *sizes, *heavy)))
+    quick = quick.assign(other_kind=quick["kind"] != heavy["kind"].iloc[0])
+    quick = quick.sort_values(["other_kind", "tiny"], kind="stable")
+    return list(
+        dict.fromkeys([*quick.index, *heavy.drop_duplicates(["model", "size"]).index, *heavy.index])
+    )
 
 
-def _is_tiny(case: Case) -> bool:
-    return case.settings.model == TINY.name
-
-
-def _first_of_each(keys: Iterable[str], group, cases: Mapping[str, Case]) -> list[str]:
-    first: dict[tuple, str] = {}
-    for key in keys:
-        first.setdefault(group(cases[key]), key)
-    return list(first.values())
-
-
-def _seconds_expected(
-    case: Case, cases: Mapping[str, Case], measured: Mapping[str, Measured]
-) -> float:
+def cost_of(workload: Workload, workloads: Workloads, measured: Costs) -> Cost:
+    """Return what a workload takes: as measured, or as the nearest measured by its operations."""
+    if workload.key in measured:
+        return measured[workload.key]
     if not measured:
-        return 0.0
-    return _STEPS_OF_A_MEASUREMENT * cost_of(case, cases, measured).step
+        return assumed(workload, gpu=torch.cuda.is_available())
+
+    def distance(key: str) -> tuple:
+        other = workloads[key]
+        return (
+            other.settings.model != workload.settings.model,
+            other.kind != workload.kind,
+            other.settings.precision != workload.settings.precision,
+            abs(math.log(step_flops(workload) / step_flops(other))),
+        )
+
+    key = min(measured, key=distance)
+    return _scaled(workload, workloads[key], measured[key])
 
 
-def cost_of(case: Case, cases: Mapping[str, Case], measured: Mapping[str, Measured]) -> Cost:
-    """Return what a case takes: as measured, or as the nearest measured case by its operations."""
-    if case.key in measured:
-        own = measured[case.key]
-        return Cost(own.step, own.classify, own.score, own.memory, own.gpu, "measured")
-    if not measured:
-        return assumed(case, gpu=torch.cuda.is_available())
-    key = min(measured, key=lambda key: _distance(case, cases[key]))
-    return _scaled(case, cases[key], measured[key])
-
-
-def _distance(case: Case, other: Case) -> tuple:
-    unlike = other.settings.model != case.settings.model, other.kind != case.kind
-    arithmetic = other.settings.precision != case.settings.precision
-    return (*unlike, arithmetic, abs(math.log(step_flops(case) / step_flops(other))))
-
-
-def _scaled(case: Case, near: Case, found: Measured) -> Cost:
-    ours, theirs = counts_of(case), counts_of(near)
+def _scaled(workload: Workload, near: Workload, found: Cost) -> Cost:
+    ours, theirs = counts_of(workload), counts_of(near)
     # A model without a trained head tells the speed of its operations by classifying.
     score = found.score
     if math.isnan(score):
         score = found.classify * theirs.membership / theirs.classify
-    alike = near.settings.model == case.settings.model
-    grown = step_memory(case, ours) / step_memory(near, theirs)
+    alike = near.settings.model == workload.settings.model
+    grown = step_memory(workload) / step_memory(near)
     return Cost(
-        step=found.step * step_flops(case, ours) / step_flops(near, theirs),
+        step=found.step * step_flops(workload) / step_flops(near),
         classify=found.classify * ours.classify / theirs.classify,
         score=score * ours.membership / theirs.membership,
         memory=found.idle + (found.memory - found.idle) * grown,
@@ -144,14 +124,14 @@ def _scaled(case: Case, near: Case, found: Measured) -> Cost:
     )
 
 
-def assumed(case: Case, gpu: bool) -> Cost:
+def assumed(workload: Workload, gpu: bool) -> Cost:
     """Return a generous estimate from operations alone; see the rates at the top."""
-    counts: Counts = counts_of(case)
-    threads = case.settings.cpu_threads or torch.get_num_threads()
+    counts = counts_of(workload)
+    threads = workload.settings.cpu_threads or torch.get_num_threads()
     rate, least = (_PER_GPU, _LEAST_STEP) if gpu else (_PER_THREAD * threads, 0.0)
-    held = 2 * step_memory(case, counts) / _MEBI
+    held = 2 * step_memory(workload) / _MEBI
     return Cost(
-        step=max(least, step_flops(case, counts) / rate),
+        step=max(least, step_flops(workload) / rate),
         classify=counts.classify / rate,
         score=counts.membership / rate,
         memory=_IDLE if gpu else _IDLE + held,
@@ -160,64 +140,49 @@ def assumed(case: Case, gpu: bool) -> Cost:
     )
 
 
-def training_seconds(task: Task, cost: Cost) -> float:
-    """Return the seconds of a training, with the scoring that belongs to it."""
-    score = 0.0 if not task.watched else task.watched * cost.score
-    return task.steps * cost.step + score + task.classified * cost.classify
+def seconds_of(part: Part, cost: Cost) -> float:
+    """Return the seconds of a training or of a run's scoring."""
+    classified = part.classified + _CLASSIFICATIONS_PER_GRADIENT * part.differentiated
+    scoring = part.scored * cost.score if part.scored else 0.0  # there may be no head to score with
+    return part.steps * cost.step + classified * cost.classify + scoring
 
 
 def trainings_seconds(
-    tasks: Sequence[Task], work: Work, costs: Mapping[str, Cost], cores: int | None
+    trainings: Sequence[Part], settings: RunConfig, costs: Costs, cores: int | None
 ) -> float:
     """Return the seconds of some of a run's trainings, as many at once as it has workers.
 
     Args:
-        tasks: those of `work.tasks` that count.
-        work: the run's.
-        costs: key of a case → `Cost`.
+        trainings: those that count.
+        settings: the run's.
+        costs: key of a workload → `Cost`.
         cores: of the machine; None: as many as the run asks for.
     """
-    alone = sum(training_seconds(one, costs[one.case.key]) for one in tasks if not one.shadow)
-    shadows = [one for one in tasks if one.shadow]
+    seconds = [(one.shadow, seconds_of(one, costs[one.workload.key])) for one in trainings]
+    alone = sum(each for shadow, each in seconds if not shadow)
+    shadows = [each for shadow, each in seconds if shadow]
     if not shadows:
         return alone
-    each = [training_seconds(one, costs[one.case.key]) for one in shadows]
     # Workers share a GPU, and the cores where there are too few: together they compute no faster
     # than so many at full speed.
-    threads = work.settings.cpu_threads or torch.get_num_threads()
-    on_gpu = any(costs[one.case.key].gpu for one in shadows)
+    threads = settings.cpu_threads or torch.get_num_threads()
+    on_gpu = any(costs[one.workload.key].gpu for one in trainings if one.shadow)
     at_full_speed = 1.0 if on_gpu else max(1.0, (cores or math.inf) / threads)
-    shortest = side_by_side(each, workers_of(work.settings))
-    return alone + max(shortest, sum(each) / at_full_speed)
+    shortest = side_by_side(shadows, workers_of(settings))
+    return alone + max(shortest, sum(shadows) / at_full_speed)
 
 
-def memory(work: Work, costs: Mapping[str, Cost]) -> tuple[float, float]:
+def memory(work: Work, costs: Costs) -> tuple[float, float]:
     """Return the MiB of memory and of a GPU's memory that a run holds at most."""
     workers = workers_of(work.settings)
     # Several workers are processes of their own, beside the run's, which keeps what it held.
-    own = [task.case for task in work.tasks if workers == 1 or not task.shadow]
-    used = [costs[case.key] for case in (work.case, *own)]
+    own = [one for one in work.trainings if workers == 1 or not one.shadow]
+    used = [costs[one.workload.key] for one in (work.scoring, *own)]
     held, gpu = max(cost.memory for cost in used), max(cost.gpu for cost in used)
     if workers > 1:
-        shadow = costs[work.tasks[-1].case.key]  # they come last, and all are alike
+        shadow = costs[work.trainings[-1].workload.key]  # they come last, and all are alike
         held, gpu = held + workers * shadow.memory, gpu + workers * shadow.gpu
-    return held + (work.kept + workers * work.gathered) / _MEBI, gpu
-
-
-def scoring_seconds(work: Work, cost: Cost) -> float:
-    """Return the seconds of a run's scoring."""
-    classified = work.classified + _CLASSIFICATIONS_PER_GRADIENT * work.differentiated
-    score = work.scored * cost.score if work.scored else 0.0
-    return classified * cost.classify + score
-
-
-def operations(work: Work) -> dict[str, float]:
-    """Return key → operations that a run spends in each of its cases."""
-    spent: dict[str, float] = {}
-    for task in work.tasks:
-        key = task.case.key
-        spent[key] = spent.get(key, 0.0) + task.steps * step_flops(task.case)
-    return spent
+    return held + work.logits / _MEBI, gpu
 
 
 def side_by_side(hours: Sequence[float], lanes: int, widths: Sequence[int] = ()) -> float:

@@ -1,21 +1,18 @@
-"""Arithmetic and memory of a case, counted on shapes alone: nothing is computed."""
+"""Floating-point operations and memory, counted on shapes alone: nothing is computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from amint_core.batch.planning.work import Case
-from amint_core.errors import ModelError, unknown_name
-from amint_core.model import zoo
-from amint_core.model.heads import build_head
+from amint_core.batch.planning.made_up import made_up
+from amint_core.batch.planning.work import Workload
 from amint_core.model.mint import parameter_count
+from amint_core.run.models import build
 
 _IMAGES = 2  # batch normalisation needs two
 
@@ -43,110 +40,64 @@ class Counts:
     kept_shared: float
 
 
-def counts_of(case: Case) -> Counts:
-    """Count what one image of a case takes.
+_counts: dict[tuple, Counts] = {}
+
+
+def counts_of(workload: Workload) -> Counts:
+    """Count what one image of a workload takes.
 
     Raises:
         ModelError: the model cannot take such images, or taps or head do not fit.
     """
-    settings = case.settings
-    classes = case.classes
-    if settings.has("hundred_outputs") and settings.model == "xception":
-        classes = max(classes, 100)
-    taps = settings.taps or settings.setup
-    return _count(settings.model, case.channels, case.image_size, classes, taps, settings.head)
+    given, images = workload.settings, (workload.channels, workload.image_size, workload.classes)
+    model = given.model, given.setup, given.taps, given.head, given.has("hundred_outputs")
+    if (*images, *model) not in _counts:
+        _counts[*images, *model] = _count(workload)
+    return _counts[*images, *model]
 
 
-def step_flops(case: Case, counts: Counts | None = None) -> float:
-    """Return the operations of one training step; a backward pass takes twice the forward one."""
-    counts, batch = counts or counts_of(case), case.batch
-    if case.kind == "plain":
-        return 3 * batch * counts.classify
-    if case.kind == "active":
-        return 3 * batch * (counts.classify + counts.head + counts.membership)
-    if case.kind == "memorizer":
-        return 6 * batch * counts.membership
-    return 2 * batch * (counts.membership + 2 * counts.head)  # the audited model is frozen
-
-
-def step_memory(case: Case, counts: Counts | None = None) -> float:
-    """Return the bytes (fp32) of weights, gradients, Adam's moments and kept activations."""
-    counts, batch = counts or counts_of(case), case.batch
-    if case.kind == "plain":
-        return 16 * counts.weights + batch * counts.kept_whole
-    weights = 16 * (counts.weights + counts.head_weights)
-    whole = counts.kept_whole if case.kind == "active" else 0
-    return weights + batch * (whole + 2 * counts.kept_shared)
-
-
-@cache
-def _count(
-    name: str, channels: int, size: int, classes: int, taps: tuple[str, ...] | str, head: str | None
-) -> Counts:
-    passage = _pass(name, channels, size, classes)
-    audited, reached = passage.audited, passage.reached
-    chosen = zoo.default_taps(name, audited, taps) if isinstance(taps, str) else taps
-    for tap in chosen:
-        if tap not in reached:
-            raise ModelError(unknown_name("tap", tap, reached))
-    shared = max((reached[tap] for tap in chosen), key=lambda at: at.place)
-    in_order = sorted(chosen, key=lambda tap: reached[tap].place)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter, _Kept() as kept:
-        built = build_head(head, [reached[tap].shape[1:] for tap in in_order], name)
-        built([torch.empty(reached[tap].shape) for tap in in_order])
-    of_head = counter.get_total_flops() / _IMAGES
+def _count(workload: Workload) -> Counts:
+    seen: list[tuple[int, int]] = []  # operations and bytes so far
+    with torch.device("meta"):
+        model = build(made_up(workload)).train()
+        images = torch.empty(_IMAGES, workload.channels, *[workload.image_size] * 2)
+    with FlopCounterMode(display=False) as counter, _Kept() as kept:
+        # In the order in which they end: the shared layers, the audited model, the head.
+        for module in (model.audited.get_submodule(model.taps[-1]), model.audited, model.head):
+            module.register_forward_hook(
+                lambda *_: seen.append((counter.get_total_flops(), kept.bytes))
+            )
+        model(images)
+    (shared, kept_shared), (whole, kept_whole), (everything, kept_everything) = seen
+    head = everything - whole
     return Counts(
-        classify=passage.flops / _IMAGES,
-        membership=shared.flops / _IMAGES + of_head,
-        head=of_head,
-        weights=parameter_count(audited),
-        head_weights=parameter_count(built),
-        kept_whole=passage.kept / _IMAGES,
-        kept_shared=(shared.kept + kept.bytes) / _IMAGES,
+        classify=whole / _IMAGES,
+        membership=(shared + head) / _IMAGES,
+        head=head / _IMAGES,
+        weights=parameter_count(model.audited),
+        head_weights=parameter_count(model.head),
+        kept_whole=kept_whole / _IMAGES,
+        kept_shared=(kept_shared + kept_everything - kept_whole) / _IMAGES,
     )
 
 
-class _At(NamedTuple):
-    """What a forward pass has taken when it leaves a module for the first time."""
-
-    place: int
-    shape: tuple[int, ...]
-    flops: int
-    kept: int
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """One forward pass of an audited model, with what it has taken at each module."""
-
-    audited: nn.Module
-    reached: dict[str, _At]
-    flops: int
-    kept: int
+def step_flops(workload: Workload) -> float:
+    """Return the operations of one training step; a backward pass takes twice the forward one."""
+    counts, kind, batch = counts_of(workload), workload.kind, workload.batch
+    # Members pass the whole model where it classifies; other images end at the deepest tap.
+    passing = 2 - kind.reads_logits
+    head = 2 * counts.head if kind.has_head else 0
+    shared = passing * (counts.membership - counts.head) if kind.has_head else 0
+    forward = kind.reads_logits * counts.classify + shared + head
+    return batch * (forward + 2 * (head if kind.trains == "head" else forward))
 
 
-@cache
-def _pass(name: str, channels: int, size: int, classes: int) -> _Pass:
-    reached: dict[str, _At] = {}
-
-    def look(path: str):
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and path not in reached:
-                flops = counter.get_total_flops()
-                reached[path] = _At(len(reached), tuple(output.shape), flops, kept.bytes)
-
-        return hook
-
-    with torch.device("meta"):
-        audited = zoo.create(name, channels, size, classes)
-        handles = [
-            module.register_forward_hook(look(path)) for path, module in audited.named_modules()
-        ]
-        with FlopCounterMode(display=False) as counter, _Kept() as kept:
-            audited(torch.empty(_IMAGES, channels, size, size))
-    for handle in handles:
-        handle.remove()
-    return _Pass(audited, reached, counter.get_total_flops(), kept.bytes)
+def step_memory(workload: Workload) -> float:
+    """Return the bytes (fp32) of weights, gradients, Adam's moments and kept activations."""
+    counts, kind = counts_of(workload), workload.kind
+    weights = counts.weights + kind.has_head * counts.head_weights
+    kept = kind.reads_logits * counts.kept_whole + 2 * kind.has_head * counts.kept_shared
+    return 16 * weights + workload.batch * kept
 
 
 class _Kept(saved_tensors_hooks):

@@ -1,45 +1,41 @@
-"""What a run does, counted from its settings: trainings, steps, images. No dataset is needed."""
+"""What a run does, counted from its settings: trainings, steps, images. No dataset is needed.
+
+Counted by what runs go by themselves: the sizes of a split, the kinds of training, the shape of
+batches, what a method declares. A test holds the counts against runs that were executed.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from amint_core.config import RunConfig
+from amint_core.config import RunConfig, settings_of
 from amint_core.data import DATASETS
-from amint_core.data.standin import SIZES
+from amint_core.data.split import ROLES, role_sizes
+from amint_core.data.standin import SIZES, TEST_DIGITS
 from amint_core.methods import METHODS
 from amint_core.model.inference import VIEWS
+from amint_core.recipes import defects_of
+from amint_core.run.needs import kind_of, training_key, training_settings
 from amint_core.training.batches import batch_shape
-from amint_core.training.store import training_settings
-
-#: Test images of MNIST's stand-in, whose digits are not generated.
-_TEST_DIGITS = 397
-#: Settings of a training that its speed does not depend on.
-_NO_MATTER = {
-    *("kind", "dataset", "seed", "epochs", "learning_rate", "schedule", "weight_decay"),
-    *("lambda_audited", "lambda_mint", "patience", "batch_size", "defects"),
-}
-_DEFECTS_THAT_COST = {"separate_batches", "hundred_outputs"}
+from amint_core.training.kinds import KINDS, Kind
 
 
 @dataclass(frozen=True)
-class Case:
+class Workload:
     """What the speed and memory of training steps and of scoring depend on.
 
     Attributes:
-        kind: kind of training, see `Method.training`.
+        kind: kind of training.
         settings: settings of one run that trains so.
         image_size: side in pixels.
         channels: 1 or 3.
         classes: number of classes.
-        batch: members in a step, and as many external images unless the kind is "plain".
+        batch: members in a step, and as many external images where a head is trained.
     """
 
-    kind: str
+    kind: Kind
     settings: RunConfig
     image_size: int
     channels: int
@@ -48,33 +44,60 @@ class Case:
 
     @property
     def key(self) -> str:
-        """The same for cases that one measurement stands for; classes count by their order."""
+        """The same for workloads that one measurement stands for; classes count by their order."""
         values = training_settings(self.settings, self.kind)
-        mattering = {name: value for name, value in values.items() if name not in _NO_MATTER}
-        mattering["defects"] = sorted(_DEFECTS_THAT_COST & set(values["defects"]))
+        speed = {name: values[name] for name in settings_of("speed") if name in values}
+        speed["defects"] = sorted(set(defects_of("speed")) & set(values["defects"]))
         images = self.image_size, self.channels, round(math.log10(self.classes)), self.batch
-        return json.dumps([self.kind, *images, mattering], sort_keys=True)
+        return json.dumps([self.kind.name, *images, speed], sort_keys=True)
 
 
 @dataclass(frozen=True)
-class Task:
-    """One training, which several runs may share.
+class Cost:
+    """What a workload takes.
 
     Attributes:
-        identity: the same for the same training; stands for the name of its folder in the store,
-            which only the dataset's fingerprint would tell.
-        case: what a step costs.
+        step: seconds of a training step.
+        classify: seconds to classify an image.
+        score: seconds to score an image for membership; NaN where no head is trained.
+        memory: MiB held at most, the scoring of a batch included.
+        gpu: MiB of a GPU's memory reserved at most.
+        source: one of `estimate.SOURCES`.
+        idle: of `memory`, the MiB that a process holds before there is a model.
+        hardware: in words, where it was measured.
+    """
+
+    step: float
+    classify: float
+    score: float
+    memory: float
+    gpu: float
+    source: str
+    idle: float = 0.0
+    hardware: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A training of a run, or its scoring.
+
+    Attributes:
+        workload: what a step or an image costs.
+        training: the same for the same training, which several runs may share; stands for the name
+            of its folder, which only the dataset's fingerprint would tell. "": scoring.
         steps: of the optimiser.
-        watched: images scored for membership on the way, after each epoch.
-        classified: images that the model classifies once trained.
+        classified: images that the trained model classifies.
+        scored: passes through the shared layers and the head, in training to watch it.
+        differentiated: images whose gradients are taken (gMINT).
         shadow: whether it is a shadow model, which may be trained beside others of its run.
     """
 
-    identity: str
-    case: Case
-    steps: int
-    watched: int = 0
+    workload: Workload
+    training: str = ""
+    steps: int = 0
     classified: int = 0
+    scored: int = 0
+    differentiated: int = 0
     shadow: bool = False
 
 
@@ -84,45 +107,37 @@ class Work:
 
     Attributes:
         settings: the run's settings.
-        tasks: its trainings: its own one after the other, then the shadow models.
-        case: what scoring an image costs.
-        classified: images that the audited model classifies.
-        scored: passes through the shared layers and the head for membership scores.
-        differentiated: images whose gradients are taken (gMINT).
-        kept: bytes of class logits that scoring holds in memory.
-        gathered: bytes of pixels that each process that trains shadow models holds in memory.
+        trainings: its own one after the other, then the shadow models.
+        scoring: of all images, once trained.
+        logits: bytes of class logits that scoring holds in memory.
     """
 
     settings: RunConfig
-    tasks: tuple[Task, ...]
-    case: Case
-    classified: int
-    scored: int
-    differentiated: int
-    kept: int
-    gathered: int
+    trainings: tuple[Part, ...]
+    scoring: Part
+    logits: int
 
     @property
     def steps(self) -> int:
         """Steps of all trainings."""
-        return sum(task.steps for task in self.tasks)
+        return sum(one.steps for one in self.trainings)
+
+    @property
+    def workloads(self) -> list[Workload]:
+        """Of scoring and of each training."""
+        return [one.workload for one in (self.scoring, *self.trainings)]
 
 
-def role_sizes(settings: RunConfig) -> dict[str, int]:
-    """Return the images of each role; the whole test set, where `test` is 0, by official size."""
-    wanted = {role: getattr(settings, role) for role in ("members", "external", "calibration")}
-    test, strict = settings.test, settings.protocol == "strict"
-    if not test:
-        test = _test_images(settings) - (0 if strict else settings.calibration)
-    return {**wanted, "holdout": settings.holdout if strict else 0, "test": max(1, test)}
-
-
-def _test_images(settings: RunConfig) -> int:
+def sizes_of(settings: RunConfig) -> dict[str, int]:
+    """Return the images of each role of a run, the official test set being whole."""
     if settings.data == "real":
-        return DATASETS[settings.dataset].official_sizes["test"]
-    if settings.dataset not in SIZES:
-        return _TEST_DIGITS
-    return SIZES[settings.dataset].test * _classes(settings)
+        test = DATASETS[settings.dataset].official_sizes["test"]
+    elif settings.dataset in SIZES:
+        test = SIZES[settings.dataset].test * _classes(settings)
+    else:
+        test = TEST_DIGITS
+    wanted = {role: getattr(settings, role) for role in ROLES}
+    return role_sizes(settings.protocol, wanted, test)
 
 
 def _classes(settings: RunConfig) -> int:
@@ -130,86 +145,57 @@ def _classes(settings: RunConfig) -> int:
     return (standin and standin.classes) or DATASETS[settings.dataset].num_classes
 
 
-def case_of(settings: RunConfig, kind: str) -> Case:
+def workload_of(settings: RunConfig, kind: Kind) -> Workload:
     """Return what a step of a run's training of `kind` depends on."""
     spec = DATASETS[settings.dataset]
     size = settings.image_size or spec.image_size
     batch, _ = batch_shape(settings.members, settings.external, settings.batch_size)
-    return Case(kind, settings, size, spec.channels, _classes(settings), batch)
+    return Workload(kind, settings, size, spec.channels, _classes(settings), batch)
 
 
 def work_of(settings: RunConfig) -> Work:
     """Return what a run does, all its trainings included, whoever does them."""
-    method, sizes = METHODS[settings.method], role_sizes(settings)
-    kind = method.training or settings.target
-    judged = "holdout" if settings.protocol == "strict" else "test"
-    asked = sum(sizes[role] for role in {"members", "external", "calibration", judged})
-    of_members = sizes["members"] // 2 if sizes["calibration"] else sizes["members"]
-    judged_images = of_members + sizes[judged]
-    own = ("plain", kind) if kind.startswith("passive") else (kind,)
-    shadows = method.shadows_used(settings.shadows)
-    tasks = [_task(settings, one) for one in own]
-    once = judged_images if method.transformed == "alone" else asked
-    all_asked = asked + len(settings.transformations) * once
-    # Shadow models answer for judged images alone after a transformation.
-    answers = asked + len(settings.transformations) * judged_images
-    tasks += [_shadow(settings, number, answers) for number in range(shadows)]
-    case = case_of(settings, kind)
-    views = len(VIEWS[settings.views]) if method.asks_head else 0
+    method, kind, sizes = METHODS[settings.method], kind_of(settings), sizes_of(settings)
+    judged_role = "holdout" if settings.protocol == "strict" else "test"
+    asked = sum(sizes[role] for role in {"members", "external", "calibration", judged_role})
+    of_members = sizes["members"] // (2 if sizes["calibration"] else 1)
+    judged, again = of_members + sizes[judged_role], len(settings.transformations)
+    all_asked = asked + again * (judged if method.transformed == "alone" else asked)
     # A head is asked for membership; attacks read classes again after each transformation.
     classified = asked if method.asks_head else all_asked
-    # Plain shadow models do without the external images.
-    gathered = asked - (0 if settings.target == "active" else sizes["external"])
-    logits = asked * case.classes * 4
-    return Work(
-        settings,
-        tuple(tasks),
-        case,
-        classified=classified + (sizes["test"] if judged == "holdout" else 0),
-        scored=views * all_asked,
+    scoring = Part(
+        workload_of(settings, kind),
+        classified=classified + (0 if judged_role == "test" else sizes["test"]),
+        scored=all_asked * len(VIEWS[settings.views]) if method.asks_head else 0,
         differentiated=all_asked if settings.method == "gmint" else 0,
-        # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
-        kept=logits * (2 + 2 * shadows) if method.group == "attack" else 0,
-        gathered=gathered * case.image_size**2 * case.channels * bool(shadows),
     )
+    count = method.shadows_used(settings.shadows)
+    shadow = replace(
+        _trainings(settings, KINDS[settings.target])[-1],
+        # After a transformation shadow models answer for judged images alone.
+        classified=asked + again * judged,
+        scored=0,
+        shadow=True,
+    )
+    shadows = [replace(shadow, training=f"{shadow.training} shadow {n}") for n in range(count)]
+    # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
+    held = (2 + 2 * count) * (method.group == "attack")
+    logits = held * asked * scoring.workload.classes * 4
+    return Work(settings, (*_trainings(settings, kind), *shadows), scoring, logits)
 
 
-def workers_of(settings: RunConfig) -> int:
-    """Return how many processes of a run train at once: no more than it has shadow models."""
-    return max(1, min(settings.workers, METHODS[settings.method].shadows_used(settings.shadows)))
-
-
-def payers(works: Iterable[tuple[str, Work]]) -> dict[str, str]:
-    """Return training → the first of the runs that needs it: it trains, the others wait."""
-    first: dict[str, str] = {}
-    for run, work in works:
-        for task in work.tasks:
-            first.setdefault(task.identity, run)
-    return first
-
-
-def _task(settings: RunConfig, kind: str) -> Task:
-    case = case_of(settings, kind)
-    members = settings.members
-    if kind == "passive_unseen":
-        members //= 2
-    _, steps = batch_shape(members, settings.external, settings.batch_size)
-    watched = 0
-    if settings.calibration and kind != "plain":
-        watched = settings.epochs * (settings.calibration + settings.members // 2)
-    return Task(_identity(settings, kind), case, settings.epochs * steps, watched)
-
-
-def _shadow(settings: RunConfig, number: int, asked: int) -> Task:
-    twin = _task(settings, settings.target)
-    identity = f"{twin.identity} shadow {number}"
-    return Task(identity, twin.case, twin.steps, classified=asked, shadow=True)
-
-
-def _identity(settings: RunConfig, kind: str) -> str:
-    values: dict[str, Any] = training_settings(settings, kind)
-    split = (*("members", "external", "calibration", "holdout", "test"), "protocol", "data")
-    values |= {f"split {name}": getattr(settings, name) for name in split}
-    values["size"] = settings.image_size or DATASETS[settings.dataset].image_size
-    values["tracks"] = settings.has("tracks_ignored")
-    return json.dumps(values, sort_keys=True)
+def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
+    """Return the training of `kind`, after those that it starts from."""
+    before = _trainings(settings, kind.starts_from) if kind.starts_from else ()
+    half, watched = settings.members // 2, 0
+    if settings.calibration and kind.has_head:
+        watched = settings.calibration + half
+    learnt = settings.members if kind.learns_from == "members" else half
+    _, steps = batch_shape(learnt, settings.external, settings.batch_size)
+    own = Part(
+        workload_of(settings, kind),
+        training=training_key(settings, kind),
+        steps=settings.epochs * steps,
+        scored=settings.epochs * watched,
+    )
+    return *before, own

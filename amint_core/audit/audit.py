@@ -1,0 +1,109 @@
+"""Audit a folder of images: score it, judge it, and keep what a report needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from amint_core.audit.fingerprints import Published
+from amint_core.audit.found import Found
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.audit.scoring import Score, Scored, score_all
+from amint_core.audit.verdict import judge
+from amint_core.errors import DataError
+
+
+def audit(
+    score: Score,
+    images: Path | str | np.ndarray,
+    reference: Path | str | np.ndarray | Scored,
+    fdr: float = 0.05,
+    *,
+    preprocessing: Preprocessing,
+    members: np.ndarray | None = None,
+    published: Published | None = None,
+    batch_size: int = 256,
+) -> Found:
+    """Ask which of some images a model was trained on.
+
+    Args:
+        score: the model's membership test.
+        images: a folder, or (N, H, W, C) uint8 pixels.
+        reference: images that were surely not used, of the same source and treatment; or what
+            `score_all` returned for them; or (n,) scores alone, such as a model's own calibration,
+            whose images cannot be compared then.
+        fdr: the share of wrong ones that may be expected among the accused.
+        preprocessing: what the model's owner did with his images.
+        members: (k,) scores of known members.
+        published: fingerprints that the owner published.
+        batch_size: images scored at once.
+
+    Raises:
+        DataError: a folder is missing or holds no image.
+        ProtocolError: too few references.
+        ModelError: the scores have another form.
+    """
+    queries = score_all(score, images, preprocessing, published, batch_size)
+    _require_images(queries)
+    known, warnings = _reference(score, reference, preprocessing, batch_size)
+    scores, statistics, dropped = _without(known, set(queries.hashes))
+    if dropped:
+        warnings.append(
+            f"{dropped} reference images are among the images in question, and were left out of "
+            "the reference. Check that it holds nothing that may have been used."
+        )
+    firsts, rows = _unique(queries.hashes)
+    verdict = judge(
+        queries.scores[firsts],
+        scores,
+        fdr,
+        members=members,
+        statistics=queries.statistics[firsts],
+        of_reference=statistics,
+    )
+    return Found(queries, verdict, scores, rows, preprocessing, members, tuple(warnings))
+
+
+def _require_images(queries: Scored) -> None:
+    if not len(queries):
+        refused = "; ".join(f"{each.name} {each.reason}" for each in queries.refused[:3])
+        raise DataError(f"No image could be read ({len(queries.refused)} files refused). {refused}")
+
+
+def _reference(
+    score: Score,
+    reference: Path | str | np.ndarray | Scored,
+    preprocessing: Preprocessing,
+    batch_size: int,
+) -> tuple[Scored, list[str]]:
+    if isinstance(reference, Scored):
+        return reference, []
+    if isinstance(reference, np.ndarray) and reference.ndim == 1:
+        return Scored(scores=reference), [
+            "The reference is a list of scores, so its images could not be compared with yours. "
+            "Images of your own that were surely not used are the better reference."
+        ]
+    return score_all(score, reference, preprocessing, batch_size=batch_size), []
+
+
+def _without(known: Scored, hashes: set[bytes]) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Return scores and statistics of the different references that are not among the queries."""
+    if not known.hashes:
+        return known.scores, None, 0
+    firsts, _ = _unique(known.hashes)
+    kept = np.array([row for row in firsts if known.hashes[row] not in hashes], int)
+    return known.scores[kept], known.statistics[kept], len(firsts) - len(kept)
+
+
+def _unique(hashes: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first place of each different image, and for each image its row among those.
+
+    The same image twice is one question: the bounds count images that were drawn separately.
+    """
+    _, firsts, rows = np.unique(np.array(hashes), return_index=True, return_inverse=True)
+    # In the order of the images, not of the hashes.
+    order = np.argsort(firsts)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return firsts[order], place[rows]

@@ -1,0 +1,117 @@
+"""What an owner signs and publishes about his training set, and how it is checked (Ed25519)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amint_core.errors import AmintError
+from amint_core.extras import require
+from amint_core.files import read_json, write_json
+
+ROLES = ("members", "external", "calibration")
+_FORMAT = "amint-ledger-1"
+
+
+class LedgerError(AmintError):
+    """A list, a proof or a signature is not what it claims to be."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is signed and published."""
+
+    root: str  # hex, as are all hashes here
+    size: int  # leaves
+    roles: dict[str, int]  # images of each role
+    weights: str  # hash of the model's weights
+    key_commitment: str  # SHA-256 of the key of the order: the same for every auditor
+    fingerprints: str | None = None  # hash of published perceptual fingerprints
+    format: str = _FORMAT
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes that are signed: JSON with sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+
+def hash_of_weights(state: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a model's state: names, types, shapes and bytes of all tensors."""
+    sha = hashlib.sha256()
+    for name in sorted(state):
+        values = state[name].detach().cpu().contiguous()
+        sha.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode())
+        sha.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def sign(statement: Statement, private_key: bytes) -> bytes:
+    """Return the Ed25519 signature (64 bytes) of a statement by a raw private key (32 bytes)."""
+    return _ed25519().Ed25519PrivateKey.from_private_bytes(private_key).sign(statement.to_bytes())
+
+
+def public_key_of(private_key: bytes) -> bytes:
+    """Return the raw public key (32 bytes), which auditors must get on a way they trust."""
+    key = _ed25519().Ed25519PrivateKey.from_private_bytes(private_key)
+    return key.public_key().public_bytes_raw()
+
+
+def publish(path: Path, statement: Statement, private_key: bytes) -> None:
+    """Write a signed statement for the public."""
+    signature = sign(statement, private_key).hex()
+    write_json(path, {"statement": asdict(statement), "signature": signature})
+
+
+def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement:
+    """Read a published statement, if this key signed it and it is about these weights.
+
+    Args:
+        path: as `publish` wrote it.
+        public_key: 32 bytes, from the owner himself, not from the file's source.
+        weights: `hash_of_weights` of the model under test.
+
+    Raises:
+        LedgerError: wrong key, altered statement, or another model.
+    """
+    record = read_json(path)
+    try:
+        statement = Statement(**record["statement"])
+        signature = bytes.fromhex(record["signature"])
+        signed = _verifies(signature, statement, public_key)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LedgerError(f"{path} is no published ledger ({error!r}).") from error
+    if not signed:
+        raise LedgerError(
+            f"{path} was not signed with this key, or was altered afterwards. Ask the owner for "
+            "his public key and for the published file."
+        )
+    if weights is not None and weights != statement.weights:
+        raise LedgerError(
+            f"{path} is about the weights {statement.weights[:12]}…, this model has "
+            f"{weights[:12]}…. It is not the model that the list was signed for."
+        )
+    return statement
+
+
+def _verifies(signature: bytes, statement: Statement, public_key: bytes) -> bool:
+    key = _ed25519().Ed25519PublicKey.from_public_bytes(public_key)
+    from cryptography.exceptions import InvalidSignature  # there, since Ed25519 is
+
+    try:
+        key.verify(signature, statement.to_bytes())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _ed25519():
+    """Return cryptography's Ed25519, which only those need who sign or check a signature."""
+    require("audit", "cryptography")
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    return ed25519

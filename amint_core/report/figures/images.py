@@ -1,0 +1,103 @@
+"""Figures of a run's images: some of each role, and the members most and least recognised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from amint_core.report.read import judged
+from amint_core.report.style import ROLES, headed, nothing_to_draw, styled
+
+if TYPE_CHECKING:
+    from amint_core.data.base import Dataset
+    from amint_core.data.split import Split
+
+
+@styled
+def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
+    """Show images of each role in a row, with their class names beneath.
+
+    The images are spread evenly over the role, so that sorted classes all come up. Faces are never
+    shown; their places stay blank.
+    """
+    roles = [name for name in ROLES if name in split.roles and len(split.roles[name])]
+    size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
+    figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
+    headed(figure, f"{dataset.title}: images by role{_withheld(dataset)}")
+    for name, row in zip(roles, grid, strict=True):
+        role = split.roles[name]
+        spread = np.linspace(0, len(role) - 1, min(columns, len(role)))
+        for axes in row:
+            axes.axis("off")
+        for axes, index in zip(row, role[spread.astype(int)], strict=False):
+            name_of_class = _class_name(dataset, int(dataset.labels[index]))
+            _image(axes, dataset, dataset.pixels[index], name_of_class)
+        row[0].text(
+            *(-0.15, 0.5, f"{name}\n{len(role):,}"),
+            transform=row[0].transAxes,
+            ha="right",
+            va="center",
+            color=ROLES[name],
+            fontweight="bold",
+        )
+    return figure
+
+
+def _image(axes: Axes, dataset: Dataset, pixels: np.ndarray, label: str) -> None:
+    if _shows_faces(dataset):
+        pixels = np.full_like(pixels, 224)
+    grey = pixels.shape[-1] == 1
+    shown = pixels[..., 0] if grey else pixels
+    # Whole pixels: what the model sees, and a third of the file that smoothed ones make.
+    axes.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(label, y=-0.24, fontsize=7.5, fontweight="normal", loc="center")
+
+
+def _withheld(dataset: Dataset) -> str:
+    return " (faces are not shown)" if _shows_faces(dataset) else ""
+
+
+def _shows_faces(dataset: Dataset) -> bool:
+    """Tell whether the images are people's faces, which are never shown."""
+    return dataset.source == "real" and dataset.spec.name == "casia_webface"
+
+
+def _class_name(dataset: Dataset, label: int) -> str:
+    name = dataset.class_names[label] if label >= 0 else "no label"
+    return name if len(name) <= 14 else name[:13] + "…"
+
+
+@styled
+def most_and_least_recognised(
+    scores: pd.DataFrame, dataset: Dataset, split: Split, columns: int = 8
+) -> Figure:
+    """Show the judged members with the highest and with the lowest scores.
+
+    Faces are never shown; their places stay blank.
+
+    Args:
+        scores: as in scores.parquet, of one run.
+    """
+    rows = judged(scores)
+    members = rows[rows["member"] & rows["score"].notna()].sort_values("score", kind="stable")
+    title = f"{dataset.title}: members most and least recognised"
+    if members.empty:
+        return nothing_to_draw(title, "This run tests nothing, so no member is recognised.")
+    shown = min(columns, len(members))
+    figure, grid = plt.subplots(2, columns, figsize=(0.95 * columns + 1.3, 2.95), squeeze=False)
+    headed(figure, title + _withheld(dataset))
+    sides = (("highest\nscores", members.iloc[::-1]), ("lowest\nscores", members))
+    for (name, ranked), line in zip(sides, grid, strict=True):
+        for axes in line:
+            axes.axis("off")
+        for axes, (_, row) in zip(line, ranked.iloc[:shown].iterrows(), strict=False):
+            text = f"{_class_name(dataset, int(row['label']))}\n{row['score']:.1f}"
+            _image(axes, dataset, dataset.pixels[int(row["index"])], text)
+        look = {"ha": "right", "va": "center", "color": ROLES["members"], "fontweight": "bold"}
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, **look)
+    return figure

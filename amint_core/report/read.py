@@ -1,0 +1,363 @@
+"""Read the runs of a profile: what each was, and all that it measured in one long table."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amint_core.config import RunConfig
+from amint_core.errors import ResultsError
+from amint_core.evaluation.metrics import threshold_at_fpr
+from amint_core.evaluation.scores import JUDGED_FILE
+from amint_core.locations import results_root, shown
+from amint_core.recipes import RECIPES
+from amint_core.report import paper
+from amint_core.report.names import method_order
+from amint_core.store import run_file, run_json
+
+#: Measure → its place in metrics.json, each {value, low, high}.
+MEASURES = {
+    "mint_accuracy": "mint.accuracy",
+    "audited_accuracy": "audited.accuracy",
+    "accuracy_calibrated": "mint.accuracy_calibrated",
+    "auc": "mint.auc",
+    "tpr_at_1pct_fpr": "mint.tpr_at_fpr.0.01",
+    "tpr_at_01pct_fpr": "mint.tpr_at_fpr.0.001",
+    "precision_at_1pct_prior": "mint.precision_at_prior.0.01",
+    "precision_at_10pct_prior": "mint.precision_at_prior.0.1",
+}
+#: Measures that runs made before they existed do not have.
+LATER = ("precision_at_1pct_prior", "precision_at_10pct_prior")
+#: What is measured on transformed images, too: measure → place in an entry of `transformations`.
+TRANSFORMED = {
+    "auc": "auc",
+    "accuracy_calibrated": "accuracy_calibrated",
+    "tpr_at_1pct_fpr": "tpr_at_fpr.0.01",
+}
+#: What a run was, but for its settings: column → place in metrics.json.
+FACTS = {
+    "run": "run.id",
+    "dataset": "run.settings.dataset",
+    "title": "data.title",
+    "setup": "run.settings.setup",
+    "model": "run.settings.model",
+    "method": "run.settings.method",
+    "target": "run.settings.target",
+    "protocol": "run.settings.protocol",
+    "recipe": "run.settings.recipe",
+    "seed": "run.settings.seed",
+    "source": "data.source",
+    "fingerprint": "data.fingerprint",
+    "members": "data.sizes.members",
+    "external": "data.sizes.external",
+    "judged_members": "mint.judged.members",
+    "judged_non_members": "mint.judged.non_members",
+    "judged_member_tracks": "mint.judged.tracks.members",
+    "judged_non_member_tracks": "mint.judged.tracks.non_members",
+    "judged_role": "mint.judged.role",
+    "audited_role": "audited.role",
+    "threshold_calibrated": "mint.threshold_calibrated",
+    "epochs": "training.epochs",
+    "best_epoch": "training.best_epoch",
+    "seconds": "training.seconds",
+    "shadows": "training.shadows.count",
+    "shadow_seconds": "training.shadows.seconds",
+    "device": "training.device",
+    "hardware": "training.hardware",
+    "audited_parameters": "training.parameters.audited",
+    "head_parameters": "training.parameters.head",
+}
+#: Facts without which a run cannot stand in a table.
+NEEDED = ("run", "dataset", "title", "setup", "model", "method", "protocol", "seed", "source")
+#: False-positive rate on judged non-members at which methods say which images are members.
+VERDICT_FPR = 0.01
+PARTS = {"value": "", "low": "_low", "high": "_high"}
+
+
+@dataclass(eq=False)
+class Results:
+    """All that a profile's runs left.
+
+    Attributes:
+        profile: its name.
+        runs: a row per run in the paper's order: `FACTS`, then `settings.*`, then `path`.
+        values: a row per measured value: `run`, `transformation` ("" for images as they are),
+            `measure`, `value`, `low`, `high` (NaN where there is none).
+    """
+
+    profile: str
+    runs: pd.DataFrame
+    values: pd.DataFrame
+    _made: dict[Callable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, make: Callable[[Results], Any]) -> Any:
+        """Return `make(self)`, computed the first time: several tables and figures ask for it."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
+
+    @cached_property
+    def counted(self) -> dict[str, pd.DataFrame]:
+        """Run id → the rows of its scores that count for a metric, where these are at hand.
+
+        `image` is the image's index in its dataset, the same in runs of one fingerprint.
+
+        Raises:
+            ResultsError: a file is damaged (named).
+        """
+        paths = {run: Path(path) / JUDGED_FILE for run, path in self.runs[["run", "path"]].values}
+        return {run: _counted(path) for run, path in paths.items() if path.is_file()}
+
+    @cached_property
+    def scores(self) -> dict[str, pd.DataFrame]:
+        """Run id → its judged scores, where these are at hand; runs that test nothing are left out.
+
+        The column `flagged` says whether a score lies above the run's threshold of `VERDICT_FPR`,
+        which makes methods comparable; it is missing where the judged non-members cannot resolve
+        that rate.
+
+        Raises:
+            ResultsError: a file is damaged (named), or judges members or non-members alone.
+        """
+        found = {}
+        for name, table in self.counted.items():
+            rows = judged(table)
+            if rows["score"].notna().any():
+                cut = threshold_at_fpr(rows.loc[~rows["member"], "score"].to_numpy(), VERDICT_FPR)
+                found[name] = rows if cut is None else rows.assign(flagged=rows["score"] > cut)
+        return found
+
+    @cached_property
+    def verdicts(self) -> dict[str, pd.DataFrame]:
+        """Those of `scores` that have the column `flagged`."""
+        return {name: rows for name, rows in self.scores.items() if "flagged" in rows}
+
+    @cached_property
+    def answers(self) -> dict[str, pd.DataFrame]:
+        """Run id → a row per image that its audited accuracy is measured on, where at hand.
+
+        Indexed by image, with `right`, and `group` where images come in tracks.
+        """
+        roles = self.runs.set_index("run")["audited_role"]
+        found = {}
+        for name, table in self.counted.items():
+            rows = table[(table["role"] == roles[name]) & (table["label"] >= 0)]
+            rows = rows.assign(right=rows["label"] == rows["predicted"])
+            found[name] = rows.set_index("image").sort_index()
+        return found
+
+
+def read(profile: str) -> Results:
+    """Read every finished run of a profile.
+
+    Raises:
+        ResultsError: the profile has no finished run, or a file of one is damaged (named).
+    """
+    folder = profile_folder(profile)
+    files = sorted(folder.glob("runs/*/metrics.json"))
+    if not files:
+        raise ResultsError(
+            f"{shown(folder / 'runs')} holds no finished run (no metrics.json), so there is "
+            f"nothing to report. Run the grid first: make reproduce PROFILE={profile}."
+        )
+    found = [(_facts(metrics, file), metrics) for file in files for metrics in [read_metrics(file)]]
+    found.sort(key=lambda pair: _order(pair[0]))
+    runs = pd.DataFrame([facts for facts, _ in found])
+    counts = [name for name, column in runs.items() if _are_counts(column)]
+    values = pd.DataFrame([row for _, metrics in found for row in _values(metrics)])
+    parts = dict.fromkeys(PARTS, float)
+    return Results(profile, runs.astype(dict.fromkeys(counts, "Int64")), values.astype(parts))
+
+
+def read_runs(profile: str) -> pd.DataFrame:
+    """Read every finished run of a profile into one table; see `run_rows`.
+
+    Raises:
+        ResultsError: the profile has no finished run, or a file of one is damaged (named).
+    """
+    return run_rows(read(profile))
+
+
+def run_rows(results: Results) -> pd.DataFrame:
+    """Return one row per run, in the paper's order.
+
+    Columns: those of `FACTS` and `MEASURES` (with `_low` and `_high`, NaN where a measure has no
+    value), then `settings.*` for every setting, and `path` of the folder.
+    """
+    exact = results.values[results.values["transformation"] == ""]
+    table = results.runs.join(wide(exact, ["run"]).reset_index("transformation", drop=True), "run")
+    measured = [f"{name}{part}" for name in MEASURES for part in PARTS.values()]
+    others = [name for name in results.runs if name not in FACTS]
+    return table[[*FACTS, *measured, *others]]
+
+
+def wide(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return a row per `keys` and transformation, with `measure`, `measure_low`, … as columns.
+
+    Args:
+        values: a row per `keys`, `transformation` and `measure`; all other columns are parts.
+    """
+    table = values.set_index([*keys, "transformation", "measure"]).unstack("measure", sort=False)
+    table.columns = [f"{measure}{PARTS.get(part, f'_{part}')}" for part, measure in table.columns]
+    return table
+
+
+def profile_folder(profile: str) -> Path:
+    """Return the folder of a profile's results.
+
+    Raises:
+        ResultsError: there is no such folder; the message names those that are there.
+    """
+    folder = results_root() / profile
+    if not folder.is_dir():
+        root = results_root()
+        known = [found.name for found in root.iterdir() if found.is_dir()] if root.is_dir() else []
+        raise ResultsError(
+            f"Profile {profile!r} has no results in {shown(root)} (there: "
+            f"{', '.join(known) or 'none'}). Run its grid first: make reproduce PROFILE={profile}."
+        )
+    return folder
+
+
+def unfinished(profile: str) -> list[str]:
+    """Return the folders under a profile's runs that hold no metrics.json."""
+    folders = sorted(path for path in profile_folder(profile).glob("runs/*") if path.is_dir())
+    return [path.name for path in folders if not (path / "metrics.json").is_file()]
+
+
+def read_metrics(source: Path | str) -> dict[str, Any]:
+    """Read a run's metrics.json and check that a table can be made of it.
+
+    Raises:
+        ResultsError: the file is missing, damaged or lacks a part; the message names both.
+    """
+    source = Path(source)
+    metrics = run_json(source)
+    for place in (FACTS[name] for name in NEEDED):
+        if at(metrics, place) is None:
+            raise _damaged(source, f"lacks {place}")
+    for name, place in MEASURES.items():
+        measure = at(metrics, place)
+        if measure is not None or name not in LATER:
+            _check_measure(measure, place, source)
+    transformed = metrics.get("transformations") or {}
+    if not isinstance(transformed, dict):
+        raise _damaged(source, "has transformations that are no table of names")
+    for name, entry in transformed.items():
+        for place in TRANSFORMED.values():
+            _check_measure(at(entry, place), f"transformations.{name}.{place}", source)
+    if metrics["data"]["source"] == "standin" and "STAND-IN" not in metrics["data"]["title"]:
+        raise _damaged(source, "holds a stand-in whose data.title does not say STAND-IN")
+    return metrics
+
+
+def at(metrics: Any, place: str) -> Any:
+    """Return what stands at a dotted place, or None; a key such as "0.01" may hold a dot itself."""
+    if not place:
+        return metrics
+    if not isinstance(metrics, dict):
+        return None
+    parts = place.split(".")
+    for length in range(len(parts), 0, -1):
+        key = ".".join(parts[:length])
+        if key in metrics:
+            return at(metrics[key], ".".join(parts[length:]))
+    return None
+
+
+def judged(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are judged.
+
+    Raises:
+        ResultsError: no member, or no non-member, was judged.
+    """
+    rows = scores[scores["judged"]]
+    if rows["member"].nunique() < 2:
+        raise ResultsError(
+            f"The scores hold {int(rows['member'].sum())} judged members and "
+            f"{int((~rows['member']).sum())} judged non-members; a comparison needs both. Run "
+            "again with holdout images (strict protocol) or test images (paper protocol)."
+        )
+    return rows
+
+
+def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
+    facts = {name: at(metrics, place) for name, place in FACTS.items()}
+    if facts["run"] != source.parent.name:
+        raise _damaged(source, f"holds another run, {facts['run']}")
+    # Settings that came later than a run have their default in it.
+    defaults = RunConfig.model_fields
+    settings = {name: field.default for name, field in defaults.items() if not field.is_required()}
+    for name, value in (settings | metrics["run"]["settings"]).items():
+        listed = isinstance(value, list | tuple | dict)
+        facts[f"settings.{name}"] = json.dumps(value) if listed else value
+    return facts | {"path": source.parent}
+
+
+def _values(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a run's rows of the long table."""
+    blocks = [("", metrics, MEASURES)]
+    transformed = (metrics.get("transformations") or {}).items()
+    blocks += [(name, block, TRANSFORMED) for name, block in transformed]
+    return [
+        {"run": at(metrics, FACTS["run"]), "transformation": transformation, "measure": measure}
+        | {part: (at(block, place) or {}).get(part) for part in PARTS}
+        for transformation, block, places in blocks
+        for measure, place in places.items()
+    ]
+
+
+def _check_measure(measure: Any, place: str, source: Path) -> None:
+    if not isinstance(measure, dict) or "value" not in measure:
+        raise _damaged(source, f"lacks {place}.value")
+    for part in PARTS:
+        value = measure.get(part)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise _damaged(source, f"has {place}.{part} = {value!r}, which is no number")
+        # Published defect 5 divides by the wrong count, so an accuracy may exceed 1.
+        if not (math.isfinite(value) and value >= 0):
+            raise _damaged(source, f"has {place}.{part} = {value!r}, which is no fraction")
+
+
+def _damaged(source: Path, what: str) -> ResultsError:
+    return ResultsError(
+        f"{shown(source)} {what}. Delete {shown(source.parent)} and run it again to write it anew."
+    )
+
+
+def _order(facts: dict[str, Any]) -> tuple[Any, ...]:
+    place = (
+        paper.dataset_order(facts["dataset"]),
+        paper.setup_order(facts["setup"]),
+        paper.model_order(facts["model"]),
+    )
+    recipes = list(RECIPES)
+    recipe = recipes.index(facts["recipe"]) if facts["recipe"] in recipes else len(recipes)
+    return (*place, facts["title"], recipe, method_order(facts["method"]), facts["run"])
+
+
+def _are_counts(values: pd.Series) -> bool:
+    """Tell whether a column holds whole numbers, some of them perhaps missing."""
+    present = [value for value in values if value is not None and value == value]
+    return bool(present) and all(type(value) is int for value in present)
+
+
+def _counted(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(run_file(path))
+        return table.assign(image=table["index"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(
+            f"{shown(path)} is not a readable table of scores ({error}). Delete "
+            f"{shown(path.parent)} and run it again to write it anew."
+        ) from error

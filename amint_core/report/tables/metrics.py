@@ -1,0 +1,58 @@
+"""The metrics of one run beside the paper's values, as its notebook shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from amint_core.report import paper
+from amint_core.report.names import entry_title, run_title
+from amint_core.report.read import at
+from amint_core.report.render import short
+
+METRICS = {
+    "MINT accuracy (probability .5)": "mint.accuracy",
+    "MINT accuracy (calibrated threshold)": "mint.accuracy_calibrated",
+    "MINT AUC": "mint.auc",
+    "TPR at 1 % FPR": "mint.tpr_at_fpr.0.01",
+    "TPR at 0.1 % FPR": "mint.tpr_at_fpr.0.001",
+    "Precision where 1 % are members": "mint.precision_at_prior.0.01",
+    "Precision where 10 % are members": "mint.precision_at_prior.0.1",
+    "Audited accuracy": "audited.accuracy",
+}
+
+
+def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Put a run's metrics beside the paper's values.
+
+    Args:
+        metrics: as in metrics.json.
+
+    Returns:
+        A row per metric: `ours`, `95 % interval`, `paper` ("" where it has none) and, only
+        where a metric has no value, `note`. The columns' name is the run's title.
+    """
+    settings = metrics["run"]["settings"]
+    method, target = settings["method"], settings.get("target")
+    place = settings["dataset"], settings["setup"], settings["model"]
+    mint, audited = paper.method_values(*place, method, target)
+    papers = {"MINT accuracy (probability .5)": mint, "Audited accuracy": audited}
+    found = {name: at(metrics, place) for name, place in METRICS.items()}
+    # Runs made before a metric existed do not have it.
+    rows = [_metric(name, found[name], papers.get(name)) for name in METRICS if found[name]]
+    title = run_title(metrics["data"]["title"], settings["model"], settings["setup"])
+    title += "" if method == "active" else f" · {entry_title(method, target)}"
+    table = pd.DataFrame(rows).set_index("metric").rename_axis(columns=title)
+    return table.drop(columns=[name for name in ("note",) if not table[name].any()])
+
+
+def _metric(name: str, measure: dict[str, Any], printed: float | None) -> dict[str, str]:
+    bounds = measure.get("low"), measure.get("high")
+    return {
+        "metric": name,
+        "ours": short(measure["value"]) or "–",
+        "95 % interval": "" if None in bounds else f"{short(bounds[0])} to {short(bounds[1])}",
+        "paper": short(printed, digits=2),
+        "note": measure.get("reason") or "",
+    }
