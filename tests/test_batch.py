@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from project_copy import SMALL, Copy, kill, wait_for
@@ -226,7 +227,7 @@ def test_snakemake_is_told_how_many_gpus_there_are(monkeypatch):
     calls = []
     monkeypatch.setattr(reproduce.driver, "run", lambda command: calls.append(command) or 1)
     monkeypatch.setattr(reproduce.driver, "refuse_what_cannot_start", lambda *_: None)
-    monkeypatch.setattr(reproduce.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(reproduce.sys, "executable", "/kit/.venv/bin/python")
     reproduce.reproduce("quick")
     reproduce.reproduce("quick", cluster="slurm")
@@ -271,7 +272,7 @@ def test_a_profile_that_looks_like_a_number_reaches_snakemake_as_text(monkeypatc
     assert found == {
         "profile": "2026_01",
         "grid": str(tmp_path / "a: b #1.yaml"),
-        "partial": True,
+        "partial": "true",
     }
 
 

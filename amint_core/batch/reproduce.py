@@ -168,9 +168,9 @@ def _snakemake(profile: str, path: Path, target: str, extra: Sequence[str], *con
     lock = results_root() / profile / "logs" / "snakemake.lock"
     command = [sys.executable, "-m", "amint_core.batch.lock", str(lock), "snakemake", "--nolock"]
     command += [target, "--quiet", "host", "reason", *extra]
-    # In quotes: Snakemake takes 2026_01 for a number.
+    # In quotes, as Snakemake takes 2026_01 for a number; in blanks, as it strips quotes.
     named = {"profile": profile, "grid": str(path)}
-    texts = [f"{name}={json.dumps(text, ensure_ascii=False)}" for name, text in named.items()]
+    texts = [f"{name}= {json.dumps(text, ensure_ascii=False)} " for name, text in named.items()]
     return driver.run([*command, "--config", *texts, *config])
 
 
