@@ -338,9 +338,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=results_root() / "faults")
     given = parser.parse_args(arguments)
+    on = machine("cpu")  # the code that is tried, whatever is committed meanwhile
     rows = trials(given.minutes, given.seed)
     table, odd = counted(rows), rows[rows["outcome"] != "survived"]
-    on = machine("cpu")
     text = (
         f"{len(rows)} trials in {given.minutes:g} minutes, seed {given.seed}, on {on['device']} "
         f"({on['cores']} cores), commit {(on['commit'] or 'unknown')[:7]}"
