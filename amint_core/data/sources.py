@@ -1,6 +1,6 @@
 """Find a dataset's files on disk: which there are, and what to say where they are missing.
 
-A dataset is read in three steps, so that a cache can be checked without opening a file: its `find`
+A dataset is read in three steps, so that a cache can be checked without opening a file: `search`
 lists the files (a `Source`), the source's `read` opens tables and labels (a `Content`), and
 walking the content's items decodes the images one by one.
 """
@@ -8,34 +8,43 @@ walking the content's items decodes the images one by one.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from amint_core.data.entries import (
+    ARCHIVES,
+    File,
+    is_dropping,
+    plain,
+    printable,
+    reading,
+    subfolders,
+    within,
+)
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
-IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".tiff")
-
-
-class File(NamedTuple):
-    """A file as it was seen: enough to notice a change without reading it.
-
-    Its path is text, since half a million `Path`s would take longer than all else in a load.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-
-    @property
-    def name(self) -> str:
-        return os.path.basename(self.path)
+#: Suffix → why files of this kind are not read, and what to do.
+UNREAD = dict.fromkeys(ARCHIVES, "it is an archive, without its contents. Unpack it where it lies")
+UNREAD |= {
+    ".rec": "it is RecordIO, as insightface packs faces. Unpack it with mxnet: for every key of "
+    "train.idx, mxnet.recordio.unpack gives a header, whose label is the identity, and the bytes "
+    "of a JPEG; write them into CASIA-WebFace/IDENTITY/KEY.jpg",
+    ".bin": "it is the binary version. Fetch the python version",
+    ".parquet": "its name tells no split. Call it train-….parquet or test-….parquet",
+    ".csv": "it is a table of other files or of pixels under another name",
+    ".npz": "only mnist.npz as keras has it is read",
+    ".tfrecord": "TFRecord needs TensorFlow. Unpack its images into folders",
+    ".arrow": "it is a cache. Save the dataset as parquet",
+    ".h5": "HDF5 is not read. Unpack its images into folders",
+    ".mat": "MATLAB's format is not read. Unpack its images into folders",
+    ".pt": "it is a pickle, which can run code. Fetch the official files",
+    ".pkl": "it is a pickle, which can run code. Fetch the official files",
+}
 
 
 class Item(NamedTuple):
@@ -77,77 +86,107 @@ class Source:
         folder: the folder that all files lie in.
         files: every file that the dataset depends on.
         read: opens the files, checks them and returns their content.
+        notes: what a reader must know of where the files lie.
     """
 
     folder: Path
     files: Sequence[File]
     read: Callable[[], Content]
+    notes: tuple[str, ...] = ()
 
 
-def seen(*paths: Path) -> tuple[File, ...]:
-    """Look at files that must exist.
+#: Looks into one folder: its files where they lie so, or None where nothing of the layout is there.
+Layout = Callable[[Path], Source | None]
+
+
+def search(
+    root: Path, *, title: str, names: Sequence[str], layouts: Sequence[Layout], obtain: str
+) -> Source:
+    """Find a dataset under `root`, in the first folder that has one of its layouts.
 
     Raises:
-        DataError: one is missing or empty, so the dataset is half downloaded.
+        DataError: nothing is there, or less than all; says what was found and how to get the rest.
     """
-    for path in paths:
-        if not path.is_file() or not path.stat().st_size:
-            state = "is empty" if path.is_file() else "is missing"
-            raise DataError(
-                f"{shown(path)} {state}: the dataset is half downloaded. Delete the folder "
-                f"{shown(path.parent)} and fetch the dataset again."
-            )
-    return tuple(
-        File(str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]
-    )
-
-
-def scan(folder: Path, suffixes: Sequence[str] = IMAGES) -> list[File]:
-    """List the files of one folder that end in `suffixes`, by name; hidden files are left out."""
-    with os.scandir(folder) as entries:
-        files = [
-            File(entry.path, stat.st_size, stat.st_mtime_ns)
-            for entry in entries
-            if entry.name.lower().endswith(tuple(suffixes)) and not entry.name.startswith(".")
-            for stat in [entry.stat()]
-        ]
-    return sorted(files, key=lambda file: file.path)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """List the folders inside `folder` by name; hidden ones are left out."""
-    with os.scandir(folder) as entries:
-        return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def plain(name: str) -> str:
-    """Reduce a name to its letters and digits, so that CIFAR-10, cifar_10 and CIFAR10 are one."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    with reading(f"{title} under {shown(root)}", obtain):
+        found = homes(root, *names)
+        for home in found:
+            for folder in within(home):
+                for layout in layouts:
+                    if source := layout(folder):
+                        rest = ", ".join(shown(other) for other in found if other != home)
+                        note = f"files: read from {shown(home)}; not read: {rest}."
+                        return replace(source, notes=(*source.notes, *[note] * bool(rest)))
+        raise _missing(title, root, names, found, obtain)
 
 
 def homes(root: Path, *names: str) -> list[Path]:
-    """Return the folders in which a dataset may lie: those under `root` with one of its names."""
-    if not root.is_dir():
-        return []
+    """Return the folders in which a dataset may lie, those nearest to `root` that bear its name.
+
+    Looked at are `root`, the folders in it, and where none fits those up to three folders down.
+    """
     wanted = {plain(name) for name in names}
-    return [folder.resolve() for folder in subfolders(root) if plain(folder.name) in wanted]
+    level = [root.resolve()] if root.is_dir() else []
+    for _ in range(4):
+        if found := [folder for folder in level if _called(folder) in wanted]:
+            return [folder.resolve() for folder in found]
+        level = [inner for folder in level[:100] for inner in _inside(folder)]
+    return []
 
 
-def missing(title: str, root: Path, names: Sequence[str], obtain: str) -> DataError:
-    """Compose the error for a dataset that is not there, or that is there only as an archive."""
-    looked_into, prefixes = homes(root, *names), tuple(plain(name) for name in names)
-    in_root = sorted(root.iterdir()) if root.is_dir() else []
-    files = [path for path in in_root if plain(path.name).startswith(prefixes)]
-    files += [path for folder in looked_into for path in sorted(folder.iterdir())]
-    for path in files:
-        if path.suffix.lower() in ARCHIVES and path.is_file():
+def _called(folder: Path) -> str:
+    """Return a folder's plain name; the hub's cache calls them datasets--OWNER--NAME."""
+    name = folder.name
+    return plain(name.rsplit("--", 1)[-1] if name.startswith("datasets--") else name)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return subfolders(folder)
+    except OSError:  # what may not be looked into is none of ours
+        return []
+
+
+def _missing(
+    title: str, root: Path, names: Sequence[str], looked_into: Sequence[Path], obtain: str
+) -> DataError:
+    """Compose the error for a dataset that is not there, or not in a layout that is read."""
+    if not root.is_dir():
+        state = "is a file" if root.exists() else "does not exist"
+        return DataError(
+            f"{title}: {shown(root)} {state}, but must be the folder of the datasets (AMINT_DATA "
+            f"names it). {obtain}"
+        )
+    for path in _beside(root, names, looked_into):
+        if reason := UNREAD.get(path.suffix.lower()):
+            archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
             return DataError(
-                f"{title}: found the archive {shown(path)}, but not its contents. Unpack it where "
-                f"it lies. {obtain}"
+                f"{title}: found {archive}{shown(path)}, which is not read: {reason}. {obtain}"
             )
-    found = ", ".join(shown(folder) for folder in looked_into)
+    there = [f"{shown(home)} (with {_listed(home)})" for home in looked_into]
+    if there:
+        said = f"{', '.join(there)} holds none of the known layouts"
+    else:
+        near = [f for f in _inside(root) if any(plain(name) in _called(f) for name in names)]
+        said = f"no images under {shown(root)}"
+        if near:
+            said += f" ({printable(near[0].name)} bears another name; rename it if it is {title})"
     return DataError(
-        f"{title}: no images under {shown(root)}"
-        + (f" (looked into {found}, which holds none of the known layouts)" if found else "")
-        + f". {obtain} Or run with data='standin', which is marked as such everywhere."
+        f"{title}: {said}. {obtain} Or run with data='standin', which is marked as such everywhere."
     )
+
+
+def _beside(root: Path, names: Sequence[str], looked_into: Sequence[Path]) -> Iterator[Path]:
+    """Walk files that may hold the dataset: those in the root that bear its name, those inside."""
+    prefixes = tuple(plain(name) for name in names)
+    for path in sorted(root.iterdir()):
+        if plain(path.name).startswith(prefixes) and path.is_file():
+            yield path
+    for home in looked_into:
+        for folder in within(home):
+            yield from (path for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(name for name in os.listdir(folder) if not is_dropping(name))
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return (", ".join(map(printable, names[:4])) or "nothing") + more

@@ -1,0 +1,173 @@
+"""Read grey images that lie as whole arrays in one file: idx, npz and csv."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from amint_core.data.entries import reading, seen
+from amint_core.data.sources import Content, Item, Part, Source
+from amint_core.errors import DataError
+from amint_core.locations import shown
+
+PARTS = ("train", "t10k")
+#: First four bytes of an idx file: unsigned bytes, 3 dimensions (images) or 1 (labels).
+MAGIC = {"images-idx3": 0x0803, "labels-idx1": 0x0801}
+MOST_BYTES = 2**28  # of an unpacked file; MNIST's largest has 47 MB
+MOST_ROWS = 2**18  # of a table of pixels
+TABLES = (("mnist_train.csv", "mnist_test.csv"), ("train.csv", "test.csv"))
+
+
+def idx(folder: Path, *, names: tuple[str, ...], obtain: str) -> Source | None:
+    """Read the four idx files, plain or as .gz, or return None where none of them is there.
+
+    Args:
+        names: of the classes.
+
+    Raises:
+        DataError: a file is missing, damaged or of another kind, or two do not belong together.
+    """
+    for place in (folder / "raw", folder):
+        found = [[_existing(place, part, kind) for kind in MAGIC] for part in PARTS]
+        if not any(map(any, found)):
+            continue
+        pairs = [
+            [path or place / f"{part}-{kind}-ubyte" for path, kind in zip(row, MAGIC, strict=True)]
+            for row, part in zip(found, PARTS, strict=True)
+        ]
+        files = seen(*(path for pair in pairs for path in pair))
+        return Source(
+            place, files, lambda: Content(*(_idx_part(*pair, obtain) for pair in pairs), names)
+        )
+    return None
+
+
+def _existing(folder: Path, part: str, kind: str) -> Path | None:
+    # Some copies are called train-images.idx3-ubyte; some archives make a folder of each file.
+    names = [f"{part}-{kind}-ubyte", f"{part}-{kind.replace('-', '.')}-ubyte"]
+    places = [folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz")]
+    places += [folder / name / name for name in names]
+    return next((place for place in places if place.exists() and not place.is_dir()), None)
+
+
+def _idx_part(images: Path, labels: Path, obtain: str) -> Part:
+    pixels, numbers = (
+        _read_idx(path, kind, obtain) for path, kind in zip((images, labels), MAGIC, strict=True)
+    )
+    if len(pixels) != len(numbers):
+        raise DataError(
+            f"{shown(images)} holds {len(pixels):,} images, but {shown(labels)} {len(numbers):,} "
+            f"labels: the files do not belong together. {obtain}"
+        )
+    return _part(images.name, pixels, numbers)
+
+
+def _part(name: str, pixels: np.ndarray, labels: np.ndarray) -> Part:
+    items = (Item(f"{name}[{i}]", image) for i, image in enumerate(pixels))
+    return Part(items, labels)
+
+
+def _read_idx(path: Path, kind: str, obtain: str) -> np.ndarray:
+    """Read an idx file: big-endian magic number and dimensions, then bytes.
+
+    torchvision's reader takes no .gz, and does not tell a truncated file from one of another kind.
+    """
+    remedy = f"Delete it and fetch it again. {obtain}"
+    if path.with_name(f"{path.name}.gz").is_file():
+        remedy = f"Delete it: {path.name}.gz beside it is then read."
+    length = 4 + 4 * (MAGIC[kind] & 0xFF)  # of the header, in bytes
+    packed = path.suffix == ".gz"
+    with (
+        reading(f"{shown(path)} is a damaged archive, or" if packed else shown(path), remedy),
+        (gzip.open if packed else open)(path, "rb") as file,
+    ):
+        head = file.read(length).ljust(length, b"\0")
+        magic, *shape = np.frombuffer(head, ">u4").tolist()
+        if magic != MAGIC[kind]:
+            raise DataError(f"{shown(path)} is not an idx file of MNIST {kind[:6]}. {remedy}")
+        # A few bytes of gzip may unpack to any number: no more than announced is read.
+        body = np.frombuffer(file.read(min(math.prod(shape), MOST_BYTES) + 1), np.uint8)
+    if body.size != math.prod(shape) or not body.size:
+        raise DataError(
+            f"{shown(path)} holds {body.size:,} bytes of {kind[:6]} or more, but its header "
+            f"announces {math.prod(shape):,}: the file is truncated or damaged. {remedy}"
+        )
+    return body.reshape(shape)
+
+
+def npz(
+    folder: Path, *, file: str, shape: tuple[int, ...], names: tuple[str, ...], obtain: str
+) -> Source | None:
+    """Read x_train, y_train, x_test and y_test of keras' archive, or return None without it.
+
+    Args:
+        file: its name.
+        shape: of an image.
+        names: of the classes.
+    """
+    path = folder / file
+    if not path.exists():
+        return None
+    return Source(folder, seen(path), lambda: Content(*_npz_parts(path, shape, obtain), names))
+
+
+def _npz_parts(path: Path, shape: tuple[int, ...], obtain: str) -> list[Part]:
+    with reading(shown(path), f"Delete it and fetch it again. {obtain}"):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise DataError(f"{shown(path)} would unpack to {size:,} bytes. {obtain}")
+        with np.load(path, allow_pickle=False) as arrays:
+            pairs = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
+    for pixels, labels in pairs:
+        if (
+            (pixels.dtype, pixels.shape[1:]) != (np.uint8, shape)
+            or labels.dtype.kind not in "iu"
+            or labels.shape != pixels.shape[:1]
+        ):
+            raise DataError(
+                f"{shown(path)} holds images {pixels.dtype} {pixels.shape} and labels "
+                f"{labels.dtype} {labels.shape}, not uint8 {('N', *shape)} and N whole numbers. "
+                f"{obtain}"
+            )
+    return [_part(path.name, *pair) for pair in pairs]
+
+
+def csv_pixels(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Source | None:
+    """Read tables of a label and side × side pixels a row, or return None where there are none."""
+    for pair in TABLES:
+        tables = [folder / name for name in pair]
+        if tables[0].exists():
+            return Source(
+                folder,
+                seen(*tables),
+                lambda tables=tables: Content(*(_csv(t, side, obtain) for t in tables), names),
+            )
+    return None
+
+
+def _csv(table: Path, side: int, obtain: str) -> Part:
+    import pandas as pd
+
+    remedy = f"It is to hold a label and {side * side} pixels a row. {obtain}"
+    with reading(shown(table), remedy):
+        head = pd.read_csv(table, header=None, nrows=1, dtype=str).iloc[0].tolist()
+        named = not str(head[0]).strip().isdigit()
+        columns = [str(name).strip().lower() for name in head]
+        label = next((columns.index(n) for n in ("label", "class") if n in columns), None)
+        if (named and label is None) or len(columns) != 1 + side * side:
+            raise DataError(
+                f"{shown(table)} has {len(columns)} columns"
+                f"{' and no label' if named and label is None else ''}. {remedy}"
+            )
+        rows = pd.read_csv(table, header=0 if named else None, dtype=np.int16, nrows=MOST_ROWS)
+    values = rows.to_numpy()
+    pixels = np.delete(values, label or 0, axis=1)
+    if pixels.size and not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise DataError(f"{shown(table)} holds pixels beyond 0 to 255. {remedy}")
+    images = pixels.astype(np.uint8).reshape(-1, side, side)
+    return _part(table.name, images, values[:, label or 0])
