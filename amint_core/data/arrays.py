@@ -40,9 +40,11 @@ def idx(folder: Path, *, names: tuple[str, ...], obtain: str) -> Source | None:
             for row, part in zip(found, PARTS, strict=True)
         ]
         files = seen(*(path for pair in pairs for path in pair))
-        return Source(
-            place, files, lambda: Content(*(_idx_part(*pair, obtain) for pair in pairs), names)
-        )
+
+        def read(pairs: list[list[Path]] = pairs) -> Content:
+            return Content(*(_idx_part(*pair, obtain) for pair in pairs), names)
+
+        return Source(place, files, read)
     return None
 
 

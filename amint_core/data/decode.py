@@ -20,7 +20,7 @@ GREY = ("L", "1", "LA")
 
 
 class Decoded(NamedTuple):
-    """An (H, W, C) uint8 image, and whether it had other channels: grey in colour, or the reverse."""
+    """An (H, W, C) uint8 image, and whether it was grey for a colour dataset, or the reverse."""
 
     pixels: np.ndarray
     changed: bool

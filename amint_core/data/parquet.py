@@ -70,7 +70,7 @@ def _read(
     """Return the images and labels of a split's shards, and the names of the classes."""
     labels = []
     for shard in shards:
-        with reading(f"{shown(shard.path)} as the parquet files of {title}", obtain):
+        with reading(f"{shown(shard.path)}, one of the parquet files of {title},", obtain):
             labels.append(_labels(shard.path, title))
     with reading(f"The names of the classes in {shown(shards[0].path)}", obtain):
         metadata = _open(shards[0].path).schema_arrow.metadata or {}
@@ -85,11 +85,18 @@ def _read(
     return Part(_items([shard.path for shard in shards], obtain), np.concatenate(labels)), names
 
 
-def _open(path: str, column: str | None = None) -> ParquetFile:
-    """Open a file; the images stay a dictionary, as a few repeated ones may be huge unpacked."""
+def _open(path: str, column: str = "") -> ParquetFile:
+    """Open a file; `column` stays a dictionary, as a few repeated images may be huge unpacked."""
     from pyarrow.parquet import ParquetFile
 
-    return ParquetFile(path, read_dictionary=[column, f"{column}.bytes"] if column else None)
+    schema = ParquetFile(path).schema
+    leaves = [schema.column(number) for number in range(len(schema))]
+    packed = [
+        leaf.path
+        for leaf in leaves
+        if leaf.path.split(".")[0] == column and leaf.physical_type == "BYTE_ARRAY"
+    ]
+    return ParquetFile(path, read_dictionary=packed)
 
 
 def _column(file: ParquetFile, path: str, names: Sequence[str]) -> str:
