@@ -77,7 +77,7 @@ def _write(
         "dataset": spec.name,
         "class_names": names,
         "fingerprint": fingerprint(pixels, **arrays),
-        "notes": [*source.notes, *passed_over(source.folder, source.files), *notes],
+        "notes": [*source.notes, *passed_over(source.home or source.folder, source.files), *notes],
     }
 
 
@@ -94,8 +94,8 @@ def _check_labels(
     if len(odd):
         raise DataError(
             f"{shown(folder)}: image {odd[0]:,} of the {name} has label {labels[odd[0]]}, but "
-            f"{spec.title} has the classes 0 to {classes - 1}: the files are damaged. Delete them "
-            f"and fetch them again. {spec.obtain}"
+            f"{spec.title} has the classes 0 to {classes - 1}: these are damaged files, or another "
+            f"dataset's. Replace them. {spec.obtain}"
         )
 
 

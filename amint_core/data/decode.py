@@ -44,6 +44,8 @@ def decode(item: Item, spec: DatasetSpec, image_size: int) -> Decoded:
             file = io.BytesIO(item.data) if isinstance(item.data, bytes) else item.data
             image = Image.open(file, formats=FORMATS)
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's readers raise nearly every kind over damaged files
         raise DataError(
             f"{where} of {spec.title} is damaged or truncated, or none of {', '.join(FORMATS)} "

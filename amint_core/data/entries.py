@@ -57,6 +57,8 @@ def reading(what: str, remedy: str) -> Iterator[None]:
     except AmintError:
         raise
     except Exception as error:  # libraries raise nearly every kind over damaged files
+        if isinstance(error, MemoryError):
+            remedy = f"There is too little memory for it. {remedy}"
         text = re.sub(r"\s+", " ", str(error)).encode("utf-8", "backslashreplace").decode()[:200]
         raise DataError(
             f"{what} cannot be read ({type(error).__name__}: {text}). {remedy}"
@@ -203,7 +205,7 @@ def passed_over(folder: Path, files: Iterable[File]) -> tuple[str, ...]:
         for name in names:
             kind = os.path.splitext(name)[1].lower() or name
             if is_dropping(name):
-                count["hidden file" if name.startswith(".") else name] += 1
+                count["hidden" if name.startswith(".") else name] += 1
             elif os.path.join(place, name) not in read and kind not in COMPANIONS:
                 count[kind] += 1
     if not count:

@@ -53,8 +53,8 @@ def list_classes(
 
 
 def class_key(name: str) -> str:
-    """Return what names of one class share: 7 and 00007 are the same class."""
-    return str(int(name)) if _is_number(name) else name
+    """Return what names of one class share: 7 and 00007, Dog and dog."""
+    return str(int(name)) if _is_number(name) else name.lower()
 
 
 def _is_number(name: str) -> bool:
@@ -112,7 +112,9 @@ def from_table(
                 f"unpacked. {obtain}"
             )
     items = items_of([files[name] for name, _ in rows])
-    return Part(items, np.array([label for _, label in rows], np.int64))
+    others = len(files.keys() - {name for name, _ in rows})
+    notes = (f"{others:,} images that {table.name} does not name were left out.",) * bool(others)
+    return Part(items, np.array([label for _, label in rows], np.int64), notes=notes)
 
 
 def by_class(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from amint_core.data.base import DatasetSpec
-from amint_core.data.entries import File, read_text, reading, scan, seen, subfolders
+from amint_core.data.entries import File, read_text, reading, scan, seen, subfolders, within
 from amint_core.data.folders import (
     as_part,
     class_key,
@@ -31,11 +31,9 @@ OBTAIN = (
     "data folder."
 )
 #: Where the three pieces lie in torchvision's, the official and the widespread PNG layout.
-TRAINING = ("GTSRB/Training", "Training", "GTSRB/Final_Training/Images", "Final_Training/Images")
-TRAINING += ("Train", "train")
-TESTING = ("GTSRB/Final_Test/Images", "Final_Test/Images", "Test", "test")
-TABLES = ("GT-final_test.csv", "GTSRB/GT-final_test.csv", "Test.csv")
-TABLES += tuple(f"{folder}/GT-final_test.csv" for folder in TESTING)
+TRAINING = ("Training", "Final_Training/Images", "Train", "train")
+TESTING = ("Final_Test/Images", "Test", "test")
+TABLES = ("GT-final_test.csv", "Test.csv", *(f"{folder}/GT-final_test.csv" for folder in TESTING))
 
 
 def signs(home: Path) -> Source | None:
@@ -46,10 +44,15 @@ def signs(home: Path) -> Source | None:
     Raises:
         DataError: a piece is missing, or the classes are others.
     """
-    pool, test = (
-        next(filter(Path.is_dir, map(home.joinpath, names)), None) for names in (TRAINING, TESTING)
+    places = list(within(home))
+    pool, test, table = (
+        next((place / name for place in places for name in names if there(place / name)), None)
+        for names, there in (
+            (TRAINING, Path.is_dir),
+            (TESTING, Path.is_dir),
+            (TABLES, Path.is_file),
+        )
     )
-    table = next(filter(Path.is_file, map(home.joinpath, TABLES)), None)
     return _source(home, pool, test, table) if pool or test else None
 
 

@@ -26,24 +26,33 @@ from amint_core.data.entries import (
     within,
 )
 from amint_core.errors import DataError
-from amint_core.locations import shown
+from amint_core.locations import data_root, shown
 
-#: Suffix → why files of this kind are not read, and what to do.
-UNREAD = dict.fromkeys(ARCHIVES, "it is an archive, without its contents. Unpack it where it lies")
-UNREAD |= {
-    ".rec": "it is RecordIO, as insightface packs faces. Unpack it with mxnet: for every key of "
-    "train.idx, mxnet.recordio.unpack gives a header, whose label is the identity, and the bytes "
-    "of a JPEG; write them into CASIA-WebFace/IDENTITY/KEY.jpg",
-    ".bin": "it is the binary version. Fetch the python version",
+PICKLE = "it is a pickle, which can run code. Fetch the official files"
+#: Suffix → why such files are not read, and what to do; the most telling first.
+UNREAD = {
+    ".rec": "it is RecordIO, as insightface packs faces. Unpack it with mxnet: for each key of the "
+    ".idx file, mxnet.recordio.unpack gives a header, whose label is the identity, and the bytes "
+    "of a JPEG; write these into CASIA-WebFace/IDENTITY/KEY.jpg",
+    **dict.fromkeys(ARCHIVES, "unpack it where it lies"),
     ".parquet": "its name tells no split. Call it train-….parquet or test-….parquet",
-    ".csv": "it is a table of other files or of pixels under another name",
-    ".npz": "only mnist.npz as keras has it is read",
+    ".npz": "only mnist.npz, as keras has it, is read",
+    ".csv": "it is no list that belongs to a layout, or its other part is missing",
     ".tfrecord": "TFRecord needs TensorFlow. Unpack its images into folders",
     ".arrow": "it is a cache. Save the dataset as parquet",
     ".h5": "HDF5 is not read. Unpack its images into folders",
     ".mat": "MATLAB's format is not read. Unpack its images into folders",
-    ".pt": "it is a pickle, which can run code. Fetch the official files",
-    ".pkl": "it is a pickle, which can run code. Fetch the official files",
+    **dict.fromkeys((".pt", ".pkl", ".pickle", ".npy"), PICKLE),
+    ".bin": "it is the binary version, or a list of pairs. Fetch the python version, or images",
+}
+
+
+#: In the value of a variable: what a shell or a settings file left there.
+SIGNS = {
+    '"': " The quotes are part of it: leave them out.",
+    "'": " The quotes are part of it: leave them out.",
+    "$": " A variable in it was not replaced: write it out.",
+    " |": " It ends in a blank.",
 }
 
 
@@ -87,12 +96,14 @@ class Source:
         files: every file that the dataset depends on.
         read: opens the files, checks them and returns their content.
         notes: what a reader must know of where the files lie.
+        home: the dataset's folder round it, all of whose files are read or counted.
     """
 
     folder: Path
     files: Sequence[File]
     read: Callable[[], Content]
     notes: tuple[str, ...] = ()
+    home: Path | None = None
 
 
 #: Looks into one folder: its files where they lie so, or None where nothing of the layout is there.
@@ -115,7 +126,8 @@ def search(
                     if source := layout(folder):
                         rest = ", ".join(shown(other) for other in found if other != home)
                         note = f"files: read from {shown(home)}; not read: {rest}."
-                        return replace(source, notes=(*source.notes, *[note] * bool(rest)))
+                        notes = (*source.notes, *[note] * bool(rest))
+                        return replace(source, notes=notes, home=home)
         raise _missing(title, root, names, found, obtain)
 
 
@@ -150,29 +162,34 @@ def _missing(
     title: str, root: Path, names: Sequence[str], looked_into: Sequence[Path], obtain: str
 ) -> DataError:
     """Compose the error for a dataset that is not there, or not in a layout that is read."""
-    if not root.is_dir():
-        state = "is a file" if root.exists() else "does not exist"
+    if problem := odd_place(root):
+        return DataError(f"{title}: {problem} {obtain}")
+    files = [path for path in _beside(root, names, looked_into) if path.suffix.lower() in UNREAD]
+    if files:
+        path = min(files, key=lambda path: list(UNREAD).index(path.suffix.lower()))
+        archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
         return DataError(
-            f"{title}: {shown(root)} {state}, but must be the folder of the datasets (AMINT_DATA "
-            f"names it). {obtain}"
+            f"{title}: found {archive}{shown(path)}, which is not read: "
+            f"{UNREAD[path.suffix.lower()]}. {obtain}"
         )
-    for path in _beside(root, names, looked_into):
-        if reason := UNREAD.get(path.suffix.lower()):
-            archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
-            return DataError(
-                f"{title}: found {archive}{shown(path)}, which is not read: {reason}. {obtain}"
-            )
-    there = [f"{shown(home)} (with {_listed(home)})" for home in looked_into]
-    if there:
-        said = f"{', '.join(there)} holds none of the known layouts"
+    if looked_into:
+        there = ", ".join(f"{shown(home)} (with {_listed(home)})" for home in looked_into)
+        said = f"{there} holds none of the known layouts"
     else:
-        near = [f for f in _inside(root) if any(plain(name) in _called(f) for name in names)]
-        said = f"no images under {shown(root)}"
-        if near:
-            said += f" ({printable(near[0].name)} bears another name; rename it if it is {title})"
+        said = f"no images under {shown(root)} (with {_listed(root)}; {names[0]} is looked for)"
     return DataError(
         f"{title}: {said}. {obtain} Or run with data='standin', which is marked as such everywhere."
     )
+
+
+def odd_place(root: Path) -> str:
+    """Say why `root` cannot hold datasets, or nothing where it is a folder."""
+    if root.is_dir():
+        return ""
+    value = os.environ.get("AMINT_DATA", "")
+    told = f"AMINT_DATA = {value!r}" if value and root == data_root() else shown(root)
+    hint = next((said for sign, said in SIGNS.items() if sign in f"{value}|"), "")
+    return f"{told} is no folder.{hint} Name the folder that holds the datasets."
 
 
 def _beside(root: Path, names: Sequence[str], looked_into: Sequence[Path]) -> Iterator[Path]:
