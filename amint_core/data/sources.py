@@ -8,6 +8,7 @@ walking the content's items decodes the images one by one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,6 +120,7 @@ def search(
         DataError: nothing is there, or less than all; says what was found and how to get the rest.
     """
     with reading(f"{title} under {shown(root)}", obtain):
+        check_place(root)
         found = homes(root, *names)
         for home in found:
             for folder in within(home):
@@ -137,7 +139,7 @@ def homes(root: Path, *names: str) -> list[Path]:
     Looked at are `root`, the folders in it, and where none fits those up to three folders down.
     """
     wanted = {plain(name) for name in names}
-    level = [root.resolve()] if root.is_dir() else []
+    level = [root.resolve()]
     for _ in range(4):
         if found := [folder for folder in level if _called(folder) in wanted]:
             return [folder.resolve() for folder in found]
@@ -162,17 +164,13 @@ def _missing(
     title: str, root: Path, names: Sequence[str], looked_into: Sequence[Path], obtain: str
 ) -> DataError:
     """Compose the error for a dataset that is not there, or not in a layout that is read."""
-    if problem := odd_place(root):
-        return DataError(f"{title}: {problem} {obtain}")
-    files = [path for path in _beside(root, names, looked_into) if path.suffix.lower() in UNREAD]
+    told = list(UNREAD)
+    files = [path for path in _beside(root, names, looked_into) if path.suffix.lower() in told]
     if files:
-        path = min(files, key=lambda path: list(UNREAD).index(path.suffix.lower()))
+        path = min(files, key=lambda path: told.index(path.suffix.lower()))
         archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
-        return DataError(
-            f"{title}: found {archive}{shown(path)}, which is not read: "
-            f"{UNREAD[path.suffix.lower()]}. {obtain}"
-        )
-    if looked_into:
+        said = f"found {archive}{shown(path)}, which is not read: {UNREAD[path.suffix.lower()]}"
+    elif looked_into:
         there = ", ".join(f"{shown(home)} (with {_listed(home)})" for home in looked_into)
         said = f"{there} holds none of the known layouts"
     else:
@@ -182,25 +180,27 @@ def _missing(
     )
 
 
-def odd_place(root: Path) -> str:
-    """Say why `root` cannot hold datasets, or nothing where it is a folder."""
-    if root.is_dir():
-        return ""
+def check_place(root: Path, download: bool = False) -> None:
+    """Refuse a data folder that does not exist, or for a download one that is misspelt.
+
+    Raises:
+        DataError: the folder as it was named, and what a shell or a settings file left in it.
+    """
     value = os.environ.get("AMINT_DATA", "")
-    told = f"AMINT_DATA = {value!r}" if value and root == data_root() else shown(root)
-    hint = next((said for sign, said in SIGNS.items() if sign in f"{value}|"), "")
-    return f"{told} is no folder.{hint} Name the folder that holds the datasets."
+    named = bool(value) and root == data_root()
+    hint = next((said for sign, said in SIGNS.items() if named and sign in f"{value}|"), "")
+    if not root.is_dir() and (hint or not download):
+        told = f"AMINT_DATA = {value!r}" if named else shown(root)
+        raise DataError(f"{told} is no folder.{hint} AMINT_DATA is to name the datasets' folder.")
 
 
 def _beside(root: Path, names: Sequence[str], looked_into: Sequence[Path]) -> Iterator[Path]:
     """Walk files that may hold the dataset: those in the root that bear its name, those inside."""
-    prefixes = tuple(plain(name) for name in names)
-    for path in sorted(root.iterdir()):
-        if plain(path.name).startswith(prefixes) and path.is_file():
-            yield path
+    named = re.compile(rf"({'|'.join(map(plain, names))})(?!\d)")  # CIFAR-10's, not CIFAR-100's
+    yield from (path for path in sorted(root.iterdir()) if named.match(plain(path.name)))
     for home in looked_into:
         for folder in within(home):
-            yield from (path for path in sorted(folder.iterdir()) if path.is_file())
+            yield from sorted(folder.iterdir())
 
 
 def _listed(folder: Path) -> str:
