@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from dataset_trees import (
     WNIDS,
-    casia_folders,
     cifar10_folders,
     cifar_pickles,
     class_folders,
