@@ -405,11 +405,7 @@ REFUSED = [
     ("cifar10", empty_image, r"cat/0000\.png is empty"),
     ("cifar10", name_in_another_encoding, r"train/Mu\\xf1oz has a name that is no UTF-8"),
     ("cifar10", validation_for_test, r"holds train, val, but no folder 'test'"),
-    (
-        "mnist",
-        test_images_without_classes,
-        r"holds test, train, but no folder 'test' with images in",
-    ),
+    ("mnist", digits_without_classes, r"holds test, train, but no folder 'test' with images"),
     ("cifar10", folders_in_classes, r"train/cat holds no image, but folders"),
     ("casia_webface", recordio, r"train\.rec, which is not read: it is RecordIO.*IDENTITY/KEY"),
     ("cifar10", binary_version, r"data_batch_1\.bin, which is not read: .*python version"),
