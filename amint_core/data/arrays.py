@@ -101,55 +101,46 @@ def _read_idx(path: Path, kind: str, obtain: str) -> np.ndarray:
     return body.reshape(shape)
 
 
-def npz(
-    folder: Path, *, file: str, shape: tuple[int, ...], names: tuple[str, ...], obtain: str
-) -> Source | None:
-    """Read x_train, y_train, x_test and y_test of keras' archive, or return None without it.
-
-    Args:
-        file: its name.
-        shape: of an image.
-        names: of the classes.
-    """
-    path = folder / file
+def npz(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Source | None:
+    """Read keras' mnist.npz (x_train, y_train, x_test, y_test), or return None without it."""
+    path = folder / "mnist.npz"
     if not path.exists():
         return None
-    return Source(folder, seen(path), lambda: Content(*_npz_parts(path, shape, obtain), names))
+
+    def read() -> Content:
+        with reading(shown(path), f"Delete it and fetch it again. {obtain}"):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MOST_BYTES:
+                raise DataError(f"{shown(path)} would unpack to {size:,} bytes. {obtain}")
+            with np.load(path, allow_pickle=False) as arrays:
+                pairs = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
+        return Content(*(_checked(path, *pair, side, obtain) for pair in pairs), names)
+
+    return Source(folder, seen(path), read)
 
 
-def _npz_parts(path: Path, shape: tuple[int, ...], obtain: str) -> list[Part]:
-    with reading(shown(path), f"Delete it and fetch it again. {obtain}"):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:
-            raise DataError(f"{shown(path)} would unpack to {size:,} bytes. {obtain}")
-        with np.load(path, allow_pickle=False) as arrays:
-            pairs = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
-    for pixels, labels in pairs:
-        if (
-            (pixels.dtype, pixels.shape[1:]) != (np.uint8, shape)
-            or labels.dtype.kind not in "iu"
-            or labels.shape != pixels.shape[:1]
-        ):
-            raise DataError(
-                f"{shown(path)} holds images {pixels.dtype} {pixels.shape} and labels "
-                f"{labels.dtype} {labels.shape}, not uint8 {('N', *shape)} and N whole numbers. "
-                f"{obtain}"
-            )
-    return [_part(path.name, *pair) for pair in pairs]
+def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray, side: int, obtain: str) -> Part:
+    whole = pixels.dtype.kind in "iu" and labels.dtype.kind in "iu"
+    if not whole or pixels.shape != (*labels.shape, side, side) or labels.ndim != 1:
+        raise DataError(
+            f"{shown(path)} holds images {pixels.dtype} {pixels.shape} and labels {labels.dtype} "
+            f"{labels.shape}, not whole numbers (N, {side}, {side}) and (N,). {obtain}"
+        )
+    if pixels.size and not 0 <= pixels.min() <= pixels.max() <= 255:
+        raise DataError(f"{shown(path)} holds pixels beyond 0 to 255. {obtain}")
+    return _part(path.name, pixels.astype(np.uint8, copy=False), labels)
 
 
 def csv_pixels(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Source | None:
     """Read tables of a label and side × side pixels a row, or return None where there are none."""
-    for pair in TABLES:
-        tables = [folder / name for name in pair]
-        if tables[0].exists():
-            return Source(
-                folder,
-                seen(*tables),
-                lambda tables=tables: Content(*(_csv(t, side, obtain) for t in tables), names),
-            )
-    return None
+    pair = next((pair for pair in TABLES if (folder / pair[0]).exists()), None)
+    if pair is None:
+        return None
+    tables = [folder / name for name in pair]
+    return Source(
+        folder, seen(*tables), lambda: Content(*(_csv(t, side, obtain) for t in tables), names)
+    )
 
 
 def _csv(table: Path, side: int, obtain: str) -> Part:
@@ -157,19 +148,12 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
 
     remedy = f"It is to hold a label and {side * side} pixels a row. {obtain}"
     with reading(shown(table), remedy):
-        head = pd.read_csv(table, header=None, nrows=1, dtype=str).iloc[0].tolist()
-        named = not str(head[0]).strip().isdigit()
-        columns = [str(name).strip().lower() for name in head]
-        label = next((columns.index(n) for n in ("label", "class") if n in columns), None)
-        if (named and label is None) or len(columns) != 1 + side * side:
-            raise DataError(
-                f"{shown(table)} has {len(columns)} columns"
-                f"{' and no label' if named and label is None else ''}. {remedy}"
-            )
+        head = pd.read_csv(table, header=None, nrows=1, dtype=str).iloc[0].astype(str).str.lower()
+        named = not head[0].strip().isdigit()
+        label = next((n for n, name in enumerate(head) if named and name in ("label", "class")), 0)
+        if len(head) != 1 + side * side or (named and head[label] not in ("label", "class")):
+            raise DataError(f"{shown(table)} has {len(head)} columns or no label. {remedy}")
         rows = pd.read_csv(table, header=0 if named else None, dtype=np.int16, nrows=MOST_ROWS)
     values = rows.to_numpy()
-    pixels = np.delete(values, label or 0, axis=1)
-    if pixels.size and not (pixels.min() >= 0 and pixels.max() <= 255):
-        raise DataError(f"{shown(table)} holds pixels beyond 0 to 255. {remedy}")
-    images = pixels.astype(np.uint8).reshape(-1, side, side)
-    return _part(table.name, images, values[:, label or 0])
+    pixels = np.delete(values, label, axis=1).reshape(-1, side, side)
+    return _checked(table, pixels, values[:, label], side, obtain)

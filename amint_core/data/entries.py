@@ -83,7 +83,7 @@ def scan(folder: Path, suffixes: Sequence[str] = IMAGES) -> list[File]:
             if entry.name.lower().endswith(tuple(suffixes)) and not is_dropping(entry.name)
         ]
         files = (_seen(entry.path, entry.stat) for entry in wanted if not _is_dir(entry))
-        return sorted(files, key=lambda file: file.path)
+        return sorted(files)
 
 
 def seen(*paths: Path) -> tuple[File, ...]:
@@ -124,11 +124,8 @@ def printable(name: str) -> str:
 
 
 def _odd_name(name: str) -> str:
-    return (
-        ""
-        if name.isascii() or printable(name) == name
-        else "has a name that is no UTF-8; rename it"
-    )
+    fine = name.isascii() or printable(name) == name
+    return "" if fine else "has a name that is no UTF-8; rename it"
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -152,10 +149,8 @@ def class_folders(folder: Path) -> list[Path]:
     """
     places = subfolders(folder)
     for place in places:
-        if _odd_name(place.name):
-            raise DataError(
-                f"{shown(folder)}/{printable(place.name)} has a name that is no UTF-8. Rename it."
-            )
+        if problem := _odd_name(place.name):
+            raise DataError(f"{shown(place)} {problem}.")
     return places
 
 

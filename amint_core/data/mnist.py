@@ -22,7 +22,7 @@ OBTAIN = (
 DIGITS = tuple("0123456789")
 LAYOUTS = (
     partial(idx, names=DIGITS, obtain=OBTAIN),
-    partial(npz, file="mnist.npz", shape=(28, 28), names=DIGITS, obtain=OBTAIN),
+    partial(npz, side=28, names=DIGITS, obtain=OBTAIN),
     partial(parquet, title=TITLE, classes=DIGITS, splits=("test",), obtain=OBTAIN),
     partial(by_class, title=TITLE, num_classes=len(DIGITS)),
     partial(csv_pixels, side=28, names=DIGITS, obtain=OBTAIN),
