@@ -18,7 +18,7 @@ PARTS = ("train", "t10k")
 #: First four bytes of an idx file: unsigned bytes, 3 dimensions (images) or 1 (labels).
 MAGIC = {"images-idx3": 0x0803, "labels-idx1": 0x0801}
 MOST_BYTES = 2**28  # of an unpacked file; MNIST's largest has 47 MB
-MOST_ROWS = 2**18  # of a table of pixels
+MOST_ROWS, MOST_HEAD = 2**18, 2**16  # of a table of pixels; characters of its first line
 TABLES = (("mnist_train.csv", "mnist_test.csv"), ("train.csv", "test.csv"))
 
 
@@ -148,8 +148,9 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
 
     remedy = f"It is to hold a label and {side * side} pixels a row. {obtain}"
     with reading(shown(table), remedy):
-        head = pd.read_csv(table, header=None, nrows=1, dtype=str).iloc[0].astype(str).str.lower()
-        named = not head[0].strip().isdigit()
+        with table.open(encoding="utf-8-sig") as file:
+            head = [name.strip(' "\n').lower() for name in file.readline(MOST_HEAD).split(",")]
+        named = not head[0].isdigit()
         label = next((n for n, name in enumerate(head) if named and name in ("label", "class")), 0)
         if len(head) != 1 + side * side or (named and head[label] not in ("label", "class")):
             raise DataError(f"{shown(table)} has {len(head)} columns or no label. {remedy}")
