@@ -82,4 +82,5 @@ def results_root() -> Path:
 def shown(path: Path | str) -> str:
     """Return `path` as a reader should see it: relative inside the project, else in full."""
     path, root = Path(path).resolve(), project_root()
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    text = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return os.fsencode(text).decode("utf-8", "backslashreplace")  # a name may be no UTF-8
