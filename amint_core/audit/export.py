@@ -88,7 +88,10 @@ def _card(metrics: dict[str, Any], settings: RunConfig, data: Data) -> dict[str,
     """Return what is told of the model: its figures, and what an audit must not forget."""
     notes = []
     if settings.data == "standin":
-        notes.append(f"The model was trained on {data.dataset.title}, which mean nothing.")
+        notes.append(
+            f"The model was trained on {data.dataset.title}: images made up in place of real ones. "
+            "Its figures mean nothing for those."
+        )
     if settings.patience:
         notes.append(
             "Training was stopped by the calibration images, so the owner's strangers are not "

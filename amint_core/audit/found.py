@@ -50,6 +50,10 @@ class Found:
         """What `amint audit` ends with: 0 where someone is accused, 3 where it cannot tell."""
         return EXIT_DONE if self.verdict.accused.any() else EXIT_CANNOT_TELL
 
+    def score_figure(self) -> Figure:
+        """Draw how the images score, beside references and known members."""
+        return _figure(_scores, self)
+
     def save(self, folder: Path | str) -> Path:
         """Write images.csv, audit.json and report.html into a folder; return the last's path.
 
@@ -182,13 +186,17 @@ def _figures(found: Found) -> list[tuple[str, str, str]]:
 
 
 def _draw(draw, found: Found) -> str:
+    buffer = io.BytesIO()
+    _figure(draw, found).savefig(buffer, format="png")
+    return _data_url(buffer)
+
+
+def _figure(draw, found: Found) -> Figure:
     figure = Figure(figsize=(4.6, 3.1), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes, found)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return _data_url(buffer)
+    return figure
 
 
 def _scores(axes: Axes, found: Found) -> None:

@@ -1,10 +1,10 @@
-"""A folder with a model and all that an audit of it needs: no dataset, no cache, no code of its own.
+"""A folder with a model and all that an audit of it needs: neither dataset nor cache, and no code.
 
 | file | holds |
 |---|---|
 | `model.safetensors` | weights of classifier and MINT head |
 | `scores.safetensors` | scores, statistics and hashes of strangers; scores of members |
-| `auditable.json` | how the model is built, preprocessing, card; the SHA-256 of the others and its own |
+| `auditable.json` | how the model is built, preprocessing, card; SHA-256 of all three |
 
 Loading a stranger's folder runs no code of his: weights are numbers, architectures are named. The
 content hashes show damage, not fraud: who changes a file can change its hash. That it is the model
