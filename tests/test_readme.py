@@ -30,14 +30,42 @@ def test_readme_is_one_page():
     assert len(README.splitlines()) <= 200
 
 
-def test_the_method_in_15_lines_runs():
+def the_method(**names):
+    """Run the code of the method with these names, and return all that it leaves."""
     code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
     assert len(code.strip().splitlines()) <= 15
-    members, external = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
-    names = {"batches": [(members, torch.tensor([0, 1, 2, 3]), external)], "images": members}
     exec(code, names)
-    assert names["is_member"].shape == (4,)
-    assert names["is_member"].dtype == torch.bool
+    return names
+
+
+def test_the_method_in_15_lines_accuses_members_and_hardly_a_stranger():
+    members, external = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+    strangers = torch.randn(1000, 3, 32, 32)
+    left = the_method(
+        batches=[(members, torch.tensor([0, 1, 2, 3]), external)] * 20,
+        images=torch.cat([members, strangers[:600]]),
+        calibration=strangers[600:],
+    )["is_member"]
+    assert (left.shape, left.dtype) == ((604,), bool)
+    assert left[:4].all()
+    assert left[4:].mean() <= 0.02
+
+
+def test_the_method_in_15_lines_holds_its_rate_on_real_images(real_data):
+    from amint_core.data import load
+    from amint_core.data.transforms import normalised, to_bytes
+
+    dataset = load("cifar10", "real")
+    pool = torch.randperm(50_000, generator=torch.Generator().manual_seed(0)).numpy()[:3512]
+    pixels = normalised(to_bytes(dataset.pixels[pool], torch.device("cpu")))
+    labels = torch.tensor(dataset.labels[pool]).long()
+    steps = [slice(at, at + 64) for at in range(0, 256, 64)] * 5
+    batches = [(pixels[:256][at], labels[:256][at], pixels[256:512][at]) for at in steps]
+    images = torch.cat([pixels[:256], pixels[1512:]])
+    left = the_method(batches=batches, images=images, calibration=pixels[512:1512])["is_member"]
+    found, wrong = left[:256].mean(), left[256:].mean()
+    print(f"false-positive rate {wrong:.4f} on 2,000 strangers, true-positive rate {found:.3f}")
+    assert wrong <= 1.5 * 0.01
 
 
 def test_the_distribution_is_called_what_readme_calls_it():
@@ -107,7 +135,7 @@ def test_names_in_the_tables_are_those_that_settings_take():
 
 def test_every_notebook_has_a_row():
     present = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert set(NOTEBOOKS.values()) | {"aMINTViT", "aMINTResults"} == present
+    assert set(NOTEBOOKS.values()) | {"aMINTViT", "aMINTResults", "aMINTAudit"} == present
     assert all(f"(notebooks/{name}.ipynb)" in README for name in present)
 
 
