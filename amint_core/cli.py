@@ -143,8 +143,6 @@ def bless(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write the model of a finished run into a folder that an auditor can be given."""
-    require("audit", "matplotlib", "jinja2")
-
     from amint_core.audit.export import export
     from amint_core.locations import shown
 

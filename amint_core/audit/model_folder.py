@@ -149,7 +149,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = read_sealed(folder / MANIFEST)
-        damaged = changed(folder, manifest["files"])
+        damaged = changed(folder, manifest.get("files", {}))
     except DamagedError:
         damaged = [MANIFEST]
     if damaged:
@@ -157,10 +157,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{', '.join(damaged)} in {shown(folder)} is damaged or missing: it is not what was "
             "written. Get the folder from its owner again."
         )
-    if manifest["format"] != FORMAT or manifest["views"] not in VIEWS:
+    if manifest.get("format") != FORMAT or manifest["views"] not in VIEWS:
         raise ResultsError(
             f"{shown(folder)} was written by another version of this package "
-            f"({manifest['format']}, not {FORMAT}). Use that version."
+            f"({manifest.get('format')}, not {FORMAT}). Use that version."
+        )
+    if missing := {WEIGHTS, SCORES} - set(manifest["files"]):
+        raise DamagedError(
+            f"{shown(folder / MANIFEST)} has no hash of {min(missing)}, which could be anything. "
+            "Get the folder from its owner again."
         )
     return manifest
 
