@@ -76,7 +76,13 @@ def finished(tmp_path_factory) -> tuple[Path, Path, dict]:
         for name, place in places.items():
             moved.setenv(name, place)
         config = SMALL | {"dataset": "cifar10", "image_size": 16, "members": 200, "external": 300}
-        config |= {"calibration": 300, "holdout": 900, "epochs": 10, "recipe": "best"}
+        config |= {
+            "calibration": 300,
+            "holdout": 900,
+            "epochs": 8,
+            "recipe": "best",
+            "batch_size": 50,
+        }
         run = amint.Run(amint.RunConfig.create(**config))
         amint.train(run)
         amint.score(run)
