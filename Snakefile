@@ -21,12 +21,15 @@ GRID = load_grid(GRID_FILE, PROFILE)
 PRIORITIES = reproduce.priorities(GRID)
 RESULTS = reproduce.profile_folder(PROFILE)
 # Any change of the code counts as a change of every run.
-SOURCES = sorted(str(path) for path in Path("amint_core").rglob("*.py"))
+SOURCES = sorted(
+    str(path)
+    for path in Path("amint_core").rglob("*.py")
+    if not any(part.startswith(".") for part in path.parts)  # such as .ipynb_checkpoints
+)
 # Scores are asked for too: a fresh clone has the metrics, but draws no curves without scores.
 DONE = [
     f"{RESULTS}/runs/{run}/{name}" for run in GRID for name in ("metrics.json", "scores.parquet")
 ]
-
 
 
 def cores():

@@ -1,7 +1,8 @@
 """amint: train image classifiers that can tell their own training images, and check that claim.
 
 The steps of a run, in order: `RunConfig`, `Run`, `prepare`, `build`, `train`, `score`, `evaluate`.
-To make a model of your own auditable: `enhance`.
+To make a model of your own auditable: `enhance`, the losses, `auditable`, `save`; to ask one which
+images it was trained on: `load`, `audit`.
 """
 
 from importlib import import_module
@@ -21,12 +22,24 @@ _PUBLIC = {
     "versions": "provenance",
     "enhance": "model.mint",
     "EnhancedAuditedModel": "model.mint",
+    "LossBalance": "training.step",
+    "audited_loss": "training.losses",
+    "mint_loss": "training.losses",
+    "p_values": "audit.conformal",
+    "Preprocessing": "audit.preprocessing",
+    "AuditableModel": "audit.auditable",
+    "auditable": "audit.auditable",
+    "save": "audit.model_folder",
+    "load": "audit.model_folder",
+    "export": "audit.export",
 }
 __all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str):
     # Loaded when asked for: reading a grid must not wait for PyTorch.
+    if name == "audit":  # a folder that can be called
+        return import_module("amint_core.audit")
     if name in _PUBLIC:
         return getattr(import_module(f"amint_core.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module 'amint_core' has no attribute {name!r}")

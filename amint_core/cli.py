@@ -74,20 +74,29 @@ def run(options: argparse.Namespace) -> int:
 def parse_settings(pairs: list[str]) -> dict[str, object]:
     """Read KEY=VALUE pairs, values as YAML: `epochs=3`, `defects=[separate_batches]`.
 
+    What can be text alone stays as it is written: `profile=2026_01` is no number.
+
     Raises:
         SettingsError: a pair has no "=" or its value is not YAML.
     """
-    settings = {}
+    from amint_core.config import TEXTS
+    from amint_core.values import read_yaml
+
+    settings: dict[str, object] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
+        key, equals, text = pair.partition("=")
+        shown = repr(pair if len(pair) <= 80 else f"{pair[:79]}…")
         if not equals:
-            raise SettingsError(f"{pair!r} is not of the form KEY=VALUE, e.g. model=resnet50.")
+            raise SettingsError(f"{shown} is not of the form KEY=VALUE, e.g. model=resnet50.")
         try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            value = read_yaml(text)
+        except ValueError as error:
             raise SettingsError(
-                f"{pair!r}: the value is not YAML. Quote it for the shell, e.g. 'taps=[a, b]'."
+                f"{shown}: the value is not YAML ({error}). Quote it for the shell, e.g. "
+                "'taps=[a, b]'."
             ) from None
+        keep = key.strip() in TEXTS and not isinstance(value, str)
+        settings[key.strip()] = text.strip() if keep else value
     return settings
 
 
@@ -164,6 +173,33 @@ def bless(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    """Write the model of a finished run into a folder that an auditor can be given."""
+    from amint_core.audit.export import export
+    from amint_core.locations import shown
+
+    print(f"amint: auditable model in {shown(export(options.run, options.folder))}")
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Ask which images of a folder a model was trained on; ends with 3 where it cannot tell."""
+    require("audit", "matplotlib", "jinja2")
+
+    from amint_core.audit.ask import ask
+    from amint_core.locations import shown
+
+    found = ask(options.model, options.images, options.reference, options.fdr)
+    report = found.save(options.out)
+    print(f"amint: {found.verdict.headline}")
+    for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
+        print(f"  {sentence}")
+    refused = len(found.images.refused)
+    print(f"  {len(found.images)} images, {refused} files that are no usable image")
+    print(f"amint: report in {shown(report)}, every file in images.csv beside it")
+    return found.exit_code
+
+
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
     from amint_core.config import Augmentation, choices
@@ -206,6 +242,26 @@ def parser() -> argparse.ArgumentParser:
         help="e.g. dataset=mnist epochs=3; all settings: amint_core/config.py",
     )
 
+    given = _command(commands, "export", export)
+    given.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
+    given.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
+
+    asked = _command(commands, "audit", audit)
+    asked.add_argument("--model", type=Path, required=True, help="a folder `amint export` wrote")
+    asked.add_argument("--images", type=Path, required=True, help="a folder of images in question")
+    asked.add_argument(
+        "--reference",
+        type=Path,
+        help="a folder of images of the same source, surely not used (default: the owner's)",
+    )
+    asked.add_argument(
+        "--fdr",
+        type=float,
+        default=0.05,
+        help="share of wrong ones to be expected among the accused (default: %(default)s)",
+    )
+    asked.add_argument("--out", type=Path, required=True, help="where the report goes")
+
     batch = _command(commands, "reproduce", reproduce, profiled=True)
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
@@ -245,7 +301,8 @@ def _command(commands, name, action, *, profiled: bool = False) -> argparse.Argu
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return the exit status: 2 for an error that the user can mend."""
+    """Run a command and return the exit status: 2 for an error that the user can mend, 3 for an
+    audit that cannot tell."""
     options = parser().parse_args(arguments)
     try:
         if "profile" in options:
@@ -254,3 +311,6 @@ def main(arguments: list[str] | None = None) -> int:
     except AmintError as error:
         print(f"amint: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\namint: interrupted. The same command goes on from there.", file=sys.stderr)
+        return 130

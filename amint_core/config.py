@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.recipes import DEFECTS, MOVES, RECIPES, recipe_settings
+from amint_core.values import read_yaml
 
 #: What a setting takes part in. What follows from an earlier part is not named again: scores, for
 #: instance, depend on all that the training depends on.
@@ -57,15 +58,18 @@ def _as_float(value: Any) -> Any:
 
 
 def _as_tuple(value: Any) -> Any:
-    # One name alone may stand without brackets; YAML and papermill give lists.
+    # One name alone may stand without brackets; YAML gives lists, papermill's -p their text.
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = read_yaml(value)
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-AtLeastTwo = Annotated[int, Field(ge=2)]  # batch normalisation needs two images
+_LARGEST = 2**63  # what arrays can count
+Count = Annotated[int, Field(ge=0, lt=_LARGEST)]
+Positive = Annotated[int, Field(ge=1, lt=_LARGEST)]
+AtLeastTwo = Annotated[int, Field(ge=2, lt=_LARGEST)]  # batch normalisation needs two images
 Rate = Annotated[float, BeforeValidator(_as_float), Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, BeforeValidator(_as_float), Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf_nan=False)]
@@ -111,7 +115,7 @@ class RunConfig(BaseModel):
     # results/<profile>/ takes the results.
     profile: Annotated[str, _for("nothing", "averaged")] = "quick"
     # Splits, initial weights and order of batches follow from it.
-    seed: Annotated[int, Field(ge=0, lt=2**63), _for("data", "model", "spelled", "averaged")] = 0
+    seed: Annotated[int, Field(ge=0, lt=_LARGEST), _for("data", "model", "spelled", "averaged")] = 0
 
     # Images per role; 0 leaves the role empty.
     members: Annotated[AtLeastTwo, _for("data")] = 2_000
@@ -208,7 +212,10 @@ class RunConfig(BaseModel):
         settings = recipe_settings(recipe, str(given.get("dataset"))) | dict(given)
         if settings.get("protocol") == "paper":
             settings["holdout"] = 0  # the official test set is judged in its place
-        return settings
+        # papermill's -p gives None as text.
+        optional = {name for name, field in cls.model_fields.items() if _may_be_none(field)}
+        nothing = {name for name in optional if settings.get(name) in ("None", "null")}
+        return settings | dict.fromkeys(nothing)
 
     @field_validator("defects")
     @classmethod
@@ -320,6 +327,12 @@ def parts_of(field: FieldInfo) -> frozenset[str]:
     return frozenset().union(*(use.parts for use in field.metadata if isinstance(use, Use)))
 
 
+def _may_be_none(field: FieldInfo) -> bool:
+    return type(None) in get_args(field.annotation)
+
+
+#: Settings whose values are text alone.
+TEXTS = frozenset(name for name, field in RunConfig.model_fields.items() if field.annotation is str)
 #: Settings that are lists of names.
 LISTS = tuple(
     name

@@ -26,6 +26,10 @@ class ModelError(AmintError):
     """A model, a tap or its input does not fit."""
 
 
+class ResourceError(AmintError):
+    """The machine has too little of something, such as memory."""
+
+
 class TrainingError(AmintError):
     """Training cannot go on; what was computed so far is kept."""
 

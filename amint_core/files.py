@@ -2,49 +2,121 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from amint_core.errors import ResultsError
+from amint_core.errors import AmintError, ResultsError
+
+#: How names of folders begin in which files are written. Writers lock theirs as long as they live.
+UNFINISHED = ".unfinished-"
+_PROBE = bytes(2**20)
 
 
 @contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; rename it to `target` on success.
+    """Yield a temporary path of the same name; rename it to `target` on success.
 
-    On any failure the temporary file is removed and an existing `target` stays
-    as it was. The temporary name keeps the suffix, since many writers choose
-    their format by it.
+    On any failure the temporary file is removed and an existing `target` stays as it was. What
+    killed writers left in the folder is removed, too.
 
     Raises:
         ResultsError: the disk is full or the folder cannot be written.
     """
     target = Path(target)
-    temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
-        )
-        os.close(descriptor)
-        temporary = Path(name)
-        yield temporary
-        # mkstemp makes private files; results are to be read by others too.
-        temporary.chmod(0o644)
-        os.replace(temporary, target)
+        clear_unfinished(target.parent)
+        with _own_folder(target.parent) as folder:
+            temporary = folder / target.name
+            temporary.touch()
+            try:
+                yield temporary
+            except Exception as error:
+                refused = _refused_by_disk(error, temporary)
+                if refused is None:
+                    raise
+                raise refused from error
+            temporary.chmod(0o644)
+            os.replace(temporary, target)
     except OSError as error:
         raise ResultsError(
-            f"Could not write {target}: {error.strerror or error}. Free some space or choose "
-            "another folder; what was there before is unchanged."
+            f"Could not write {target}: {in_words(error, target.parent)}. Free some space or "
+            "choose another folder; nothing is lost: what was there before is unchanged."
         ) from error
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """Make a locked folder to write in; libraries may replace files there, and leave others."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if folder.is_dir():
+            break
+        os.close(descriptor)  # another writer took it for a dead one's before it was locked
+    try:
+        yield folder
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def clear_unfinished(parent: Path) -> None:
+    """Remove what writers that are no more left in a folder; others have theirs locked."""
+    for folder in parent.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _refused_by_disk(error: Exception, temporary: Path) -> OSError | None:
+    """Return why the disk takes no more of a file, if so, where a library's error does not say."""
+    if isinstance(error, AmintError) or (isinstance(error, OSError) and error.errno):
+        return None
+    try:
+        with temporary.open("ab") as file:
+            file.write(_PROBE)
+    except OSError as refused:
+        return refused
+    return None
+
+
+def in_words(error: OSError, folder: Path) -> str:
+    """Say why the system refused to write in a folder."""
+    text = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno == errno.EFBIG:
+        return f"{text}: a file may not grow beyond this shell's limit (ulimit -f)"
+    if error.errno == errno.ENOSPC and _no_inodes(folder):
+        return f"{text}: too many files, the disk has no inode left"
+    return text
+
+
+def _no_inodes(folder: Path) -> bool:
+    with suppress(OSError):
+        found = os.statvfs(folder)
+        return bool(found.f_files) and found.f_favail < 4  # our own are freed by now
+    return False
+
+
+def is_full(folder: Path) -> bool:
+    """Tell whether hardly a file can be written in a folder, or the nearest there is above it."""
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    found = os.statvfs(there)
+    return found.f_bavail * found.f_frsize < len(_PROBE) or _no_inodes(there)
 
 
 def write_text(target: Path | str, text: str) -> None:
@@ -70,10 +142,14 @@ def read_json(source: Path | str) -> Any:
         ResultsError: the file is missing or is not JSON.
     """
     source = Path(source)
+    if source.exists() and not source.is_file():  # a named pipe would hang
+        raise ResultsError(f"{source} is no file. Delete it and run again to write it.")
     try:
         return json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ResultsError(f"{source} is missing. Run it again to write it.") from error
+    except OSError as error:
+        raise ResultsError(f"{source} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ResultsError(
             f"{source} is not valid JSON ({error}). Delete it and run again to write it anew."

@@ -5,6 +5,9 @@
 | `AMINT_DATA` | datasets as people have them on disk; only read | `data/` of the project |
 | `AMINT_CACHE` | decoded images, memory-mapped | `data/cache/` of the project |
 | `AMINT_RESULTS` | runs, tables and figures | `results/` of the project |
+
+A relative path counts from the project's folder, so that it names the same place for a notebook, a
+batch and a command; from outside the project it is refused.
 """
 
 from __future__ import annotations
@@ -40,8 +43,25 @@ def require_checkout(what: str) -> None:
 
 
 def _place(variable: str, default: Path) -> Path:
-    value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else default
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        return default
+    if value[0] == value[-1] and value[0] in "'\"" and len(value) > 1:
+        value = value[1:-1]  # as .env files and Windows keep them
+    try:
+        path = Path(os.path.expandvars(value)).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{variable} = {value!r}: there is no home folder.") from None
+    root = project_root()
+    if not path.is_absolute() and not Path.cwd().resolve().is_relative_to(root):
+        raise SettingsError(
+            f"{variable} = {value!r} is relative, which counts from the project's folder {root}, "
+            "and this is started elsewhere. Give it in full."
+        )
+    path = (root / path).resolve()
+    if path.exists() and not path.is_dir():
+        raise SettingsError(f"{variable} = {value!r} names {path}, which is no folder.")
+    return path
 
 
 def data_root() -> Path:
@@ -62,4 +82,5 @@ def results_root() -> Path:
 def shown(path: Path | str) -> str:
     """Return `path` as a reader should see it: relative inside the project, else in full."""
     path, root = Path(path).resolve(), project_root()
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    text = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return os.fsencode(text).decode("utf-8", "backslashreplace")  # a name may be no UTF-8

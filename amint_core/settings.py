@@ -69,7 +69,20 @@ def _in_words(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "literal_error":
         valid = choices(RunConfig.model_fields[name].annotation)
         return unknown_name(name, problem["input"], valid)
-    return f"{name} = {problem['input']!r}: {problem['msg']}."
+    if problem["type"] == "string_type" and isinstance(problem["input"], int | float):
+        return (
+            f"{name} = {_shown(problem['input'])} is a number, and perhaps was written otherwise. "
+            "Give it as text: in quotes, or by papermill's -r."
+        )
+    return f"{name} = {_shown(problem['input'])}: {problem['msg'].rstrip('.')}."
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "(a number of thousands of digits)"
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _check_names(settings: RunConfig) -> None:

@@ -19,7 +19,7 @@ import hashlib
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -199,6 +199,22 @@ def run_file(path: Path) -> Path:
 def run_json(path: Path) -> Any:
     """Read a run's JSON file; see `run_file`."""
     return read_json(run_file(path))
+
+
+def without_copies(runs: Sequence[Path]) -> list[Path]:
+    """Return folders of runs without those that are copies of another, each named in a word.
+
+    A copy holds the manifest of a run whose own folder lies beside it.
+    """
+    kept = []
+    for run in runs:
+        manifest = run / "manifest.json"
+        name = _unsealed(manifest).get("run") if manifest.is_file() else None
+        if isinstance(name, str) and name != run.name and run.with_name(name) in runs:
+            print(f"{shown(run)} is a copy of {name}, and passed over.", flush=True)
+        else:
+            kept.append(run)
+    return kept
 
 
 def _files_of(run: Path) -> dict[str, str] | None:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from amint_core.batch.planning.made_up import now, timed
 from amint_core.data import DATASETS
 from amint_core.data.building import build
-from amint_core.data.sources import Content, Item, Part, Source, seen
+from amint_core.data.entries import seen
+from amint_core.data.sources import Content, Item, Part, Source
 from amint_core.errors import AmintError
 from amint_core.training.batches import Batch, JointBatches
 from benchmarks.encoded import write_files

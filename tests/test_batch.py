@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from project_copy import SMALL, Copy, kill, wait_for
@@ -88,6 +89,17 @@ def test_an_edited_notebook_runs_again(settled):
 def test_an_edited_source_runs_again(settled):
     settled.append("amint_core/model/mint.py", "\n# Edited.\n")
     assert settled.planned() == 2
+
+
+def test_what_an_editor_saved_beside_a_source_runs_nothing_again(settled):
+    folder = settled.folder / "amint_core" / "training" / ".ipynb_checkpoints"
+    folder.mkdir()
+    (folder / "loop-checkpoint.py").write_text("changed = True\n")
+    (folder.parent / "._loop.py").write_bytes(b"\0\5\x16")
+    planned = settled.planned()
+    shutil.rmtree(folder)
+    (folder.parent / "._loop.py").unlink()
+    assert planned == 0
 
 
 def test_missing_scores_run_again(settled):
@@ -213,11 +225,9 @@ def test_each_run_has_a_gpu_of_its_own(tmp_path, monkeypatch):
 
 def test_snakemake_is_told_how_many_gpus_there_are(monkeypatch):
     calls = []
-    done = subprocess.CompletedProcess([], 1)
-    monkeypatch.setattr(
-        reproduce.subprocess, "run", lambda command, **_: calls.append(command) or done
-    )
-    monkeypatch.setattr(reproduce.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(reproduce.driver, "run", lambda command: calls.append(command) or 1)
+    monkeypatch.setattr(reproduce.driver, "refuse_what_cannot_start", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(reproduce.sys, "executable", "/kit/.venv/bin/python")
     reproduce.reproduce("quick")
     reproduce.reproduce("quick", cluster="slurm")
@@ -236,6 +246,34 @@ def test_a_cluster_is_a_folder_of_options(monkeypatch):
     assert reproduce.workflow_profile(None) == "workflow/profiles/default"
     with pytest.raises(SettingsError, match="path has a space"):
         reproduce.workflow_profile("slurm")
+
+
+def test_runs_that_never_began_are_not_said_to_have_failed(tmp_path, capsys):
+    for run in ("begun", "other"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+    (tmp_path / "runs" / "begun" / "papermill.log").write_text("ValueError: wrong\n")
+    os.mkfifo(tmp_path / "runs" / "begun" / "notebook.ipynb")  # a pipe must not hang
+    os.mkfifo(tmp_path / "runs" / "begun" / "metrics.json")
+    reproduce._say_failures(tmp_path, ["begun", "other", "third"], 1)
+    said = capsys.readouterr().out
+    assert "2 of the runs were not started; Snakemake's messages above say why" in said
+    assert "1 of the runs failed:\n  begun\n    ValueError: wrong" in said
+    assert said.count("papermill.log") == 1
+
+
+def test_a_profile_that_looks_like_a_number_reaches_snakemake_as_text(monkeypatch, tmp_path):
+    from snakemake.cli import parse_config
+
+    calls = []
+    monkeypatch.setattr(reproduce.driver, "run", lambda command: calls.append(command) or 0)
+    reproduce._snakemake("2026_01", tmp_path / "a: b #1.yaml", "runs", [], "partial=true")
+    (command,) = calls
+    found = parse_config(command[command.index("--config") + 1 :])
+    assert found == {
+        "profile": "2026_01",
+        "grid": str(tmp_path / "a: b #1.yaml"),
+        "partial": "true",
+    }
 
 
 def test_last_error_reads_the_notebook_then_the_log(tmp_path):

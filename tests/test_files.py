@@ -1,5 +1,6 @@
 """Writes leave a whole file or none."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,9 @@ def test_an_unknown_name_comes_with_the_nearest():
     message = unknown_name("model", "resnet5", ["resnet50", "vit"])
     assert message == "Unknown model 'resnet5'. Did you mean 'resnet50'? Valid: resnet50, vit."
     assert "Did you mean" not in unknown_name("model", "qqqq", ["resnet50", "vit"])
+
+
+def test_a_named_pipe_is_refused_and_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "metrics.json")
+    with pytest.raises(ResultsError, match=r"metrics\.json is no file"):
+        read_json(tmp_path / "metrics.json")

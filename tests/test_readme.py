@@ -30,14 +30,25 @@ def test_readme_is_one_page():
     assert len(README.splitlines()) <= 200
 
 
-def test_the_method_in_15_lines_runs():
+def the_method(**names):
+    """Run the code of the method with these names, and return all that it leaves."""
     code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
     assert len(code.strip().splitlines()) <= 15
-    members, external = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
-    names = {"batches": [(members, torch.tensor([0, 1, 2, 3]), external)], "images": members}
     exec(code, names)
-    assert names["is_member"].shape == (4,)
-    assert names["is_member"].dtype == torch.bool
+    return names
+
+
+def test_the_method_in_15_lines_accuses_members_and_hardly_a_stranger():
+    members, external = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+    strangers = torch.randn(1000, 3, 32, 32)
+    left = the_method(
+        batches=[(members, torch.tensor([0, 1, 2, 3]), external)] * 20,
+        images=torch.cat([members, strangers[:600]]),
+        calibration=strangers[600:],
+    )["is_member"]
+    assert (left.shape, left.dtype) == ((604,), bool)
+    assert left[:4].all()
+    assert left[4:].mean() <= 0.02
 
 
 def test_the_distribution_is_called_what_readme_calls_it():
@@ -107,7 +118,7 @@ def test_names_in_the_tables_are_those_that_settings_take():
 
 def test_every_notebook_has_a_row():
     present = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert set(NOTEBOOKS.values()) | {"aMINTViT", "aMINTResults"} == present
+    assert set(NOTEBOOKS.values()) | {"aMINTViT", "aMINTResults", "aMINTAudit"} == present
     assert all(f"(notebooks/{name}.ipynb)" in README for name in present)
 
 

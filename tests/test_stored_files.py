@@ -227,3 +227,16 @@ def test_every_committed_run_is_what_its_manifest_says():
         for folder in sorted((project_root() / "results").glob("*/runs/*")):
             store.run_json(folder / "metrics.json")
             pd.read_csv(store.run_file(folder / "history.csv"))
+
+
+def test_a_copy_of_a_run_beside_it_is_passed_over_with_a_word(tmp_path, capsys):
+    names = {"a": "a", "a_backup": "a", "b (copy)": "b", "old": None}
+    for folder, run in names.items():
+        content = {"files": {}} if run is None else {"run": run}
+        write_json(tmp_path / folder / "manifest.json", content)
+    runs = sorted(tmp_path.iterdir())
+    # The second of a pair is a copy; alone, a renamed run is for the reader to judge.
+    assert [run.name for run in store.without_copies(runs)] == ["a", "b (copy)", "old"]
+    said = capsys.readouterr().out
+    assert "a_backup is a copy of a, and passed over" in said
+    assert said.count("passed over") == 1

@@ -8,12 +8,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
@@ -21,7 +18,12 @@ from amint_core.audit.images import Unfit, open_image
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.audit.verdict import Verdict
+from amint_core.extras import require
 from amint_core.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Rows in the HTML file; the CSV has all.
 MOST_ACCUSED, MOST_OTHERS, MOST_REFUSED = 300, 40, 300
@@ -50,12 +52,18 @@ class Found:
         """What `amint audit` ends with: 0 where someone is accused, 3 where it cannot tell."""
         return EXIT_DONE if self.verdict.accused.any() else EXIT_CANNOT_TELL
 
+    def score_figure(self) -> Figure:
+        """Draw how the images score, beside references and known members."""
+        require("audit", "matplotlib")
+        return _figure(_scores, self)
+
     def save(self, folder: Path | str) -> Path:
         """Write images.csv, audit.json and report.html into a folder; return the last's path.
 
         Raises:
             ResultsError: the folder cannot be written.
         """
+        require("audit", "matplotlib", "jinja2")
         folder = Path(folder)
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(_csv_rows(self))
@@ -92,6 +100,8 @@ def summary(found: Found) -> dict[str, Any]:
 
 def html(found: Found) -> str:
     """Return the report; whatever stands in a file's name is text in it, never markup."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -182,13 +192,19 @@ def _figures(found: Found) -> list[tuple[str, str, str]]:
 
 
 def _draw(draw, found: Found) -> str:
+    buffer = io.BytesIO()
+    _figure(draw, found).savefig(buffer, format="png")
+    return _data_url(buffer)
+
+
+def _figure(draw, found: Found) -> Figure:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.6, 3.1), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes, found)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return _data_url(buffer)
+    return figure
 
 
 def _scores(axes: Axes, found: Found) -> None:

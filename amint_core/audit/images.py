@@ -19,6 +19,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError
+from amint_core.files import atomic_path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000
@@ -79,6 +80,15 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
             yield Picture(name, pixels, note, path)
         except Unfit as error:
             yield Refused(name, str(error))
+
+
+def write(pixels: np.ndarray, folder: Path | str, name: str = "image") -> Path:
+    """Write (N, H, W, 1 or 3) uint8 images into a folder as NAME-00000.png and so on."""
+    folder = Path(folder)
+    for number, image in enumerate(_opened(pixels)):
+        with atomic_path(folder / f"{name}-{number:05}.png") as temporary:
+            image.save(temporary)
+    return folder
 
 
 def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
@@ -178,10 +188,14 @@ def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
 
 
 def _from_array(pixels: np.ndarray, how: Preprocessing) -> Iterator[Picture]:
+    for index, image in enumerate(_opened(pixels)):
+        yield Picture(f"image {index}", how.apply(image))
+
+
+def _opened(pixels: np.ndarray) -> Iterator[Image.Image]:
     if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[3] not in (1, 3):
         raise DataError(
             f"Images in memory are (N, H, W, 1 or 3) uint8, not {pixels.shape} {pixels.dtype}."
         )
-    for index, each in enumerate(pixels):
-        image = Image.fromarray(each[:, :, 0] if each.shape[2] == 1 else each)
-        yield Picture(f"image {index}", how.apply(image))
+    for each in pixels:
+        yield Image.fromarray(each[:, :, 0] if each.shape[2] == 1 else each)

@@ -232,12 +232,12 @@ def _on_share(
     value, low, high = share.with_members(scores, reference, members, confidence)
     provided = (
         "provided that the model recognises these copies as well as it does those of the known "
-        "members"
+        "members, and that the owner declared all his members"
     )
     said = Statement(
         "share",
         f"{value:.1%} of the images were used ({low:.1%} to {high:.1%} with {confidence:.0%} "
-        f"confidence), {provided}, and that the owner declared all his members.",
+        f"confidence), {provided}.",
         value,
         low,
         high,

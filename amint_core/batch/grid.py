@@ -6,12 +6,11 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from amint_core.config import LISTS, RunConfig
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.locations import project_root
 from amint_core.settings import create
+from amint_core.values import read_yaml
 
 #: The notebook that shows a dataset; ViT has one of its own for all datasets.
 NOTEBOOKS = {
@@ -61,7 +60,10 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
                 f"{path.name}, run block {number}: {block!r} is no block of settings, such as "
                 "{dataset: mnist, model: vit}."
             )
-        for values in _expand({**content.get("defaults", {}), **block}):
+        block = {**content.get("defaults", {}), **block}
+        if "profile" in block:
+            raise SettingsError(f"{path.name}: leave profile out, which the grid's name gives.")
+        for values in _expand(block):
             try:
                 settings = create(profile=profile or path.stem, **values)
             except SettingsError as error:
@@ -74,8 +76,8 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read as a grid: {error}") from None
     parts = content if isinstance(content, dict) else {}
     unknown = {str(part) for part in parts} - {"defaults", "runs"}

@@ -75,4 +75,7 @@ def _own_gpu(gpus: list[str]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:  # before the module took Ctrl-C for its own, or after
+        sys.exit(130)

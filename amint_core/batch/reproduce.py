@@ -7,19 +7,20 @@ this module starts it, survives its failures and names them.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
+from amint_core.batch import driver
 from amint_core.batch.grid import grid_file, load_grid, notebook_for
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.extras import require
+from amint_core.files import is_full
 from amint_core.locations import project_root, results_root, shown
 from amint_core.run import reference
 from amint_core.run.needs import trained_by, trainings_needed, workers_of
@@ -129,6 +130,8 @@ def reproduce(
 
         # one at least: without any, a run that wants one takes the CPU
         options = ["--resources", f"gpu={max(1, torch.cuda.device_count())}", *options]
+    options_file = None if cluster is None else project_root() / workflow_profile(cluster)
+    driver.refuse_what_cannot_start(options_file, extra)
     extra = [*options, *extra]
     started = time.monotonic()
     path = (grid_path or grid_file(profile)).resolve()
@@ -136,6 +139,8 @@ def reproduce(
     folder = results_root() / profile
     print(f"amint: profile {profile}, {len(grid)} runs, into {shown(folder)}", flush=True)
     status = _snakemake(profile, path, "runs", extra)
+    if status == driver.INTERRUPTED:
+        return _say_interrupted(folder, grid)
     failed = [run for run in grid if not _is_done(folder / "runs" / run)]
     reported = len(failed) < len(grid) and _report(profile, path, extra)
     _say_failures(folder, failed, status)
@@ -163,8 +168,20 @@ def _snakemake(profile: str, path: Path, target: str, extra: Sequence[str], *con
     lock = results_root() / profile / "logs" / "snakemake.lock"
     command = [sys.executable, "-m", "amint_core.batch.lock", str(lock), "snakemake", "--nolock"]
     command += [target, "--quiet", "host", "reason", *extra]
-    command += ["--config", f"profile={profile}", f"grid={path}", *config]
-    return subprocess.run(command, cwd=project_root(), env=os.environ, check=False).returncode
+    # In quotes, as Snakemake takes 2026_01 for a number; in blanks, as it strips quotes.
+    named = {"profile": profile, "grid": str(path)}
+    texts = [f"{name}= {json.dumps(text, ensure_ascii=False)} " for name, text in named.items()]
+    return driver.run([*command, "--config", *texts, *config])
+
+
+def _say_interrupted(folder: Path, grid: dict[str, RunConfig]) -> int:
+    done = sum(_is_done(folder / "runs" / run) for run in grid)
+    print(
+        f"\namint: interrupted; {done} of {len(grid)} runs in place. The same command goes on: "
+        "what is done stays, and a training that was cut off continues after its last epoch.",
+        flush=True,
+    )
+    return driver.INTERRUPTED
 
 
 def _is_done(run: Path) -> bool:
@@ -174,19 +191,27 @@ def _is_done(run: Path) -> bool:
 def _say_failures(folder: Path, failed: list[str], status: int) -> None:
     if not failed and status:
         print(f"\namint: Snakemake ended with status {status}; its messages stand above.")
-    for number, run in enumerate(failed):
+    ran = [run for run in failed if (folder / "runs" / run / "papermill.log").is_file()]
+    if len(failed) > len(ran):
+        print(
+            f"\namint: {len(failed) - len(ran)} of the runs were not started; Snakemake's messages "
+            "above say why."
+        )
+    if ran:
+        print(f"\namint: {len(ran)} of the runs failed:")
+    for run in ran:
         place = folder / "runs" / run
-        if number == 0:
-            print(f"\namint: {len(failed)} of the runs failed:")
         print(f"  {run}\n    {last_error(place)}\n    log: {shown(place / 'papermill.log')}")
+    if failed and is_full(folder):
+        print(f"\namint: the disk of {shown(folder)} is full. Free some space; nothing is lost.")
 
 
 def last_error(run: Path) -> str:
     """Return the error that ended a run, in one line: from its notebook, or else from its log."""
-    try:
-        cells = json.loads((run / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        cells = []
+    notebook, cells = run / "notebook.ipynb", []
+    with suppress(OSError, ValueError, KeyError):
+        if notebook.is_file():  # a named pipe would hang
+            cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     outputs = (output for cell in cells for output in cell.get("outputs", ()))
     errors = [output for output in outputs if output["output_type"] == "error"]
     if errors:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amint_core.data.base import Dataset, DatasetSpec
+from amint_core.data.sources import check_place
 from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
 from amint_core.registry import Registry
@@ -81,6 +82,7 @@ def download(name: str, root: Path | None = None) -> None:
     root = Path(root or data_root())
     if spec.download is None:
         raise DataError(f"{spec.title} cannot be downloaded freely. {spec.obtain}")
+    check_place(root, download=True)
     try:
         root.mkdir(parents=True, exist_ok=True)
         spec.download(root)

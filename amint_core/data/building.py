@@ -16,6 +16,7 @@ import numpy as np
 
 from amint_core.data.base import DatasetSpec
 from amint_core.data.decode import Decoded, decode
+from amint_core.data.entries import passed_over, reading
 from amint_core.data.identity import fingerprint, image_hashes
 from amint_core.data.sources import Item, Part, Source
 from amint_core.errors import DataError
@@ -56,7 +57,8 @@ def _write(
     folder: Path, spec: DatasetSpec, image_size: int, source: Source, progress: bool
 ) -> dict[str, Any]:
     """Write the arrays, the pool's images before the test set's, and describe them."""
-    content = source.read()
+    with reading(f"{spec.title} in {shown(source.folder)}", spec.obtain):
+        content = source.read()
     parts, names = {"pool": content.pool, "test": content.test}, content.class_names
     for name, part in parts.items():
         _check_labels(name, part.labels, len(names), source.folder, spec)
@@ -75,25 +77,25 @@ def _write(
         "dataset": spec.name,
         "class_names": names,
         "fingerprint": fingerprint(pixels, **arrays),
-        "notes": notes,
+        "notes": [*source.notes, *passed_over(source.home or source.folder, source.files), *notes],
     }
 
 
 def _check_labels(
     name: str, labels: np.ndarray, classes: int, folder: Path, spec: DatasetSpec
 ) -> None:
-    """Refuse a part without images, or with labels that are no class.
+    """Refuse a part without images, or with labels that are no class (-1 is the hub's for none).
 
     Such a label would fail in training only, where a loss indexes by it.
     """
     if not len(labels):
         raise DataError(f"{shown(folder)} holds no image of the {name}. {spec.obtain}")
-    odd = np.flatnonzero((labels < -1) | (labels >= classes))
+    odd = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(odd):
         raise DataError(
             f"{shown(folder)}: image {odd[0]:,} of the {name} has label {labels[odd[0]]}, but "
-            f"{spec.title} has the classes 0 to {classes - 1}: the files are damaged. Delete them "
-            f"and fetch them again. {spec.obtain}"
+            f"{spec.title} has the classes 0 to {classes - 1}: these are damaged files, or another "
+            f"dataset's. Replace them. {spec.obtain}"
         )
 
 
@@ -123,18 +125,20 @@ def _write_pixels(
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for name, part in parts.items():
-            count = grey = 0
+            count = changed = 0
             for chunk in _chunks(part.items, spec, shape[1]):
                 pixels = np.stack([image.pixels for image in chunk])
                 file.write(pixels.data)
                 found.append(image_hashes(pixels))
-                grey += sum(image.was_grey for image in chunk)
+                changed += sum(image.changed for image in chunk)
                 count += len(chunk)
                 bar.update(len(chunk))
-            _check_part(count, grey, part, spec)
+            _check_part(count, changed, part, spec)
             notes += [f"{name}: {note}" for note in part.notes]
-            if grey and spec.channels == 3:
-                notes.append(f"{name}: {grey:,} grey images were given three channels.")
+            if changed and spec.channels == 3:
+                notes.append(f"{name}: {changed:,} grey images were given three channels.")
+            elif changed:
+                notes.append(f"{name}: {changed:,} grey images were saved in colour.")
     return np.concatenate(found), notes
 
 
@@ -158,5 +162,9 @@ def _chunks(items: Iterable[Item], spec: DatasetSpec, image_size: int) -> Iterat
     decode_one = partial(decode, spec=spec, image_size=image_size)
     walk = iter(items)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        while chunk := list(islice(walk, size)):
-            yield list(threads.map(decode_one, chunk))
+        while True:
+            with reading(f"{spec.title}: an image", spec.obtain):
+                images = list(threads.map(decode_one, islice(walk, size)))
+            if not images:
+                return
+            yield images

@@ -8,19 +8,21 @@ by file name alone, so that it depends neither on a seed nor on the order of the
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from amint_core.data.base import DatasetSpec
+from amint_core.data.entries import File, class_folders, scan
 from amint_core.data.folders import ClassFiles, as_part, class_order, files_of, list_classes
-from amint_core.data.sources import Content, File, Source, homes, missing, plain, subfolders
+from amint_core.data.sources import Content, Source, search
 from amint_core.data.strata import allocate
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
 TITLE = "CASIA-WebFace"
-FOLDERS = ("CASIA-WebFace",)
+FOLDERS = ("CASIA-WebFace", "faces_webface_112x112")
 IMAGES, TEST_IMAGES, IDENTITIES = 494_414, 44_406, 10_575
 OBTAIN = (
     "It is given out by its authors under a licence for research: ask them for it and put the "
@@ -28,31 +30,30 @@ OBTAIN = (
 )
 
 
-def find(root: Path) -> Source:
-    """Find CASIA-WebFace as a folder of images per identity."""
-    for home in homes(root, *FOLDERS):
-        inner = subfolders(home)
-        # Archives often unpack into a folder of the same name.
-        folder = inner[0] if [plain(f.name) for f in inner] == [plain(TITLE)] else home
-        if subfolders(folder):
-            return _source(folder)
-    raise missing(TITLE, root, FOLDERS, OBTAIN)
+def by_identity(folder: Path) -> Source | None:
+    """Read a folder of images per identity, or return None where no folder holds an image.
 
-
-def _source(folder: Path) -> Source:
-    identities = list_classes(folder)
+    Raises:
+        DataError: there are more folders than identities, or one holds folders only.
+    """
+    places = class_folders(folder)
+    if not any(scan(place) for place in places):
+        return None
+    identities = list_classes(folder, empty=True)
     names = class_order(tuple(identities))
     if len(names) > IDENTITIES:
         raise DataError(
             f"{shown(folder)} holds {len(names):,} folders, but {TITLE} has {IDENTITIES:,} "
             f"identities. {OBTAIN}"
         )
+    empty = len(places) - len(names)
+    note = f"files: {empty:,} identities without images were left out."
 
     def read() -> Content:
         pool, test = (as_part(part, names) for part in set_aside(identities, names))
         return Content(pool, test, names)
 
-    return Source(folder, files_of(identities), read)
+    return Source(folder, files_of(identities), read, (note,) * bool(empty))
 
 
 def set_aside(identities: ClassFiles, names: tuple[str, ...]) -> tuple[ClassFiles, ClassFiles]:
@@ -95,7 +96,7 @@ SPEC = DatasetSpec(
     channels=3,
     image_size=64,
     num_classes=IDENTITIES,
-    find=find,
+    find=partial(search, title=TITLE, names=FOLDERS, layouts=(by_identity,), obtain=OBTAIN),
     obtain=OBTAIN,
     official_sizes={"pool": IMAGES - TEST_IMAGES, "test": TEST_IMAGES},
     notes=("test: set aside by the loader, 9 % of each identity; there is no official test set.",),

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amint_core.data.base import DatasetSpec
+from amint_core.data.entries import seen
 from amint_core.data.folders import by_class
-from amint_core.data.sources import Content, Item, Part, Source, homes, missing, seen
+from amint_core.data.parquet import parquet
+from amint_core.data.sources import Content, Item, Part, Source, search
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
@@ -39,20 +41,17 @@ FILES = {
 }
 
 
-def find(
-    root: Path, *, title: str, maker: str, num_classes: int, classes: tuple[str, ...], obtain: str
-) -> Source:
-    """Find a CIFAR as the official python pickles or as a folder of images per class."""
-    inside = ARCHIVES[maker]
-    for parent in (root.resolve(), *homes(root, maker)):
-        folder = parent / inside
-        if folder.is_dir():
-            files = seen(*(folder / name for name in FILES[maker]))
-            return Source(folder, files, partial(_read_pickles, parent, maker, obtain))
-    for home in homes(root, maker):
-        if source := by_class(title, home, num_classes, classes):
-            return source
-    raise missing(title, root, (maker, inside), obtain)
+def pickles(folder: Path, *, maker: str, obtain: str) -> Source | None:
+    """Read the official python version, or return None where there is no such folder.
+
+    Raises:
+        DataError: a file is missing, or is not the published one.
+    """
+    inside = folder if folder.name == ARCHIVES[maker] else folder / ARCHIVES[maker]
+    if not inside.is_dir():
+        return None
+    files = seen(*(inside / name for name in FILES[maker]))
+    return Source(inside, files, partial(_read_pickles, inside.parent, maker, obtain))
 
 
 def _read_pickles(parent: Path, maker: str, obtain: str) -> Content:
@@ -92,14 +91,20 @@ def _spec(number: int, classes: tuple[str, ...]) -> DatasetSpec:
         f"({maker}/{ARCHIVES[maker]}/…), or put images into {maker}/train/CLASS/ and "
         f"{maker}/test/CLASS/."
     )
-    named = {"title": title, "maker": maker, "num_classes": number, "classes": classes}
+    named = classes or tuple(f"class {label}" for label in range(number))
+    layouts = (
+        partial(pickles, maker=maker, obtain=obtain),
+        partial(by_class, title=title, num_classes=number, official=classes),
+        partial(parquet, title=title, classes=named, splits=("test",), obtain=obtain),
+    )
+    names = (maker, ARCHIVES[maker])
     return DatasetSpec(
         name=f"cifar{number}",
         title=title,
         channels=3,
         image_size=32,
         num_classes=number,
-        find=partial(find, **named, obtain=obtain),
+        find=partial(search, title=title, names=names, layouts=layouts, obtain=obtain),
         obtain=obtain,
         download=partial(download, maker=maker),
         official_sizes={"pool": 50_000, "test": 10_000},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -16,23 +15,23 @@ from amint_core.locations import shown
 
 #: What an image may be, whatever its name says: Pillow's other readers start programs (EPS starts
 #: Ghostscript) or are little used.
-FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP", "TIFF")
-BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP", "TIFF", "GIF")
 GREY = ("L", "1", "LA")
 
 
 class Decoded(NamedTuple):
-    """An (H, W, C) uint8 image, and whether it was grey before it got its dataset's channels."""
+    """An (H, W, C) uint8 image, and whether it was grey for a colour dataset, or the reverse."""
 
     pixels: np.ndarray
-    was_grey: bool
+    changed: bool
 
 
 def decode(item: Item, spec: DatasetSpec, image_size: int) -> Decoded:
     """Decode an image, resized to `image_size` a side (bilinear, antialiased; no cropping).
 
-    Grey images of a colour dataset become RGB, as such datasets hold some. Nothing else is
-    converted: a colour image in a grey dataset and transparent pixels are errors.
+    Grey images of a colour dataset become RGB, as such datasets hold some, and grey digits saved
+    in colour become grey. Nothing else is converted: a colour image in a grey dataset and
+    transparent pixels are errors.
 
     Raises:
         DataError: the image is unreadable, truncated or has the wrong channels; names the file.
@@ -45,32 +44,29 @@ def decode(item: Item, spec: DatasetSpec, image_size: int) -> Decoded:
             file = io.BytesIO(item.data) if isinstance(item.data, bytes) else item.data
             image = Image.open(file, formats=FORMATS)
         image.load()
-    except BROKEN as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly every kind over damaged files
         raise DataError(
             f"{where} of {spec.title} is damaged or truncated, or none of {', '.join(FORMATS)} "
             f"({error}). Fetch it again; a dataset with unreadable images is not used in part. "
             f"{spec.obtain}"
         ) from error
-    was_grey = image.mode in GREY
+    changed = (image.mode in GREY) == (spec.channels == 3)
     image = _with_channels(image, spec, where)
     if image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return Decoded(np.asarray(image).reshape(image_size, image_size, spec.channels), was_grey)
+    return Decoded(np.asarray(image).reshape(image_size, image_size, spec.channels), changed)
 
 
 def _with_channels(image: Image.Image, spec: DatasetSpec, where: str) -> Image.Image:
-    if spec.channels == 1:
-        if image.mode not in ("L", "1"):
-            raise DataError(
-                f"{where} has mode {image.mode}, but {spec.title} is grey (1 channel, mode L). "
-                "Convert its images to 8-bit grey, or fetch the official files."
-            )
-        return image.convert("L")
+    wanted = "grey (1 channel, mode L)" if spec.channels == 1 else "8-bit colour"
+    odd = DataError(
+        f"{where} has mode {image.mode}, but {spec.title} is {wanted}. Convert its images to "
+        f"{'8-bit grey' if spec.channels == 1 else 'RGB'}, or fetch the official files."
+    )
     if image.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", *GREY):
-        raise DataError(
-            f"{where} has mode {image.mode}, but {spec.title} is 8-bit colour. Convert its images "
-            "to RGB, or fetch the official files."
-        )
+        raise odd
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
@@ -78,4 +74,11 @@ def _with_channels(image: Image.Image, spec: DatasetSpec, where: str) -> Image.I
                 f"{where} has transparent pixels, which have no colour. Put the images of "
                 f"{spec.title} on a background first, or fetch the official files."
             )
-    return image.convert("RGB")
+    if spec.channels == 3:
+        return image.convert("RGB")
+    if image.mode in ("L", "1"):
+        return image.convert("L")
+    red, *others = (channel.tobytes() for channel in image.convert("RGB").split())
+    if others != [red, red]:
+        raise odd
+    return image.convert("RGB").getchannel(0)

@@ -7,34 +7,43 @@ from pathlib import Path
 
 import numpy as np
 
-from amint_core.data.sources import Content, File, Item, Part, Source, plain, scan, subfolders
+from amint_core.data.entries import JPEG, File, class_folders, plain, scan, subfolders
+from amint_core.data.sources import Content, Item, Part, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
-#: Names under which people keep the two parts.
-POOL, TEST = ("train", "training", "training_set"), ("test", "testing", "test_set")
+#: Names under which people keep the two parts, as `plain` writes them.
+POOL, TEST = ("train", "training", "trainingset"), ("test", "testing", "testset")
+#: Kinds of images that are seldom the official pixels.
+LOSSY = {"JPEG": JPEG, "GIF": (".gif",), "WebP": (".webp",)}
 ClassFiles = dict[str, list[File]]
 
 
-def list_classes(folder: Path, title: str = "", count: int | None = None) -> ClassFiles:
+def list_classes(
+    folder: Path, title: str = "", count: int | None = None, empty: bool = False
+) -> ClassFiles:
     """List the images of each class folder; an `images` folder inside one is looked into.
 
     Args:
         title: the dataset's, for the error.
         count: how many classes there must be; None for any number.
+        empty: leave out folders that hold nothing, rather than refuse them.
 
     Raises:
         DataError: a class folder holds no image, or there are more or fewer than `count`.
     """
     classes = {}
-    for place in subfolders(folder):
+    for place in class_folders(folder):
         inner = place / "images"
-        classes[place.name] = scan(inner if inner.is_dir() else place)
-        if not classes[place.name]:
+        files = scan(inner if inner.is_dir() else place)
+        if not files and not (empty and not subfolders(place)):
+            deeper = ", but folders: each class must be one folder" if subfolders(place) else ""
             raise DataError(
-                f"{shown(place)} holds no image: the dataset is half unpacked. Unpack or fetch it "
-                "again."
+                f"{shown(place)} holds no image{deeper}. Remove it if it is no class, else fetch "
+                "the dataset again."
             )
+        if files:
+            classes[place.name] = files
     if count not in (None, len(classes)):
         raise DataError(
             f"{shown(folder)} holds {len(classes)} class folders, but {title} has {count} classes. "
@@ -43,12 +52,21 @@ def list_classes(folder: Path, title: str = "", count: int | None = None) -> Cla
     return classes
 
 
+def class_key(name: str) -> str:
+    """Return what names of one class share: 7 and 00007, Dog and dog."""
+    return str(int(name)) if _is_number(name) else name.lower()
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 20
+
+
 def class_order(found: Sequence[str], official: Sequence[str] = ()) -> tuple[str, ...]:
     """Return class names in the order of their numbers: official, numeric or alphabetical."""
     numbers = {plain(name): number for number, name in enumerate(official)}
     if {plain(name) for name in found} == set(numbers):
         return tuple(sorted(found, key=lambda name: numbers[plain(name)]))
-    if all(name.isdigit() for name in found):
+    if all(map(_is_number, found)):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
 
@@ -94,11 +112,13 @@ def from_table(
                 f"unpacked. {obtain}"
             )
     items = items_of([files[name] for name, _ in rows])
-    return Part(items, np.array([label for _, label in rows], np.int64))
+    others = len(files.keys() - {name for name, _ in rows})
+    notes = (f"{others:,} images that {table.name} does not name were left out.",) * bool(others)
+    return Part(items, np.array([label for _, label in rows], np.int64), notes=notes)
 
 
 def by_class(
-    title: str, home: Path, num_classes: int, official: Sequence[str] = ()
+    home: Path, *, title: str, num_classes: int, official: Sequence[str] = ()
 ) -> Source | None:
     """Read `train/CLASS/*` and `test/CLASS/*`, or return None where `home` has no such folders.
 
@@ -112,19 +132,22 @@ def by_class(
         return None
     for folder, (name, *_) in zip(folders, (POOL, TEST), strict=True):
         if folder is None:
-            other = next(place for place in folders if place is not None)
+            there = ", ".join(place.name for place in subfolders(home))
             raise DataError(
-                f"{shown(home)} holds {shown(other)}, but no folder '{name}' with images beside "
-                "it: the dataset is half unpacked. Unpack or fetch it again."
+                f"{shown(home)} holds {there}, but no folder '{name}' with images in a folder per "
+                f"class, from which their labels would come. If another of these is the official "
+                f"{name} part, sort and rename it; else fetch the dataset again."
             )
     pool, test = (list_classes(folder, title, num_classes) for folder in folders)
-    if set(pool) != set(test):
-        odd = min(set(pool) ^ set(test))
+    numbers = [{class_key(name): name for name in part} for part in (pool, test)]
+    if set(numbers[0]) != set(numbers[1]):
+        odd = min(set(numbers[0]) ^ set(numbers[1]))
         raise DataError(
             f"{shown(home)}: class folder {odd!r} is in one part only. Unpack or fetch the dataset "
             "again."
         )
     names = class_order(tuple(pool), official)
+    test = {name: test[numbers[1][class_key(name)]] for name in names}
 
     def read() -> Content:
         parts = [as_part(part, names)._replace(notes=_lossy(part)) for part in (pool, test)]
@@ -134,13 +157,20 @@ def by_class(
 
 
 def _part_of(home: Path, names: Sequence[str]) -> Path | None:
+    """Find a part's folder of class folders; archives may wrap it in one of the same name."""
     for folder in subfolders(home):
-        if folder.name.lower() in names and subfolders(folder):
-            return folder
+        if plain(folder.name) in names and (inner := subfolders(folder)):
+            wrapped = [plain(place.name) for place in inner] == [plain(folder.name)]
+            if not wrapped:
+                return folder
+            return inner[0] if subfolders(inner[0]) else None
     return None
 
 
 def _lossy(classes: ClassFiles) -> tuple[str, ...]:
-    """Say so where JPEG files take the place of lossless originals."""
-    count = sum(file.path.lower().endswith((".jpg", ".jpeg")) for file in files_of(classes))
-    return (f"{count:,} JPEG files: close to the official pixels, not equal.",) * (count > 0)
+    """Say so where lossy files take the place of lossless originals."""
+    files, notes = files_of(classes), []
+    for kind, suffixes in LOSSY.items():
+        if count := sum(file.path.lower().endswith(suffixes) for file in files):
+            notes.append(f"{count:,} {kind} files: close to the official pixels, not equal.")
+    return tuple(notes)

@@ -5,25 +5,25 @@ from __future__ import annotations
 
 import csv
 import re
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PureWindowsPath
 
 from amint_core.data.base import DatasetSpec
-from amint_core.data.folders import as_part, class_order, files_of, from_table, list_classes
-from amint_core.data.sources import (
-    Content,
-    File,
-    Source,
-    homes,
-    missing,
-    scan,
-    seen,
-    subfolders,
+from amint_core.data.entries import File, read_text, reading, scan, seen, subfolders, within
+from amint_core.data.folders import (
+    as_part,
+    class_key,
+    class_order,
+    files_of,
+    from_table,
+    list_classes,
 )
+from amint_core.data.sources import Content, Source, search
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
 TITLE = "GTSRB"
-FOLDERS = ("gtsrb",)
+FOLDERS = ("gtsrb", "gtsrb-german-traffic-sign")
 CLASSES = 43
 OBTAIN = (
     "Run `make data`, or put the training images into gtsrb/GTSRB/Training/CCCCC/TTTTT_FFFFF.ppm, "
@@ -31,24 +31,29 @@ OBTAIN = (
     "data folder."
 )
 #: Where the three pieces lie in torchvision's, the official and the widespread PNG layout.
-TRAINING = ("GTSRB/Training", "Training", "GTSRB/Final_Training/Images", "Final_Training/Images")
-TRAINING += ("Train", "train")
-TESTING = ("GTSRB/Final_Test/Images", "Final_Test/Images", "Test", "test")
-TABLES = ("GT-final_test.csv", "GTSRB/GT-final_test.csv", "Test.csv")
-TABLES += tuple(f"{folder}/GT-final_test.csv" for folder in TESTING)
+TRAINING = ("Training", "Final_Training/Images", "Train", "train")
+TESTING = ("Final_Test/Images", "Test", "test")
+TABLES = ("GT-final_test.csv", "Test.csv", *(f"{folder}/GT-final_test.csv" for folder in TESTING))
 
 
-def find(root: Path) -> Source:
-    """Find GTSRB: training images in a folder per class, test images with a table of classes."""
-    for home in homes(root, *FOLDERS):
-        pool, test = (
-            next(filter(Path.is_dir, map(home.joinpath, names)), None)
-            for names in (TRAINING, TESTING)
+def signs(home: Path) -> Source | None:
+    """Read training images in a folder per class, and test images with a table of classes.
+
+    Test images may also be sorted into a folder per class. None where neither part is there.
+
+    Raises:
+        DataError: a piece is missing, or the classes are others.
+    """
+    places = list(within(home))
+    pool, test, table = (
+        next((place / name for place in places for name in names if there(place / name)), None)
+        for names, there in (
+            (TRAINING, Path.is_dir),
+            (TESTING, Path.is_dir),
+            (TABLES, Path.is_file),
         )
-        table = next(filter(Path.is_file, map(home.joinpath, TABLES)), None)
-        if pool or test:
-            return _source(home, pool, test, table)
-    raise missing(TITLE, root, FOLDERS, OBTAIN)
+    )
+    return _source(home, pool, test, table) if pool or test else None
 
 
 def _source(home: Path, pool: Path | None, test: Path | None, table: Path | None) -> Source:
@@ -61,19 +66,22 @@ def _source(home: Path, pool: Path | None, test: Path | None, table: Path | None
             )
     classes = list_classes(pool, TITLE, CLASSES)
     names = class_order(tuple(classes))
-    if [int(name) if name.isdigit() else name for name in names] != list(range(CLASSES)):
+    if [class_key(name) for name in names] != [str(number) for number in range(CLASSES)]:
         raise DataError(
             f"{shown(pool)}: class folders are to be numbered 00000 to 00042, as the table of "
             f"test labels counts them. {OBTAIN}"
         )
     tested = {} if table else list_classes(test, TITLE, CLASSES)
+    tested = {class_key(name): files for name, files in tested.items()}
+    if tested and set(tested) != set(map(class_key, names)):
+        raise DataError(f"{shown(test)}: class folders are to be those of {shown(pool)}. {OBTAIN}")
     images = {file.name: file for file in scan(test)}
 
     def read() -> Content:
         if table:
             part = from_table(TITLE, table, images, _rows(table), OBTAIN)
         else:
-            part = as_part(tested, names)
+            part = as_part(tested, [class_key(name) for name in names])
         return Content(as_part(classes, names, track_of), part, names)
 
     files = (*images.values(), *seen(table)) if table else files_of(tested)
@@ -96,19 +104,17 @@ def track_of(file: File) -> str:
 
 
 def _rows(table: Path) -> list[tuple[str, int]]:
-    """Read (file name, class) per row; the columns are separated by semicolons or commas."""
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-        delimiter = ";" if lines and ";" in lines[0] else ","
+    """Read (file name, class) per row; the columns are separated by semicolons, commas or tabs."""
+    lines = read_text(table).splitlines()
+    delimiter = max(";,\t", key=lines[0].count) if lines else ";"
+    with reading(
+        f"{shown(table)} is not a table with the columns Filename and ClassId, or", OBTAIN
+    ):
         rows = [
-            (Path(row.get("Filename") or row["Path"]).name, int(row["ClassId"]))
+            # A table written on Windows parts folders by a backslash.
+            (PureWindowsPath(row.get("Filename") or row["Path"]).name, int(row["ClassId"]))
             for row in csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{shown(table)} is not a table with the columns Filename and ClassId ({error!r}). "
-            f"{OBTAIN}"
-        ) from error
     if not rows:
         raise DataError(f"{shown(table)} is empty. {OBTAIN}")
     return rows
@@ -128,7 +134,7 @@ SPEC = DatasetSpec(
     channels=3,
     image_size=64,
     num_classes=CLASSES,
-    find=find,
+    find=partial(search, title=TITLE, names=FOLDERS, layouts=(signs,), obtain=OBTAIN),
     obtain=OBTAIN,
     download=download,
     official_sizes={"pool": 26_640, "test": 12_630},

@@ -1,6 +1,6 @@
 """Find a dataset's files on disk: which there are, and what to say where they are missing.
 
-A dataset is read in three steps, so that a cache can be checked without opening a file: its `find`
+A dataset is read in three steps, so that a cache can be checked without opening a file: `search`
 lists the files (a `Source`), the source's `read` opens tables and labels (a `Content`), and
 walking the content's items decodes the images one by one.
 """
@@ -9,33 +9,52 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from amint_core.data.entries import (
+    ARCHIVES,
+    File,
+    is_dropping,
+    plain,
+    printable,
+    reading,
+    subfolders,
+    within,
+)
 from amint_core.errors import DataError
-from amint_core.locations import shown
+from amint_core.locations import data_root, shown
 
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
-IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".webp", ".tif", ".tiff")
+PICKLE = "it is a pickle, which can run code. Fetch the official files"
+#: Suffix → why such files are not read, and what to do; the most telling first.
+UNREAD = {
+    ".rec": "it is RecordIO, as insightface packs faces. Unpack it with mxnet: for each key of the "
+    ".idx file, mxnet.recordio.unpack gives a header, whose label is the identity, and the bytes "
+    "of a JPEG; write these into CASIA-WebFace/IDENTITY/KEY.jpg",
+    **dict.fromkeys(ARCHIVES, "unpack it where it lies"),
+    ".parquet": "its name tells no split. Call it train-….parquet or test-….parquet",
+    ".npz": "only mnist.npz, as keras has it, is read",
+    ".csv": "it is no list that belongs to a layout, or its other part is missing",
+    ".tfrecord": "TFRecord needs TensorFlow. Unpack its images into folders",
+    ".arrow": "it is a cache. Save the dataset as parquet",
+    ".h5": "HDF5 is not read. Unpack its images into folders",
+    ".mat": "MATLAB's format is not read. Unpack its images into folders",
+    **dict.fromkeys((".pt", ".pkl", ".pickle", ".npy"), PICKLE),
+    ".bin": "it is the binary version, or a list of pairs. Fetch the python version, or images",
+}
 
 
-class File(NamedTuple):
-    """A file as it was seen: enough to notice a change without reading it.
-
-    Its path is text, since half a million `Path`s would take longer than all else in a load.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-
-    @property
-    def name(self) -> str:
-        return os.path.basename(self.path)
+#: In the value of a variable: what a shell or a settings file left there.
+SIGNS = {
+    '"': " The quotes are part of it: leave them out.",
+    "'": " The quotes are part of it: leave them out.",
+    "$": " A variable in it was not replaced: write it out.",
+    " |": " It ends in a blank.",
+}
 
 
 class Item(NamedTuple):
@@ -77,77 +96,114 @@ class Source:
         folder: the folder that all files lie in.
         files: every file that the dataset depends on.
         read: opens the files, checks them and returns their content.
+        notes: what a reader must know of where the files lie.
+        home: the dataset's folder round it, all of whose files are read or counted.
     """
 
     folder: Path
     files: Sequence[File]
     read: Callable[[], Content]
+    notes: tuple[str, ...] = ()
+    home: Path | None = None
 
 
-def seen(*paths: Path) -> tuple[File, ...]:
-    """Look at files that must exist.
+#: Looks into one folder: its files where they lie so, or None where nothing of the layout is there.
+Layout = Callable[[Path], Source | None]
+
+
+def search(
+    root: Path, *, title: str, names: Sequence[str], layouts: Sequence[Layout], obtain: str
+) -> Source:
+    """Find a dataset under `root`, in the first folder that has one of its layouts.
 
     Raises:
-        DataError: one is missing or empty, so the dataset is half downloaded.
+        DataError: nothing is there, or less than all; says what was found and how to get the rest.
     """
-    for path in paths:
-        if not path.is_file() or not path.stat().st_size:
-            state = "is empty" if path.is_file() else "is missing"
-            raise DataError(
-                f"{shown(path)} {state}: the dataset is half downloaded. Delete the folder "
-                f"{shown(path.parent)} and fetch the dataset again."
-            )
-    return tuple(
-        File(str(path), stat.st_size, stat.st_mtime_ns) for path in paths for stat in [path.stat()]
-    )
-
-
-def scan(folder: Path, suffixes: Sequence[str] = IMAGES) -> list[File]:
-    """List the files of one folder that end in `suffixes`, by name; hidden files are left out."""
-    with os.scandir(folder) as entries:
-        files = [
-            File(entry.path, stat.st_size, stat.st_mtime_ns)
-            for entry in entries
-            if entry.name.lower().endswith(tuple(suffixes)) and not entry.name.startswith(".")
-            for stat in [entry.stat()]
-        ]
-    return sorted(files, key=lambda file: file.path)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """List the folders inside `folder` by name; hidden ones are left out."""
-    with os.scandir(folder) as entries:
-        return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def plain(name: str) -> str:
-    """Reduce a name to its letters and digits, so that CIFAR-10, cifar_10 and CIFAR10 are one."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    with reading(f"{title} under {shown(root)}", obtain):
+        check_place(root)
+        found = homes(root, *names)
+        for home in found:
+            for folder in within(home):
+                for layout in layouts:
+                    if source := layout(folder):
+                        rest = ", ".join(shown(other) for other in found if other != home)
+                        note = f"files: read from {shown(home)}; not read: {rest}."
+                        notes = (*source.notes, *[note] * bool(rest))
+                        return replace(source, notes=notes, home=home)
+        raise _missing(title, root, names, found, obtain)
 
 
 def homes(root: Path, *names: str) -> list[Path]:
-    """Return the folders in which a dataset may lie: those under `root` with one of its names."""
-    if not root.is_dir():
-        return []
+    """Return the folders in which a dataset may lie, those nearest to `root` that bear its name.
+
+    Looked at are `root`, the folders in it, and where none fits those up to three folders down.
+    """
     wanted = {plain(name) for name in names}
-    return [folder.resolve() for folder in subfolders(root) if plain(folder.name) in wanted]
+    level = [root.resolve()]
+    for _ in range(4):
+        if found := [folder for folder in level if _called(folder) in wanted]:
+            return [folder.resolve() for folder in found]
+        level = [inner for folder in level[:100] for inner in _inside(folder)]
+    return []
 
 
-def missing(title: str, root: Path, names: Sequence[str], obtain: str) -> DataError:
-    """Compose the error for a dataset that is not there, or that is there only as an archive."""
-    looked_into, prefixes = homes(root, *names), tuple(plain(name) for name in names)
-    in_root = sorted(root.iterdir()) if root.is_dir() else []
-    files = [path for path in in_root if plain(path.name).startswith(prefixes)]
-    files += [path for folder in looked_into for path in sorted(folder.iterdir())]
-    for path in files:
-        if path.suffix.lower() in ARCHIVES and path.is_file():
-            return DataError(
-                f"{title}: found the archive {shown(path)}, but not its contents. Unpack it where "
-                f"it lies. {obtain}"
-            )
-    found = ", ".join(shown(folder) for folder in looked_into)
+def _called(folder: Path) -> str:
+    """Return a folder's plain name; the hub's cache calls them datasets--OWNER--NAME."""
+    name = folder.name
+    return plain(name.rsplit("--", 1)[-1] if name.startswith("datasets--") else name)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return subfolders(folder)
+    except OSError:  # what may not be looked into is none of ours
+        return []
+
+
+def _missing(
+    title: str, root: Path, names: Sequence[str], looked_into: Sequence[Path], obtain: str
+) -> DataError:
+    """Compose the error for a dataset that is not there, or not in a layout that is read."""
+    told = list(UNREAD)
+    files = [path for path in _beside(root, names, looked_into) if path.suffix.lower() in told]
+    if files:
+        path = min(files, key=lambda path: told.index(path.suffix.lower()))
+        archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
+        said = f"found {archive}{shown(path)}, which is not read: {UNREAD[path.suffix.lower()]}"
+    elif looked_into:
+        there = ", ".join(f"{shown(home)} (with {_listed(home)})" for home in looked_into)
+        said = f"{there} holds none of the known layouts"
+    else:
+        said = f"no images under {shown(root)} (with {_listed(root)}; {names[0]} is looked for)"
     return DataError(
-        f"{title}: no images under {shown(root)}"
-        + (f" (looked into {found}, which holds none of the known layouts)" if found else "")
-        + f". {obtain} Or run with data='standin', which is marked as such everywhere."
+        f"{title}: {said}. {obtain} Or run with data='standin', which is marked as such everywhere."
     )
+
+
+def check_place(root: Path, download: bool = False) -> None:
+    """Refuse a data folder that does not exist, or for a download one that is misspelt.
+
+    Raises:
+        DataError: the folder as it was named, and what a shell or a settings file left in it.
+    """
+    value = os.environ.get("AMINT_DATA", "")
+    named = bool(value) and root == data_root()
+    hint = next((said for sign, said in SIGNS.items() if named and sign in f"{value}|"), "")
+    if not root.is_dir() and (hint or not download):
+        told = f"AMINT_DATA = {value!r}" if named else shown(root)
+        raise DataError(f"{told} is no folder.{hint} AMINT_DATA is to name the datasets' folder.")
+
+
+def _beside(root: Path, names: Sequence[str], looked_into: Sequence[Path]) -> Iterator[Path]:
+    """Walk files that may hold the dataset: those in the root that bear its name, those inside."""
+    named = re.compile(rf"({'|'.join(map(plain, names))})(?!\d)")  # CIFAR-10's, not CIFAR-100's
+    yield from (path for path in sorted(root.iterdir()) if named.match(plain(path.name)))
+    for home in looked_into:
+        for folder in within(home):
+            yield from sorted(folder.iterdir())
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(name for name in os.listdir(folder) if not is_dropping(name))
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return (", ".join(map(printable, names[:4])) or "nothing") + more

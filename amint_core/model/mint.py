@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from amint_core.errors import ModelError, unknown_name
+from amint_core.memory import is_of_memory
 from amint_core.model.heads import Shape, build_head
 
 
@@ -135,6 +136,8 @@ def _probe(audited: nn.Module, taps: Sequence[str], images: Tensor) -> dict[str,
         with hooked(tapped, record), evaluating(audited), torch.no_grad():
             audited(images)
     except (RuntimeError, AssertionError, ValueError) as error:
+        if is_of_memory(error):
+            raise
         raise ModelError(
             f"The audited model refuses images of shape {tuple(images.shape)}: {error}"
         ) from error
@@ -154,6 +157,8 @@ def _check_cut(enhanced: EnhancedAuditedModel, images: Tensor) -> None:
             whole = enhanced(noise)[0][:2]
             cut = enhanced(noise, members=2)[0]
     except RuntimeError as error:
+        if is_of_memory(error):
+            raise
         whole, cut = None, error
     if (
         isinstance(cut, Exception)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +30,7 @@ from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
 from amint_core.run.models import build, trained_part
 from amint_core.run.trainings import Training, identity, train_and_store
+from amint_core.run.worker import begin_work
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
 from amint_core.training.kinds import KINDS
@@ -178,7 +178,7 @@ def _train_one(drawn: Draw, number: int) -> None:
 def _side_by_side(settings: RunConfig, missing: list[int]):
     """Train in processes of their own; yield as each ends."""
     # Fresh processes: PyTorch's threads do not survive a fork.
-    with ProcessPoolExecutor(settings.workers, get_context("spawn"), _quietly) as pool:
+    with ProcessPoolExecutor(settings.workers, get_context("spawn"), begin_work) as pool:
         jobs = [pool.submit(_train_in_process, settings, number) for number in missing]
         try:
             for job in as_completed(jobs):
@@ -187,10 +187,6 @@ def _side_by_side(settings: RunConfig, missing: list[int]):
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # those not begun
             raise
-
-
-def _quietly() -> None:
-    os.environ["TQDM_DISABLE"] = "1"
 
 
 def _train_in_process(settings: RunConfig, number: int) -> None:

@@ -20,6 +20,7 @@ from amint_core.errors import ResultsError
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
+from amint_core.memory import enough_memory
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case
 from amint_core.model import zoo
@@ -38,6 +39,7 @@ from amint_core.training.device import (
 )
 
 
+@enough_memory()
 def train(run: Run) -> pd.DataFrame:
     """Train the run's model in place and return the history, one row per epoch.
 
@@ -59,6 +61,7 @@ def train(run: Run) -> pd.DataFrame:
     return history
 
 
+@enough_memory()
 def score(run: Run) -> pd.DataFrame:
     """Score the images of all roles, and after each transformation those that are judged.
 
@@ -81,6 +84,7 @@ def score(run: Run) -> pd.DataFrame:
     return scores
 
 
+@enough_memory()
 def evaluate(run: Run) -> dict[str, Any]:
     """Judge the run's scores, and write its metrics and provenance.
 

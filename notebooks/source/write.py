@@ -1,4 +1,4 @@
-"""Write the run notebooks from their one source: `run.md`, and a file per notebook beside it.
+"""Write the notebooks from their sources: a file each, which for run notebooks fills in `run.md`.
 
     python notebooks/source/write.py
 

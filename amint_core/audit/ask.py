@@ -1,0 +1,32 @@
+"""The one call behind the command line, the notebook and `amint_core.audit(…)`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.fingerprints import Published
+from amint_core.audit.found import Found
+from amint_core.audit.model_folder import load
+
+
+def ask(
+    model: AuditableModel | Path | str,
+    images: Path | str | np.ndarray,
+    reference: Path | str | np.ndarray | None = None,
+    fdr: float = 0.05,
+    published: Published | None = None,
+) -> Found:
+    """Ask which of some images a model was trained on; see `AuditableModel.audit`.
+
+    Args:
+        model: an auditable model, or the folder that holds one.
+        images: a folder, or (N, H, W, C) uint8 pixels.
+        reference: images that were surely not used, of the same source and treatment.
+        fdr: the share of wrong ones that may be expected among the accused.
+        published: fingerprints that the owner published.
+    """
+    model = model if isinstance(model, AuditableModel) else load(model)
+    return model.audit(images, reference, fdr, published)

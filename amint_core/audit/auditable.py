@@ -1,0 +1,150 @@
+"""A trained model with all that an audit of it needs: preprocessing, strangers, members, card."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amint_core.audit.audit import audit
+from amint_core.audit.fingerprints import Published
+from amint_core.audit.found import Found
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.audit.scoring import Scored, score_all
+from amint_core.audit.verdict import FEWEST_REFERENCES
+from amint_core.errors import ModelError, ProtocolError, unknown_name
+from amint_core.model.inference import VIEWS, view
+from amint_core.model.mint import EnhancedAuditedModel
+
+#: Of an audit that no reference was given to.
+OWNERS_WORD = (
+    "No reference of your own was given, so the owner's calibration images stand for strangers. "
+    "That they were not used, and that they are of the same source as yours, is the owner's word."
+)
+
+
+@dataclass(frozen=True)
+class AuditableModel:
+    """A trained model as an auditor gets it; see `auditable` and `model_folder.load`.
+
+    Attributes:
+        enhanced: classifier and MINT head, in fp32.
+        preprocessing: what the owner did with his images.
+        calibration: scores, hashes and statistics of strangers that the owner knows.
+        members: (k,) scores of members that the head learned from, or None.
+        views: name of a set of `VIEWS`; the highest answer over the views of an image counts.
+        architecture: the classifier's name in the zoo; "" for a class of the owner's own.
+        card: what the owner tells of the model; `notes` in it are shown with every audit.
+    """
+
+    enhanced: EnhancedAuditedModel
+    preprocessing: Preprocessing
+    calibration: Scored
+    members: np.ndarray | None = None
+    views: str = "one"
+    architecture: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def score(self, images: Tensor) -> Tensor:
+        """Return the (B,) membership logits of (B, C, H, W) normalised images, in fp32."""
+        return _scores(self.enhanced, self.views, images)
+
+    def audit(
+        self,
+        images: Path | str | np.ndarray,
+        reference: Path | str | np.ndarray | None = None,
+        fdr: float = 0.05,
+        published: Published | None = None,
+    ) -> Found:
+        """Ask which of some images the model was trained on.
+
+        Args:
+            images: a folder, or (N, H, W, C) uint8 pixels.
+            reference: images of the same source and treatment that were surely not used, as a
+                folder or pixels; None: the owner's calibration images.
+            fdr: the share of wrong ones that may be expected among the accused.
+            published: fingerprints that the owner published.
+
+        Raises:
+            DataError: a folder is missing or holds no image.
+            ProtocolError: too few references.
+        """
+        found = audit(
+            self.score,
+            images,
+            self.calibration if reference is None else reference,
+            fdr,
+            preprocessing=self.preprocessing,
+            members=self.members,
+            published=published,
+        )
+        said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
+        return dataclasses.replace(found, warnings=(*said, *found.warnings))
+
+
+def auditable(
+    model: EnhancedAuditedModel,
+    preprocessing: Preprocessing,
+    calibration: np.ndarray,
+    members: np.ndarray | None = None,
+    *,
+    views: str = "one",
+    architecture: str = "",
+    card: Mapping[str, Any] | None = None,
+) -> AuditableModel:
+    """Make a trained model ready for audits: score its owner's strangers and members.
+
+    Args:
+        model: classifier and head, trained.
+        preprocessing: what was done with the images it was trained on.
+        calibration: (n, H, W, C) uint8 images that took no part in training.
+        members: (k, H, W, C) uint8 images that the head learned from as members, or None.
+        views: name of a set of `VIEWS`.
+        architecture: the classifier's name in the zoo, if it is from there.
+        card: see `AuditableModel`.
+
+    Raises:
+        ModelError: the model does not compute in fp32.
+        ProtocolError: too few calibration images.
+    """
+    if views not in VIEWS:
+        raise ModelError(unknown_name("set of views", views, VIEWS))
+    _require_fp32(model)
+    if len(calibration) < FEWEST_REFERENCES:
+        raise ProtocolError(
+            f"{len(calibration)} calibration images are too few for an audit; keep at least "
+            f"{FEWEST_REFERENCES}, better thousands, out of training."
+        )
+
+    def score(images: Tensor) -> Tensor:
+        return _scores(model, views, images)
+
+    strangers = dataclasses.replace(score_all(score, calibration, preprocessing), pixels=None)
+    of_members = None if members is None else score_all(score, members, preprocessing).scores
+    return AuditableModel(
+        model, preprocessing, strangers, of_members, views, architecture, dict(card or {})
+    )
+
+
+@torch.inference_mode()
+def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
+    """Score (B, C, H, W) images: whoever trained the model last may have left it in any mode."""
+    model.eval()
+    images = images.to(next(model.parameters()).device, torch.float32)
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.stack([model.membership(view(images, *one)) for one in VIEWS[views]]).amax(0)
+
+
+def _require_fp32(model: EnhancedAuditedModel) -> None:
+    others = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
+    if others:
+        raise ModelError(
+            f"The model has weights of type {min(others)}; scores are compared in fp32 only. "
+            "Convert it first: model.float()."
+        )

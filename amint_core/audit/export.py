@@ -1,0 +1,106 @@
+"""From a finished run to a model's folder that an auditor can be given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from amint_core.audit.auditable import auditable
+from amint_core.audit.model_folder import save
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.config import RunConfig
+from amint_core.data.base import Dataset
+from amint_core.data.prepare import Data, prepare
+from amint_core.errors import ResultsError, SettingsError
+from amint_core.evaluation.scores import has_tracks
+from amint_core.locations import shown
+from amint_core.methods import METHODS
+from amint_core.run.models import build
+from amint_core.run.needs import kind_of
+from amint_core.settings import create
+from amint_core.store import run_file, run_json
+
+
+def export(run: Path | str, folder: Path | str) -> Path:
+    """Write the model of a finished run into a folder for auditors; needs the run's dataset.
+
+    Calibration images become its strangers, scored anew in fp32, whatever the run computed in.
+
+    Args:
+        run: the run's folder.
+        folder: where the model goes.
+
+    Raises:
+        ResultsError: the run is not finished, or its dataset is not what it was.
+        DamagedError: a file is not what the run wrote.
+        SettingsError: the run has no MINT head.
+        ProtocolError: it has too few calibration images.
+    """
+    run = Path(run)
+    metrics, settings = run_json(run / "metrics.json"), create(**run_json(run / "config.json"))
+    if not METHODS[settings.method].asks_head:
+        raise SettingsError(
+            f"The run in {shown(run)} has no MINT head to audit with: its method is "
+            f"{settings.method!r}. Export one of method = 'active'."
+        )
+    data = prepare(settings)
+    _require_same_images(data, metrics["data"], run)
+    model = build(data)
+    model.load_state_dict(load_file(run_file(run / "model.safetensors")))
+    made = auditable(
+        model,
+        preprocessing_of(data.dataset),
+        data.dataset.pixels[data.split.roles["calibration"]],
+        data.dataset.pixels[_learned_from(data)],
+        views=settings.views,
+        architecture=settings.model,
+        card=_card(metrics, settings, data),
+    )
+    return save(made, folder)
+
+
+def preprocessing_of(dataset: Dataset) -> Preprocessing:
+    """Return what `data.decode` and `data.transforms.normalised` do with an image."""
+    return Preprocessing(dataset.image_size, dataset.image_size, dataset.channels)
+
+
+def _learned_from(data: Data) -> np.ndarray:
+    """Return the indices of the members that the head learned from."""
+    members = data.split.roles["members"]
+    if kind_of(data.settings).learns_from == "members_not_judged":
+        return members[~data.split.members_judged]
+    return members
+
+
+def _require_same_images(data: Data, recorded: dict[str, Any], run: Path) -> None:
+    now = {"fingerprint": data.dataset.fingerprint, "split": data.split.digest}
+    if any(recorded[name] != value for name, value in now.items()):
+        raise ResultsError(
+            f"The images at hand are not those of the run in {shown(run)}: dataset or split have "
+            "changed since. Restore the dataset, or run it again."
+        )
+
+
+def _card(metrics: dict[str, Any], settings: RunConfig, data: Data) -> dict[str, Any]:
+    """Return what is told of the model: its figures, and what an audit must not forget."""
+    notes = []
+    if settings.data == "standin":
+        notes.append(
+            f"The model was trained on {data.dataset.title}: images made up in place of real ones. "
+            "Its figures mean nothing for those."
+        )
+    if settings.patience:
+        notes.append(
+            "Training was stopped by the calibration images, so the owner's strangers are not "
+            "quite strangers. Give a reference of your own."
+        )
+    if has_tracks(data.dataset):
+        notes.append(
+            "The calibration images are frames of tracks and come in groups, so bounds against "
+            "them are too narrow. Give a reference of your own."
+        )
+    told = ("run", "data", "mint", "audited")
+    return {**{name: metrics[name] for name in told}, "notes": notes}

@@ -1,0 +1,189 @@
+"""A folder with a model and all that an audit of it needs: neither dataset nor cache, and no code.
+
+| file | holds |
+|---|---|
+| `model.safetensors` | weights of classifier and MINT head |
+| `scores.safetensors` | scores, statistics and hashes of strangers; scores of members |
+| `auditable.json` | how the model is built, preprocessing, card; SHA-256 of all three |
+
+Loading a stranger's folder runs no code of his: weights are numbers, architectures are named. The
+content hashes show damage, not fraud: who changes a file can change its hash. That it is the model
+that an owner speaks of is what his signed statement is for (`statement.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.audit.scoring import Scored
+from amint_core.errors import DamagedError, ModelError, ResultsError
+from amint_core.files import atomic_path
+from amint_core.locations import shown
+from amint_core.model import zoo
+from amint_core.model.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead
+from amint_core.model.inference import VIEWS
+from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.store import changed, hashes, read_sealed, write_sealed
+
+WEIGHTS, SCORES, MANIFEST = "model.safetensors", "scores.safetensors", "auditable.json"
+FORMAT = "amint-auditable-1"
+_HEADS = {
+    LeanHead: "lean",
+    TokenHead: "token",
+    PublishedHead: "published",
+    PublishedTokenHead: "published",
+}
+_HASH = 32  # bytes of a content hash
+
+
+def save(model: AuditableModel, folder: Path | str) -> Path:
+    """Write a model's folder; its last file, which says that it is whole, comes last.
+
+    Raises:
+        ModelError: its head is none of `enhance`'s.
+        ResultsError: the folder cannot be written.
+    """
+    folder, built = Path(folder), _built(model)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    # Copies: tensors that share their memory, such as tied weights, are refused otherwise.
+    state = model.enhanced.state_dict()
+    weights = {name: each.detach().cpu().contiguous().clone() for name, each in state.items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary)
+    with atomic_path(folder / SCORES) as temporary:
+        safetensors.numpy.save_file(_arrays(model), temporary)
+    manifest = {
+        "format": FORMAT,
+        "model": built,
+        "views": model.views,
+        "preprocessing": model.preprocessing.record(),
+        "card": dict(model.card),
+        "files": hashes([folder / WEIGHTS, folder / SCORES]),
+    }
+    write_sealed(folder / MANIFEST, manifest)
+    return folder
+
+
+def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
+    """Read a model's folder.
+
+    Args:
+        folder: as `save` or `amint export` wrote it.
+        model: the classifier, with whatever weights, where its class is the owner's own.
+
+    Raises:
+        ResultsError: there is no such folder.
+        DamagedError: a file is not what was written.
+        ModelError: the classifier is needed and not given, or the weights do not fit it.
+    """
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    how = Preprocessing.from_record(manifest["preprocessing"])
+    enhanced = _build(manifest["model"], how, model, folder)
+    try:
+        enhanced.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise ModelError(
+            f"The weights in {shown(folder)} do not fit the model: {error}. Give the very class "
+            "that it was trained with, or install the timm version that it was made with."
+        ) from error
+    stored = safetensors.numpy.load_file(folder / SCORES)
+    calibration = Scored(
+        hashes=[row.tobytes() for row in stored["hashes"]],
+        scores=stored["scores"],
+        statistics=stored["statistics"],
+    )
+    name, views = manifest["model"]["architecture"], manifest["views"]
+    return AuditableModel(
+        enhanced, how, calibration, stored.get("members"), views, name, manifest["card"]
+    )
+
+
+def _built(model: AuditableModel) -> dict[str, Any]:
+    """Return what the model is built from again."""
+    enhanced, how = model.enhanced, model.preprocessing
+    head = _HEADS.get(type(enhanced.head))
+    if head is None:
+        raise ModelError(
+            f"The head is a {type(enhanced.head).__name__}; a model's folder keeps only those that "
+            f"`enhance` makes: {', '.join(each.__name__ for each in _HEADS)}."
+        )
+    device = next(enhanced.parameters()).device
+    enhanced.eval()
+    with torch.inference_mode():
+        logits, _ = enhanced(_blank(how).to(device))
+    return {
+        "architecture": model.architecture,
+        "class": type(enhanced.audited).__name__,
+        "classes": logits.shape[1],
+        "taps": list(enhanced.taps),
+        "head": head,
+    }
+
+
+def _arrays(model: AuditableModel) -> dict[str, np.ndarray]:
+    strangers = model.calibration
+    arrays = {
+        "scores": strangers.scores,
+        "statistics": strangers.statistics,
+        "hashes": np.frombuffer(b"".join(strangers.hashes), np.uint8).reshape(-1, _HASH),
+    }
+    return arrays if model.members is None else {**arrays, "members": model.members}
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Read and check the folder's description, and check its other files against it."""
+    if not (folder / MANIFEST).is_file():
+        raise ResultsError(
+            f"{shown(folder)} holds no auditable model: {MANIFEST} is missing. Name a folder that "
+            "`amint export` wrote."
+        )
+    try:
+        manifest = read_sealed(folder / MANIFEST)
+        damaged = changed(folder, manifest.get("files", {}))
+    except DamagedError:
+        damaged = [MANIFEST]
+    if damaged:
+        raise DamagedError(
+            f"{', '.join(damaged)} in {shown(folder)} is damaged or missing: it is not what was "
+            "written. Get the folder from its owner again."
+        )
+    if manifest.get("format") != FORMAT or manifest["views"] not in VIEWS:
+        raise ResultsError(
+            f"{shown(folder)} was written by another version of this package "
+            f"({manifest.get('format')}, not {FORMAT}). Use that version."
+        )
+    if missing := {WEIGHTS, SCORES} - set(manifest["files"]):
+        raise DamagedError(
+            f"{shown(folder / MANIFEST)} has no hash of {min(missing)}, which could be anything. "
+            "Get the folder from its owner again."
+        )
+    return manifest
+
+
+def _build(
+    built: dict[str, Any], how: Preprocessing, audited: nn.Module | None, folder: Path
+) -> EnhancedAuditedModel:
+    name, example = built["architecture"], _blank(how)
+    if audited is None and not name:
+        raise ModelError(
+            f"The model in {shown(folder)} is of its owner's own class {built['class']!r}, whose "
+            f"code is not in the folder. Give it: load(folder, model={built['class']}())."
+        )
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        if audited is None:
+            audited = zoo.create(name, how.channels, how.height, built["classes"])
+        return enhance(audited, built["taps"], example, built["head"], name)
+
+
+def _blank(how: Preprocessing) -> torch.Tensor:
+    return torch.zeros(2, how.channels, how.height, how.width)

@@ -1,0 +1,161 @@
+"""Read images and labels from parquet files as the hub keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amint_core.data.entries import File, reading, scan
+from amint_core.data.sources import Content, Item, Part, Source
+from amint_core.errors import DataError
+from amint_core.locations import shown
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+IMAGES, LABELS = ("image", "img"), ("label", "labels", "fine_label")
+MOST_ROWS, MOST_BYTES = 2**24, 2**22  # of a file; of one encoded image
+
+
+def parquet(
+    folder: Path, *, title: str, classes: Sequence[str], splits: Sequence[str], obtain: str
+) -> Source | None:
+    """Read train-*.parquet and a test split, or return None where there is no such file.
+
+    Columns: `image` or `img`, encoded images or {bytes, path}; `label`, whole numbers.
+
+    Args:
+        classes: their names, for files that name none.
+        splits: what the test split may be called, the best first.
+
+    Raises:
+        DataError: a split, a shard, an image or a label is missing or of another kind.
+    """
+    files = scan(folder, [".parquet"])
+    found = [f.name for f in files if f.name.startswith(("train", *splits))]
+    if not found:
+        return None
+    split = next((s for s in splits if any(name.startswith(s) for name in found)), splits[0])
+    train, test = (_shards(folder, files, name, obtain) for name in ("train", split))
+
+    def read() -> Content:
+        (pool, names), (held, _) = (_read(part, title, classes, obtain) for part in (train, test))
+        return Content(pool, held, names)
+
+    return Source(folder, train + test, read)
+
+
+def _shards(folder: Path, files: Sequence[File], split: str, obtain: str) -> list[File]:
+    """List the shards SPLIT-00000-of-00001-*.parquet."""
+    shards = [file for file in files if file.name.startswith(split)]
+    counts = {int(n) for file in shards for n in re.findall(r"-of-(\d{1,9})", file.name)}
+    if not shards or (counts and counts != {len(shards)}):
+        wanted = f"{max(counts)} files" if counts else "a file"
+        raise DataError(
+            f"{shown(folder)} holds {len(shards)} files {split}-*.parquet, but {wanted} belong "
+            f"there: the dataset is half downloaded. {obtain}"
+        )
+    return shards
+
+
+def _read(
+    shards: list[File], title: str, classes: Sequence[str], obtain: str
+) -> tuple[Part, tuple[str, ...]]:
+    """Return the images and labels of a split's shards, and the names of the classes."""
+    labels = []
+    for shard in shards:
+        with reading(f"{shown(shard.path)}, one of the parquet files of {title},", obtain):
+            labels.append(_labels(shard.path, title))
+    with reading(f"The names of the classes in {shown(shards[0].path)}", obtain):
+        metadata = _open(shards[0].path).schema_arrow.metadata or {}
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features")
+        kinds = [(features or {}).get(column, {}).get("names") for column in LABELS]
+        names = tuple(next(filter(None, kinds), classes))
+        if len(names) != len(classes) or not all(isinstance(name, str) for name in names):
+            raise DataError(
+                f"{shown(shards[0].path)} names {len(names)} classes, but {title} has "
+                f"{len(classes)}. {obtain}"
+            )
+    return Part(_items([shard.path for shard in shards], obtain), np.concatenate(labels)), names
+
+
+def _open(path: str, column: str = "") -> ParquetFile:
+    """Open a file; `column` stays a dictionary, as a few repeated images may be huge unpacked."""
+    from pyarrow.parquet import ParquetFile
+
+    schema = ParquetFile(path).schema
+    leaves = [schema.column(number) for number in range(len(schema))]
+    packed = [
+        leaf.path
+        for leaf in leaves
+        if leaf.path.split(".")[0] == column and leaf.physical_type == "BYTE_ARRAY"
+    ]
+    return ParquetFile(path, read_dictionary=packed)
+
+
+def _column(file: ParquetFile, path: str, names: Sequence[str]) -> str:
+    there = file.schema_arrow.names
+    if not (column := next((name for name in names if name in there), None)):
+        raise DataError(
+            f"{shown(path)} has the columns {', '.join(there)}, but none of {', '.join(names)}. "
+            "Rename the column that is meant."
+        )
+    return column
+
+
+def _labels(path: str, title: str) -> np.ndarray:
+    import pyarrow.types
+
+    file = _open(path)
+    _column(file, path, IMAGES)
+    column = _column(file, path, LABELS)
+    kind, rows = file.schema_arrow.field(column).type, file.metadata.num_rows
+    if not pyarrow.types.is_integer(kind) or rows > MOST_ROWS:
+        raise DataError(
+            f"{shown(path)}: its {rows:,} labels are {kind}, but must be whole numbers, {title}'s "
+            "class numbers. Save them so, or fetch the dataset again."
+        )
+    labels = file.read(columns=[column])[column].combine_chunks()
+    if labels.null_count:
+        row = labels.is_null().index(True).as_py()
+        raise DataError(f"{shown(path)}: row {row} has no label. Remove it, or fetch it again.")
+    return labels.to_numpy(zero_copy_only=False)
+
+
+def _items(paths: list[str], obtain: str) -> Iterator[Item]:
+    for path in paths:
+        name, row = os.path.basename(path), 0
+        column = _column(_open(path), path, IMAGES)
+        batches = _open(path, column).iter_batches(256, columns=[column])
+        while True:
+            with reading(f"{shown(path)} from row {row} on", obtain):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            for cell in batch[0]:
+                yield Item(f"{name}[{row}]", _image(cell, path, row))
+                row += 1
+
+
+def _image(cell: object, path: str, row: int) -> bytes:
+    """Return the encoded image of a cell: its bytes, or those of {bytes, path}."""
+    import pyarrow.types
+
+    fields = dict(cell) if pyarrow.types.is_struct(cell.type) and cell.is_valid else {}
+    raw = fields.get("bytes", cell).as_py() if fields or cell.is_valid else None
+    if isinstance(raw, bytes) and len(raw) <= MOST_BYTES:
+        return raw
+    place = fields["path"].as_py() if "path" in fields else None
+    what = f"{len(raw):,} bytes" if isinstance(raw, bytes) else f"no image, but {cell.type}"
+    if raw is None:
+        what = f"no image, but the path {place}" if place else "no image"
+    raise DataError(
+        f"{shown(path)}: row {row} holds {what}. Save the dataset with its images embedded, one "
+        f"encoded image of at most {MOST_BYTES:,} bytes a row, or fetch it again."
+    )

@@ -1,0 +1,426 @@
+"""A trained model goes into a folder and comes out the same; the command line audits with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from audit_folders import fill, hazards, pictures
+from safetensors.torch import load_file, save_file
+from small_run import SMALL
+from torch import nn
+
+import amint_core as amint
+from amint_core.audit import images
+from amint_core.audit.export import export
+from amint_core.cli import main
+from amint_core.config import RunConfig
+from amint_core.errors import (
+    DamagedError,
+    ModelError,
+    ProtocolError,
+    ResultsError,
+    SettingsError,
+)
+from amint_core.evaluation.metrics import auc
+from amint_core.files import read_json
+from amint_core.locations import project_root
+from amint_core.model.inference import membership_logits
+from amint_core.store import hashes, read_sealed, write_sealed
+
+HOW = amint.Preprocessing(16, 16)
+MEMBERS, STRANGERS = pictures(1, 60), pictures(3, 400)
+
+
+class OwnNet(nn.Module):
+    """A class that the zoo does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(8, 8, 3, 2, padding=1), nn.ReLU())
+        self.classify = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+
+    def forward(self, batch):
+        return self.classify(self.second(self.first(batch)))
+
+
+def enhanced(seed: int = 0):
+    """An untrained model whose batch statistics are not the initial ones."""
+    torch.manual_seed(seed)
+    model = amint.enhance(OwnNet(), ("first", "second"), torch.zeros(2, 3, 16, 16))
+    model.train()(HOW.normalise(STRANGERS[:64]))
+    return model
+
+
+@pytest.fixture
+def own_folder(tmp_path) -> Path:
+    made = amint.auditable(enhanced(), HOW, STRANGERS, MEMBERS, views="flips", card={"by": "me"})
+    return amint.save(made, tmp_path / "own")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, Path, dict]:
+    """A finished run's folder, the folder exported from it, and some of its images by role."""
+    root = tmp_path_factory.mktemp("finished")
+    places = {"AMINT_CACHE": str(root / "cache"), "AMINT_RESULTS": str(root / "results")}
+    with pytest.MonkeyPatch.context() as moved:
+        for name, place in places.items():
+            moved.setenv(name, place)
+        config = SMALL | {"dataset": "cifar10", "image_size": 16, "members": 200, "external": 300}
+        config |= {
+            "calibration": 300,
+            "holdout": 900,
+            "epochs": 8,
+            "recipe": "best",
+            "batch_size": 50,
+        }
+        run = amint.Run(amint.RunConfig.create(**config))
+        amint.train(run)
+        amint.score(run)
+        amint.evaluate(run)
+        folder = export(run.folder, root / "auditable")
+        # Roles are in the order of the dataset, which is that of the classes: in it the first
+        # strangers are of another kind than the last.
+        roles = dict(run.data.split.roles)
+        roles["holdout"] = np.random.default_rng(0).permutation(roles["holdout"])
+        pixels = {role: run.data.dataset.pixels[at] for role, at in roles.items()}
+        logits = {
+            role: membership_logits(run.model, each.__getitem__, len(each), "cpu")
+            for role, each in pixels.items()
+        }
+    return run.folder, folder, {"pixels": pixels, "logits": logits}
+
+
+@pytest.fixture(scope="module")
+def photos(finished, tmp_path_factory) -> Path:
+    """Return 50 members and 150 strangers among files that are hazards."""
+    pixels = finished[2]["pixels"]
+    folder = tmp_path_factory.mktemp("photos")
+    hazards(folder)
+    images.write(pixels["members"][::4], folder, "member")
+    return images.write(pixels["holdout"][:150], folder, "stranger")
+
+
+# In the folder and out again.
+
+
+def test_a_model_of_ones_own_class_comes_back_bit_for_bit(own_folder) -> None:
+    before = amint.auditable(enhanced(), HOW, STRANGERS, MEMBERS, views="flips")
+    after = amint.load(own_folder, model=OwnNet())
+    weights = after.enhanced.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in before.enhanced.state_dict().items())
+    batch = HOW.normalise(MEMBERS)
+    assert torch.equal(after.score(batch), before.score(batch))
+    assert np.array_equal(after.calibration.scores, before.calibration.scores)
+    assert np.array_equal(after.calibration.statistics, before.calibration.statistics)
+    assert after.calibration.hashes == before.calibration.hashes
+    assert np.array_equal(after.members, before.members)
+    assert (after.preprocessing, after.views, after.card) == (HOW, "flips", {"by": "me"})
+
+
+def test_loading_leaves_the_callers_random_numbers(own_folder) -> None:
+    net, state = OwnNet(), torch.get_rng_state()
+    amint.load(own_folder, model=net)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_class_of_ones_own_is_asked_for_by_name(own_folder) -> None:
+    with pytest.raises(ModelError, match=r"'OwnNet'.*load\(folder, model=OwnNet\(\)\)"):
+        amint.load(own_folder)
+
+
+def test_another_class_is_refused(own_folder) -> None:
+    class Other(OwnNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.classify[2] = nn.Linear(8, 7)
+
+    with pytest.raises(ModelError, match="do not fit the model"):
+        amint.load(own_folder, model=Other())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "scores.safetensors", "auditable.json"])
+def test_a_changed_file_is_named(own_folder, name) -> None:
+    content = bytearray((own_folder / name).read_bytes())
+    content[-20] ^= 1
+    (own_folder / name).write_bytes(content)
+    with pytest.raises(DamagedError, match=rf"{name} in .* is damaged.*from its owner again"):
+        amint.load(own_folder, model=OwnNet())
+
+
+def test_a_missing_file_and_a_folder_of_something_else_are_named(own_folder, tmp_path) -> None:
+    (own_folder / "scores.safetensors").unlink()
+    with pytest.raises(DamagedError, match=r"scores.safetensors in .* damaged or missing"):
+        amint.load(own_folder, model=OwnNet())
+    with pytest.raises(ResultsError, match=r"holds no auditable model.*amint export"):
+        amint.load(tmp_path)
+
+
+def test_another_format_and_a_file_without_a_hash_are_refused(own_folder) -> None:
+    manifest = read_sealed(own_folder / "auditable.json")
+    files = {"scores.safetensors": manifest["files"]["scores.safetensors"]}
+    write_sealed(own_folder / "auditable.json", {**manifest, "files": files})
+    with pytest.raises(DamagedError, match=r"no hash of model.safetensors"):
+        amint.load(own_folder, model=OwnNet())
+    write_sealed(own_folder / "auditable.json", {**manifest, "format": "amint-auditable-9"})
+    with pytest.raises(ResultsError, match=r"another version.*amint-auditable-9"):
+        amint.load(own_folder, model=OwnNet())
+
+
+def test_preprocessing_that_this_version_does_not_know_is_refused(own_folder) -> None:
+    manifest = read_sealed(own_folder / "auditable.json")
+    for steps, words in (
+        ({"sharpen": 2}, "does not fit this version"),
+        ({"filter": "x"}, "filter"),
+    ):
+        changed = {**manifest, "preprocessing": manifest["preprocessing"] | steps}
+        write_sealed(own_folder / "auditable.json", changed)
+        with pytest.raises(SettingsError, match=words):
+            amint.load(own_folder, model=OwnNet())
+
+
+def test_swapped_weights_with_their_hash_score_otherwise(own_folder) -> None:
+    # What content hashes cannot show; the signed statement is for that.
+    weights = load_file(own_folder / "model.safetensors")
+    weights["head.decide.2.bias"] += 1
+    save_file(weights, own_folder / "model.safetensors")
+    manifest = read_sealed(own_folder / "auditable.json")
+    manifest["files"] |= hashes([own_folder / "model.safetensors"])
+    write_sealed(own_folder / "auditable.json", manifest)
+    before = amint.auditable(enhanced(), HOW, STRANGERS, views="flips")
+    batch = HOW.normalise(MEMBERS)
+    assert not torch.equal(amint.load(own_folder, OwnNet()).score(batch), before.score(batch))
+
+
+def test_scores_are_fp32_and_in_evaluation_mode_whatever_went_before() -> None:
+    model = enhanced()
+    made = amint.auditable(model, HOW, STRANGERS)
+    batch = HOW.normalise(MEMBERS)
+    expected = made.score(batch)
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = made.score(batch)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_what_cannot_be_audited_is_refused_when_it_is_made() -> None:
+    with pytest.raises(ProtocolError, match="49 calibration images are too few"):
+        amint.auditable(enhanced(), HOW, STRANGERS[:49])
+    with pytest.raises(ModelError, match=r"torch.bfloat16.*model.float\(\)"):
+        amint.auditable(enhanced().bfloat16(), HOW, STRANGERS)
+    with pytest.raises(ModelError, match=r"Unknown set of views 'flip'.*'flips'"):
+        amint.auditable(enhanced(), HOW, STRANGERS, views="flip")
+
+
+def test_a_head_of_ones_own_is_not_kept(tmp_path) -> None:
+    class Sum(nn.Module):
+        def forward(self, maps):
+            return maps[0].flatten(1).sum(1)
+
+    model = enhanced()
+    model.head = Sum()
+    with pytest.raises(ModelError, match=r"a Sum.*LeanHead"):
+        amint.save(amint.auditable(model, HOW, STRANGERS), tmp_path)
+
+
+# From a run.
+
+
+def test_an_exported_run_scores_as_the_run_does_in_an_empty_folder(finished, tmp_path) -> None:
+    _, folder, truth = finished
+    shutil.copytree(folder, tmp_path / "handed out")
+    np.save(tmp_path / "asked.npy", truth["pixels"]["holdout"])
+    code = (
+        "import sys\n"
+        "sys.modules |= {'jinja2': None, 'matplotlib': None}\n"  # only reports need the extra
+        "import numpy as np, amint_core as amint\n"
+        "model = amint.load('handed out')\n"
+        "batches = np.array_split(np.load('asked.npy'), [256])\n"
+        "scores = [model.score(model.preprocessing.normalise(each)).numpy() for each in batches]\n"
+        "np.save('scores.npy', np.concatenate(scores))\n"
+    )
+    nowhere = {name: str(tmp_path / "nowhere") for name in ("AMINT_DATA", "AMINT_CACHE")}
+    environment = {**os.environ, **nowhere, "AMINT_RESULTS": str(tmp_path / "nowhere")}
+    environment |= {
+        "PYTHONPATH": str(project_root()),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    scores = np.load(tmp_path / "scores.npy")
+    assert np.array_equal(scores, truth["logits"]["holdout"])
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_exports_its_strangers_its_members_and_its_figures(finished) -> None:
+    run, folder, truth = finished
+    model = amint.load(folder)
+    assert np.array_equal(model.calibration.scores, truth["logits"]["calibration"].astype(float))
+    assert np.array_equal(model.members, truth["logits"]["members"].astype(float))
+    assert auc(model.members, model.calibration.scores)["value"] > 0.8
+    metrics = read_json(run / "metrics.json")
+    assert model.card["mint"] == metrics["mint"]
+    assert model.card["data"]["title"] == metrics["data"]["title"]
+    assert any("STAND-IN" in note for note in model.card["notes"])
+    assert (model.architecture, model.views) == ("tiny", "one")
+
+
+def test_a_damaged_run_and_other_images_are_not_exported(finished, tmp_path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    with open(run / "model.safetensors", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xaa")  # of no ordinary number
+    with pytest.raises(DamagedError, match=r"model.safetensors is not what the run wrote"):
+        export(run, tmp_path / "out")
+    metrics = read_json(finished[0] / "metrics.json")
+    shutil.copytree(finished[0], tmp_path / "other")
+    metrics["data"]["fingerprint"] = "0" * 64
+    (tmp_path / "other" / "metrics.json").write_text(json.dumps(metrics))
+    manifest = read_sealed(tmp_path / "other" / "manifest.json")
+    manifest["files"] |= hashes([tmp_path / "other" / "metrics.json"])
+    write_sealed(tmp_path / "other" / "manifest.json", manifest)
+    with pytest.raises(ResultsError, match="dataset or split have changed since"):
+        export(tmp_path / "other", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_a_head_is_not_exported(tmp_path) -> None:
+    run = amint.Run(amint.RunConfig.create(**SMALL, method="yeom"))
+    amint.train(run)
+    amint.score(run)
+    amint.evaluate(run)
+    with pytest.raises(SettingsError, match=r"no MINT head.*'yeom'.*active"):
+        export(run.folder, tmp_path / "out")
+
+
+def test_what_an_audit_must_not_forget_is_noted() -> None:
+    from amint_core.audit.export import _card
+
+    class Data:
+        class dataset:
+            title, groups, official_test = "signs", np.array([0, 0, 1]), np.zeros(3, bool)
+
+    config = RunConfig(dataset="gtsrb", model="tiny", patience=3)
+    notes = _card(dict.fromkeys(("run", "data", "mint", "audited")), config, Data)["notes"]
+    assert ["stopped by the calibration" in notes[0], "frames of tracks" in notes[1]] == [True] * 2
+
+
+# The audit, by function and by command.
+
+
+def test_the_function_takes_a_folder_or_a_model_and_says_whose_word_it_is(finished, photos) -> None:
+    _, folder, truth = finished
+    reference = truth["pixels"]["holdout"][150:]
+    found = amint.audit(folder, photos, reference=reference, fdr=0.1)
+    again = amint.audit(amint.load(folder), photos, reference=reference, fdr=0.1)
+    assert np.array_equal(found.verdict.p, again.verdict.p)
+    assert found.verdict.references == 750
+    assert not any("owner's word" in said for said in found.warnings)
+    alone = amint.audit(folder, photos)
+    assert alone.verdict.references == 300
+    assert any("owner's word" in said for said in alone.warnings)
+    assert any("STAND-IN" in said for said in alone.warnings)
+
+
+def test_the_owners_own_strangers_show_that_images_are_of_another_kind(finished) -> None:
+    _, folder, truth = finished
+    noise = np.random.default_rng(0).integers(0, 256, (150, 16, 16, 3), dtype=np.uint8)
+    bright = (truth["pixels"]["holdout"] * 1.25).clip(0, 255).astype(np.uint8)
+    for kind in (noise, bright):
+        found = amint.audit(folder, kind)
+        assert not found.verdict.fit.holds
+        assert found.exit_code == 3
+    assert amint.audit(folder, truth["pixels"]["holdout"]).verdict.fit.holds
+
+
+def test_calibration_images_in_question_leave_the_reference(finished) -> None:
+    _, folder, truth = finished
+    found = amint.audit(folder, truth["pixels"]["calibration"][:40])
+    assert found.verdict.references == 260
+    assert any("40 reference images are among" in said for said in found.warnings)
+
+
+@pytest.fixture(scope="module")
+def audited(finished, photos, tmp_path_factory) -> tuple[int, Path]:
+    """Audit the folder of hazards by the command line."""
+    out = tmp_path_factory.mktemp("report")
+    reference = images.write(finished[2]["pixels"]["holdout"][150:], out / "reference")
+    asked = ["--model", finished[1], "--images", photos, "--reference", reference, "--out", out]
+    return main(["audit", *map(str, asked)]), out
+
+
+def test_the_command_finds_members_among_hazards_and_ends_with_0(audited, tmp_path) -> None:
+    status, out = audited
+    with open(out / "images.csv", newline="", encoding="utf-8") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert status == 0
+    said = [(name.split("-")[0], row["decision"]) for name, row in rows.items()]
+    assert said.count(("member", "member")) >= 20
+    assert said.count(("stranger", "member")) <= 6
+    expected = hazards(tmp_path / "hazards")
+    assert set(expected) < set(rows)
+    assert all(expected[name] in rows[name]["note"] for name in expected)
+    assert "<script>document.title" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_command_says_what_the_report_says(finished, photos, tmp_path, capsys) -> None:
+    asked = ["--model", finished[1], "--images", photos, "--out", tmp_path, "--fdr", "0.2"]
+    main(["audit", *map(str, asked)])
+    told = capsys.readouterr().out
+    record = read_json(tmp_path / "audit.json")
+    assert record["fdr"] == 0.2
+    for sentence in (record["headline"], *(each["sentence"] for each in record["statements"])):
+        assert sentence in told
+    assert all(warning in told for warning in record["warnings"])
+    assert f"{record['refused_files']} files that are no usable image" in told
+
+
+def test_the_command_ends_with_3_where_it_cannot_tell(finished, tmp_path, capsys) -> None:
+    strangers = images.write(finished[2]["pixels"]["holdout"][:20], tmp_path / "in")
+    asked = ["--model", finished[1], "--images", strangers, "--out", tmp_path / "out"]
+    assert main(["audit", *map(str, asked)]) == 3
+    assert "cannot tell, floor" in capsys.readouterr().out
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_the_command_ends_with_2_for_what_the_user_can_mend(finished, photos, tmp_path, capsys):
+    few = fill(tmp_path / "few", pictures(7, 10))
+    empty, own = tmp_path / "empty", tmp_path / "own"
+    empty.mkdir()
+    amint.save(amint.auditable(enhanced(), HOW, STRANGERS), own)
+    cases = {
+        "holds no auditable model": {"--model": empty},
+        "load(folder, model=OwnNet())": {"--model": own},
+        "is no folder": {"--images": tmp_path / "nowhere"},
+        "No image could be read": {"--images": empty},
+        "10 reference images are too few": {"--reference": few},
+        "lies between 0 and 1, 5 does not": {"--fdr": 5},
+    }
+    for words, changed in cases.items():
+        asked = {"--model": finished[1], "--images": photos, "--out": tmp_path / "out"} | changed
+        arguments = [str(each) for pair in asked.items() for each in pair]
+        assert main(["audit", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main(["audit", "--images", str(photos)])
+    assert left.value.code == 2
+
+
+def test_the_command_exports_a_run(finished, tmp_path, monkeypatch, capsys) -> None:
+    run, folder, _ = finished
+    monkeypatch.setenv("AMINT_CACHE", str(run.parents[3] / "cache"))
+    assert main(["export", str(run), str(tmp_path / "model")]) == 0
+    for name in ("model.safetensors", "scores.safetensors", "auditable.json"):
+        assert (tmp_path / "model" / name).read_bytes() == (folder / name).read_bytes()
+    assert main(["export", str(tmp_path), str(tmp_path / "model")]) == 2
+    assert "metrics.json is missing" in capsys.readouterr().err

@@ -1,0 +1,502 @@
+"""What people have on disk: read with the right labels, passed over with a count, or refused."""
+
+import gzip
+import io
+import os
+import struct
+from subprocess import run
+from sys import executable
+
+import numpy as np
+import pytest
+from dataset_parts import official_test_of, pool_of
+from dataset_trees import (
+    RNG,
+    WNIDS,
+    casia_folders,
+    cifar10_folders,
+    class_folders,
+    gtsrb_png,
+    gtsrb_torchvision,
+    mnist_folders,
+    mnist_gz,
+    mnist_idx,
+    picture,
+    save,
+    tiny_official,
+)
+
+from amint_core.data import DATASETS, download, load, status
+from amint_core.data.cifar import CIFAR10_CLASSES
+from amint_core.errors import DataError
+from amint_core.locations import data_root
+
+DIGITS = [str(number) for number in range(10)]
+
+
+def opened(name, root, size=8):
+    return load(name, root=root, image_size=size, progress=False)
+
+
+def encoded(channels=3, kind="PNG"):
+    stream = io.BytesIO()
+    picture(8, channels).save(stream, kind)
+    return stream.getvalue()
+
+
+def table_of(path, cells, labels, image="image", label="label"):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.table({image: cells, label: labels}), path)
+
+
+# Layouts
+
+
+def keras_archive(root):
+    (root / "mnist").mkdir()
+    arrays = {"x_train": RNG.integers(0, 256, (20, 28, 28), dtype=np.uint8)}
+    arrays |= {"x_test": RNG.integers(0, 256, (10, 28, 28), dtype=np.uint8)}
+    labels = {"y_train": np.arange(20) % 10, "y_test": np.arange(10)}
+    np.savez_compressed(root / "mnist" / "mnist.npz", **arrays, **labels)
+
+
+def pixel_tables(root, header=True):
+    (root / "MNIST" / "csv").mkdir(parents=True)
+    for name, count in (("mnist_train.csv", 20), ("mnist_test.csv", 10)):
+        rows = np.column_stack([np.arange(count) % 10, RNG.integers(0, 256, (count, 784))])
+        first = ",".join(["label", *map(str, range(784))]) if header else ""
+        np.savetxt(root / "MNIST" / "csv" / name, rows, "%d", ",", header=first, comments="")
+        if not header:
+            path = root / "MNIST" / "csv" / name
+            path.write_text(path.read_text().lstrip("\n"))
+
+
+def bare_pixel_tables(root):
+    pixel_tables(root, header=False)
+
+
+def hub_digits(root):
+    for split, count in (("train", 20), ("test", 10)):
+        cells = [{"bytes": encoded(1), "path": None} for _ in range(count)]
+        table_of(
+            root
+            / "datasets--someone--mnist"
+            / "snapshots"
+            / "0a1"
+            / "mnist"
+            / f"{split}-0.parquet",
+            cells,
+            [number % 10 for number in range(count)],
+        )
+
+
+def idx_under_roots_of_their_own(root):
+    mnist_idx(root / "fetched" / "for_training")
+
+
+def idx_with_a_folder_for_each_file(root):
+    folder = mnist_idx(root)
+    for path in list(folder.iterdir()):
+        path.rename(folder / "file")
+        path.mkdir()
+        (folder / "file").rename(path / path.name)
+
+
+def the_root_itself(root):
+    mnist_idx(root)
+    return root / "MNIST"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        keras_archive,
+        pixel_tables,
+        bare_pixel_tables,
+        hub_digits,
+        idx_under_roots_of_their_own,
+        idx_with_a_folder_for_each_file,
+        the_root_itself,
+    ],
+)
+def test_digits_are_read_from(make, tmp_path):
+    dataset = opened("mnist", make(tmp_path) or tmp_path, 28)
+    assert list(pool_of(dataset).labels) == [number % 10 for number in range(20)]
+    assert list(official_test_of(dataset).labels) == list(range(10))
+    assert len(set(dataset.hashes)) == 30
+
+
+def test_arrays_and_tables_are_read_exactly(tmp_path):
+    keras_archive(tmp_path)
+    dataset = opened("mnist", tmp_path, 28)
+    with np.load(tmp_path / "mnist" / "mnist.npz") as arrays:
+        np.testing.assert_array_equal(pool_of(dataset).pixels[..., 0], arrays["x_train"])
+    pixel_tables(other := tmp_path / "other")
+    dataset = opened("mnist", other, 28)
+    rows = np.loadtxt(other / "MNIST" / "csv" / "mnist_test.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(
+        official_test_of(dataset).pixels.reshape(10, 784), rows[:, 1:].astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize(("image", "label"), [("img", "label"), ("image", "labels")])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_cifar_is_read_from_parquet(image, label, wrapped, tmp_path):
+    for split, count in (("train", 20), ("test", 10)):
+        cells = [{"bytes": encoded(), "path": ""} if wrapped else encoded() for _ in range(count)]
+        labels = [number % 10 for number in range(count)]
+        path = tmp_path / "cifar10" / "plain_text" / f"{split}-00000-of-00001.parquet"
+        table_of(path, cells, labels, image, label)
+    dataset = opened("cifar10", tmp_path)
+    assert list(pool_of(dataset).labels) == 2 * list(range(10))
+    assert dataset.class_names == CIFAR10_CLASSES
+
+
+def sorted_and_padded(root):
+    home = gtsrb_png(root)
+    for label in range(43):
+        save(home / "Test" / f"{label:05}" / "a.png")
+        (home / "Test" / f"{label:05}.png").unlink()
+    (home / "Test.csv").unlink()
+
+
+def written_on_windows(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text().replace("Test/", "Test\\"))
+
+
+def saved_by_a_spreadsheet(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text().replace(",", "\t"), encoding="utf-16")
+
+
+def as_kaggle_calls_it(root):
+    gtsrb_png(root).rename(root / "gtsrb-german-traffic-sign")
+
+
+def two_archives(root):
+    home = gtsrb_torchvision(root)
+    (home / "GTSRB" / "Training").rename(home / "training_part")
+    (home / "training_part").rename(home / "Training")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        sorted_and_padded,
+        written_on_windows,
+        saved_by_a_spreadsheet,
+        as_kaggle_calls_it,
+        two_archives,
+    ],
+)
+def test_signs_are_read_from(make, tmp_path):
+    make(tmp_path)
+    dataset = opened("gtsrb", tmp_path)
+    assert list(official_test_of(dataset).labels) == list(range(43))
+    assert list(pool_of(dataset).labels) == list(np.repeat(range(43), 4))
+
+
+def validation_sorted_with_the_list_left(root):
+    home = tiny_official(root) / "val"
+    for wnid in WNIDS:
+        (home / wnid).mkdir()
+        (home / "images" / f"val_{wnid}.JPEG").rename(home / wnid / f"val_{wnid}.JPEG")
+
+
+def lists_with_byte_order_marks(root):
+    home = tiny_official(root)
+    for path in (home / "wnids.txt", home / "words.txt", home / "val" / "val_annotations.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    "make", [validation_sorted_with_the_list_left, lists_with_byte_order_marks]
+)
+def test_tiny_imagenet_is_read_from(make, tmp_path):
+    make(tmp_path)
+    dataset = opened("tiny_imagenet", tmp_path)
+    assert list(official_test_of(dataset).labels) == list(range(200))
+
+
+def test_identities_in_one_folder_more(tmp_path):
+    casia_folders(tmp_path)
+    (tmp_path / "CASIA-WebFace").rename(tmp_path / "faces")
+    (tmp_path / "CASIA-WebFace").mkdir()
+    (tmp_path / "faces").rename(tmp_path / "CASIA-WebFace" / "aligned")
+    assert opened("casia_webface", tmp_path).num_classes == 30
+
+
+def test_identities_without_images_are_left_out_and_counted(tmp_path):
+    (casia_folders(tmp_path) / "9999999").mkdir()
+    dataset = opened("casia_webface", tmp_path)
+    assert dataset.num_classes == 30
+    assert "files: 1 identities without images were left out." in dataset.notes
+
+
+# Passed over, with a count
+
+
+def test_what_systems_leave_behind_is_no_class_and_no_image(tmp_path):
+    home = casia_folders(tmp_path)
+    before = opened("casia_webface", tmp_path).fingerprint
+    for name in ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN"):
+        save(home / name / "thumb.jpg")
+    for name in ("Thumbs.db", "desktop.ini", "._001.jpg", "face.heic", "clip.MP4"):
+        (home / "0000003" / name).write_bytes(b"\0\1")
+    dataset = opened("casia_webface", tmp_path)
+    assert dataset.fingerprint == before
+    note = next(note for note in load_anew(tmp_path).notes if "passed over" in note)
+    for part in ("1 @eaDir", "1 __MACOSX", "1 .heic", "1 .mp4"):
+        assert part in note or "more kinds" in note
+    assert "more kinds" in note
+
+
+def load_anew(root):
+    return load("casia_webface", root=root, image_size=8, progress=False, rebuild=True)
+
+
+def test_images_under_rarer_suffixes_are_read(tmp_path):
+    home = cifar10_folders(tmp_path)
+    picture().convert("P").save(home / "train" / "cat" / "a.gif")
+    picture().save(home / "train" / "cat" / "b.jfif", "JPEG")
+    (home / "train" / "cat" / "c.psd").write_bytes(b"8BPS")
+    (home / "splits").mkdir()
+    save(home / "splits" / "other.png")
+    dataset = opened("cifar10", tmp_path)
+    assert len(pool_of(dataset).labels) == 22
+    for said in ("1 GIF files", "1 JPEG files", "1 .psd", "1 .png"):
+        assert any(said in note for note in dataset.notes), said
+
+
+def test_grey_digits_saved_in_colour_are_read(tmp_path):
+    home = mnist_folders(tmp_path)
+    grey = picture(8, 1)
+    save(home / "train" / "3" / "0000.png", grey.convert("RGB"))
+    dataset = opened("mnist", tmp_path)
+    np.testing.assert_array_equal(pool_of(dataset).pixels[6, ..., 0], np.asarray(grey))
+    assert "pool: 1 grey images were saved in colour." in dataset.notes
+
+
+def test_images_that_the_list_does_not_name_are_counted(tmp_path):
+    save(gtsrb_png(tmp_path) / "Test" / "99999.png")
+    notes = opened("gtsrb", tmp_path).notes
+    assert "test: 1 images that Test.csv does not name were left out." in notes
+
+
+def test_a_second_folder_of_the_same_name_is_told_of(tmp_path):
+    mnist_idx(tmp_path)
+    (tmp_path / "mnist_").mkdir()
+    notes = opened("mnist", tmp_path, 28).notes
+    assert any("not read:" in note and "mnist_" in note for note in notes)
+
+
+# Refused, in words
+
+
+def dangling_link(root):
+    (cifar10_folders(root) / "train" / "cat" / "9.png").symlink_to(root / "gone.png")
+
+
+def looping_link(root):
+    (cifar10_folders(root) / "train" / "cat" / "9.png").symlink_to("9.png")
+
+
+def named_pipe(root):
+    os.mkfifo(cifar10_folders(root) / "train" / "cat" / "9.png")
+
+
+def empty_image(root):
+    (cifar10_folders(root) / "train" / "cat" / "0000.png").write_bytes(b"")
+
+
+def name_in_another_encoding(root):
+    os.mkdir(os.fsencode(cifar10_folders(root) / "train") + b"/Mu\xf1oz")
+
+
+def validation_for_test(root):
+    home = cifar10_folders(root)
+    (home / "test").rename(home / "val")
+
+
+def digits_without_classes(root):
+    home = class_folders(root / "MNIST", DIGITS, channels=1)
+    for path in list((home / "test").rglob("*.png")):
+        path.rename(home / "test" / f"{path.parent.name}.png")
+    for number in DIGITS:
+        (home / "test" / number).rmdir()
+
+
+def folders_in_classes(root):
+    home = cifar10_folders(root)
+    (home / "train" / "cat").rename(home / "cat")
+    (home / "train" / "cat").mkdir()
+    (home / "cat").rename(home / "train" / "cat" / "tabby")
+
+
+def recordio(root):
+    (root / "faces_webface_112x112").mkdir()
+    for name in ("agedb_30.bin", "train.idx", "train.lst", "train.rec"):
+        (root / "faces_webface_112x112" / name).write_bytes(b"\x0a\x23\xd7\xce")
+
+
+def binary_version(root):
+    (root / "CIFAR10" / "cifar-10-batches-bin").mkdir(parents=True)
+    (root / "CIFAR10" / "cifar-10-batches-bin" / "data_batch_1.bin").write_bytes(bytes(3073))
+
+
+def other_columns(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [encoded()], [0], "picture")
+
+
+def null_label(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [encoded()] * 3, [0, None, 1])
+
+
+def labels_in_words(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [encoded()], ["cat"])
+
+
+def unlabelled(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [encoded()], [-1])
+
+
+def paths_for_images(root):
+    for split in ("train", "test"):
+        cells = [{"bytes": encoded(), "path": ""}, {"bytes": None, "path": "/there/1.png"}]
+        table_of(root / "CIFAR10" / f"{split}.parquet", cells, [0, 1])
+
+
+def lists_for_images(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [[1, 2], [3]], [0, 1])
+
+
+def no_image_in_a_row(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [encoded(), None], [0, 1])
+
+
+def table_in_latin(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_bytes(table.read_bytes() + b"8,8,3,Test/Stra\xdfe.png\n")
+
+
+def half_unpacked_beside_the_archive(root):
+    path = mnist_gz(root) / "train-images-idx3-ubyte"
+    path.write_bytes(gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())[:999])
+
+
+def fashion(root):
+    mnist_idx(root).parent.rename(root / "FashionMNIST")
+
+
+REFUSED = [
+    ("cifar10", dangling_link, r"cat/9\.png is a link to what is not there"),
+    ("cifar10", looping_link, r"cat/9\.png is a link to what is not there"),
+    ("cifar10", named_pipe, r"cat/9\.png is no file \(a folder, a pipe"),
+    ("cifar10", empty_image, r"cat/0000\.png is empty"),
+    ("cifar10", name_in_another_encoding, r"train/Mu\\xf1oz has a name that is no UTF-8"),
+    ("cifar10", validation_for_test, r"holds train, val, but no folder 'test'"),
+    ("mnist", digits_without_classes, r"holds test, train, but no folder 'test' with images"),
+    ("cifar10", folders_in_classes, r"train/cat holds no image, but folders"),
+    ("casia_webface", recordio, r"train\.rec, which is not read: it is RecordIO.*IDENTITY/KEY"),
+    ("cifar10", binary_version, r"data_batch_1\.bin, which is not read: .*python version"),
+    ("cifar10", other_columns, r"has the columns picture, label, but none of image, img"),
+    ("cifar10", null_label, r"train\.parquet: row 1 has no label"),
+    ("cifar10", labels_in_words, r"its 1 labels are string, but must be whole numbers"),
+    ("cifar10", unlabelled, r"image 0 of the pool has label -1"),
+    ("cifar10", paths_for_images, r"row 1 holds no image, but the path /there/1\.png"),
+    ("cifar10", lists_for_images, r"row 0 holds no image, but list"),
+    ("cifar10", no_image_in_a_row, r"row 1 holds no image"),
+    ("gtsrb", table_in_latin, r"Test\.csv is not in UTF-8 .* Save it as UTF-8"),
+    ("mnist", half_unpacked_beside_the_archive, r"truncated .*ubyte\.gz beside it is then read"),
+    ("mnist", fashion, r"no images under .* \(with FashionMNIST; MNIST is looked for\)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"), REFUSED, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_refused(name, make, message, tmp_path):
+    make(tmp_path)
+    with pytest.raises(DataError, match=message):
+        opened(name, tmp_path)
+    assert len(status(tmp_path)) == len(DATASETS), "no dataset hides the others"
+
+
+def test_a_broken_dataset_does_not_hide_the_others(tmp_path):
+    dangling_link(tmp_path)
+    mnist_idx(tmp_path)
+    found = {row["dataset"]: row["found"] for row in status(tmp_path)}
+    assert found == {name: name == "mnist" for name in DATASETS}
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ('"{}"', "The quotes are part of it"),
+        ("$HOME{}", "A variable in it was not replaced"),
+        ("{}/data ", "It ends in a blank"),
+        ("{}/gone", "is to name the datasets' folder"),
+    ],
+)
+def test_a_data_folder_that_is_none_is_said_so(value, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMINT_DATA", value.format(tmp_path))
+    with pytest.raises(DataError, match=f"AMINT_DATA = .* is no folder.*{hint}"):
+        load("mnist", progress=False)
+    if "gone" not in value:
+        with pytest.raises(DataError, match=hint):
+            download("mnist")
+        assert not data_root().exists()
+
+
+# Bounds
+
+
+def gzip_of_zeros(root):
+    path = mnist_gz(root) / "train-images-idx3-ubyte.gz"
+    head = struct.pack(">4I", 0x803, 2**31, 28, 28)
+    path.write_bytes(gzip.compress(head) + 200 * gzip.compress(bytes(2**24)))
+
+
+def repeated_cell(root):
+    """A few kilobytes that hold one cell of 64 MB, 2,000 times."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    cell = pa.DictionaryArray.from_arrays(np.zeros(2000, np.int32), pa.array([bytes(2**26)]))
+    (root / "MNIST").mkdir()
+    for split in ("train", "test"):
+        parquet.write_table(
+            pa.table({"image": cell, "label": np.zeros(2000, np.int64)}),
+            root / "MNIST" / f"{split}.parquet",
+            dictionary_pagesize_limit=2**30,
+            store_schema=False,
+        )
+
+
+@pytest.mark.parametrize("make", [gzip_of_zeros, repeated_cell])
+def test_memory_is_bounded(make, tmp_path):
+    make(tmp_path)
+    code = (
+        "from pathlib import Path; from amint_core.data import load\n"
+        f"try: load('mnist', root=Path({str(tmp_path)!r}), progress=False)\n"
+        "except Exception as error: print(type(error).__name__)\n"
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    environment = {**os.environ, "AMINT_CACHE": str(tmp_path / "cache")}
+    done = run(
+        [executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    kind, peak = done.stdout.split()
+    assert kind == "DataError"
+    assert int(peak) < 1_200_000  # kB

@@ -1,0 +1,43 @@
+"""Places that variables name are the same wherever the code is started."""
+
+import pytest
+
+from amint_core.errors import SettingsError
+from amint_core.locations import cache_root, data_root, project_root, results_root
+
+ROOTS = {"AMINT_DATA": data_root, "AMINT_CACHE": cache_root, "AMINT_RESULTS": results_root}
+
+
+@pytest.mark.parametrize("variable", ROOTS)
+def test_a_relative_place_counts_from_the_project(variable, monkeypatch, tmp_path):
+    monkeypatch.setenv(variable, "build/../elsewhere")
+    found = set()
+    for inside in (".", "notebooks", "amint_core/batch"):
+        monkeypatch.chdir(project_root() / inside)
+        found.add(ROOTS[variable]())
+    assert found == {project_root() / "elsewhere"}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=f"{variable} = .* is relative.*Give it in full"):
+        ROOTS[variable]()
+
+
+@pytest.mark.parametrize("written", ["{}", " {} ", "'{}'", '"{}"', "$PLACE", "~/b c"])
+def test_a_place_is_read_as_it_is_meant(written, monkeypatch, tmp_path):
+    place = tmp_path / "b c"
+    monkeypatch.setenv("PLACE", str(place))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AMINT_DATA", written.format(place))
+    monkeypatch.chdir(tmp_path)
+    assert data_root() == place
+
+
+def test_a_file_is_no_place(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match="which is no folder"):
+        results_root()
+
+
+def test_an_empty_variable_names_nothing(monkeypatch):
+    monkeypatch.setenv("AMINT_DATA", " ")
+    assert data_root() == project_root() / "data"
