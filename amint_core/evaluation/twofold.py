@@ -14,20 +14,18 @@ import numpy as np
 import pandas as pd
 
 from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD
 
-FPRS = ("0.01", "0.001")
-OWN_THRESHOLD = 0.0  # probability .5, as a logit
 NEAR_TWIN = 0.95  # correlation above which two images count as near-twins
 
 
-def judge_twice(scores: pd.DataFrame, own_threshold: bool = True) -> dict[str, Any]:
+def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:
     """Compute the metrics of one run.
 
     Args:
         scores: one row per image, with `role`, `judged` (of members: the half that no threshold is
             chosen on), `label`, `predicted`, `score`, and, where there are such, `group` (its
             track) and `twin` (highest correlation with a member).
-        own_threshold: whether a score above 0 says "member".
 
     Returns:
         `mint` (strict), `paper`, `audited`; NaN scores (no membership test) leave the first two
@@ -42,8 +40,7 @@ def judge_twice(scores: pd.DataFrame, own_threshold: bool = True) -> dict[str, A
     inside, outside = members[judged[members.index]], scores[role == "holdout"]
     choosing = members[~judged[members.index]], scores[role == "calibration"]
     mint = _against(inside, outside)
-    if own_threshold:
-        mint["accuracy"] = _accuracy(inside, outside, OWN_THRESHOLD)
+    mint["accuracy"] = _accuracy(inside, outside, PAPER_THRESHOLD)
     if all(map(len, choosing)):
         threshold = metrics.best_threshold(*(part["score"].to_numpy() for part in choosing))
         mint["threshold_calibrated"] = threshold
@@ -51,7 +48,7 @@ def judge_twice(scores: pd.DataFrame, own_threshold: bool = True) -> dict[str, A
         mint["false_positives"] = _rate(outside, threshold)
     if "twin" in scores:
         mint["without_near_twins"] = _without_twins(inside, outside, mint)
-    return {"mint": mint, "paper": _paper(members, scores[role == "test"], own_threshold), **found}
+    return {"mint": mint, "paper": _paper(members, scores[role == "test"]), **found}
 
 
 def _against(inside: pd.DataFrame, outside: pd.DataFrame) -> dict[str, Any]:
@@ -76,11 +73,11 @@ def _without_twins(
     return found
 
 
-def _paper(members: pd.DataFrame, test: pd.DataFrame, own_threshold: bool) -> dict[str, Any] | None:
-    if not own_threshold or not len(test):
+def _paper(members: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any] | None:
+    if not len(test):
         return None
     counts = {"members": len(members), "non_members": len(test)}
-    return {"judged": counts, "accuracy": _accuracy(members, test, OWN_THRESHOLD)}
+    return {"judged": counts, "accuracy": _accuracy(members, test, PAPER_THRESHOLD)}
 
 
 def _audited(rows: pd.DataFrame) -> dict[str, Any]:
