@@ -107,6 +107,29 @@ def reproduce(options: argparse.Namespace) -> int:
     return reproduce.reproduce(options.profile, options.grid, options.snakemake, options.cluster)
 
 
+def grid(options: argparse.Namespace) -> int:
+    """Run as much of a profile's grid as a time limit allows, in one process."""
+    require("batch", "psutil")
+
+    import torch
+
+    from amint_core.batch.grid import grid_file, load_grid
+    from amint_core.batch.timed.grid import Clock, Timed
+    from amint_core.locations import results_root
+
+    runs = load_grid(options.grid or grid_file(options.profile), options.profile).values()
+    timed = Timed(
+        root=results_root() / options.profile,
+        device=torch.device(options.device),
+        clock=Clock(60 * options.minutes),
+        packed=options.packed,
+        graph=not options.no_graphs,
+        say=lambda line: print(line, flush=True),
+    )
+    timed.run([run for run in runs if not options.datasets or run.dataset in options.datasets])
+    return 0
+
+
 def plan(options: argparse.Namespace) -> int:
     """Say what a profile's runs would cost, hours and memory, before anything starts."""
     require("batch", "psutil", "tabulate")
@@ -243,6 +266,13 @@ def parser() -> argparse.ArgumentParser:
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
 
+    limited = _command(commands, "grid", grid, profiled=True)
+    limited.add_argument("--minutes", type=float, required=True, help="from now on")
+    limited.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    limited.add_argument("--packed", type=Path, help="folder of packed datasets, if any")
+    limited.add_argument("--datasets", nargs="*", help="these alone (default: all of the grid)")
+    limited.add_argument("--no-graphs", action="store_true", help="capture no CUDA graphs")
+
     cost = _command(commands, "plan", plan, profiled=True)
     cost.add_argument(
         "--seconds", type=float, default=60, help="for the calibration (default: %(default)s)"
@@ -252,7 +282,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "report", report, profiled=True)
     against = _command(commands, "compare", compare, profiled=True)
     keep = _command(commands, "reference", bless, profiled=True)
-    for command in (batch, cost, against, keep):
+    for command in (batch, limited, cost, against, keep):
         command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     _command(commands, "list", show_names)
     return top
@@ -265,7 +295,7 @@ def _command(commands, name, action, *, profiled: bool = False) -> argparse.Argu
         command.add_argument(
             "--profile",
             default="quick",
-            help="quick, laptop, comparison or paper (default: %(default)s)",
+            help="quick, laptop, comparison, paper or table1 (default: %(default)s)",
         )
     return command
 

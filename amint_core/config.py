@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic.fields import FieldInfo
 
 from amint_core.errors import SettingsError, unknown_name
-from amint_core.recipes import DEFECTS, RECIPES, recipe_settings
+from amint_core.recipes import DEFECTS, MOVES, RECIPES, recipe_settings
 from amint_core.values import read_yaml
 
 #: What a setting takes part in. What follows from an earlier part is not named again: scores, for
@@ -172,6 +172,22 @@ class RunConfig(BaseModel):
     # recipes.py.
     defects: Annotated[Names, _for("model")] = ()
 
+    # Training in two stages: the model, then the head alone on recorded activations.
+    # Passes of the second stage over the external images; 0: there is one stage.
+    head_epochs: Annotated[Count, _for("head")] = 0
+    # Members per step of the second stage, and as many others.
+    head_batch: Annotated[AtLeastTwo, _for("head")] = 512
+    # Muon's learning rate in the second stage.
+    head_rate: Annotated[Weight, _for("head")] = 0.02
+    # Recorded copies of each external image, moved as in the first stage.
+    head_copies: Annotated[Count, _for("head")] = 2
+    # Of the first stage; muon: of its matrices.
+    optimizer: Annotated[Literal["adam", "muon"], _for("model", "speed")] = "adam"
+    # Muon's learning rate in the first stage.
+    matrix_rate: Annotated[Weight, _for("model")] = 0.02
+    # Of the classification loss, in the first of two stages.
+    label_smoothing: Annotated[Share, _for("model")] = 0.0
+
     # What is measured.
     # Of judged images: are they still told apart?
     transformations: Annotated[Transformations, _for("test", "averaged")] = ()
@@ -213,6 +229,7 @@ class RunConfig(BaseModel):
             if name not in DEFECTS:
                 raise SettingsError(unknown_name("defect", name, DEFECTS))
         self._check_augmentation()
+        self._check_stages()
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
             raise SettingsError(
                 f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and "
@@ -240,6 +257,25 @@ class RunConfig(BaseModel):
                     f"{share} = {getattr(self, share):g} makes copies, but {side}_transformations "
                     "names nothing that happens to them. Name some, or set the share to 0."
                 )
+
+    def _check_stages(self) -> None:
+        if not self.head_epochs:
+            if self.optimizer != "adam" or self.label_smoothing:
+                raise SettingsError(
+                    "optimizer and label_smoothing belong to training in two stages, and "
+                    "head_epochs = 0 asks for one. Set head_epochs to 10, or leave them at 'adam' "
+                    "and 0."
+                )
+            return
+        for name in (*self.member_transformations, *self.external_transformations):
+            if name not in MOVES:
+                raise SettingsError(unknown_name("transformation in two stages", name, MOVES))
+        if self.defects or self.patience or self.precision == "fp16":
+            raise SettingsError(
+                "Training in two stages has no published defects, no early stopping and no fp16. "
+                "Leave defects empty, patience at 0 and precision at fp32, bf16 or auto; or set "
+                "head_epochs = 0."
+            )
 
     def to_train(self, kind: str) -> RunConfig:
         """Return the settings of the run that trains the model of `kind` that this run needs.

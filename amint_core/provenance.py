@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import platform
 import subprocess
 import sys
@@ -118,7 +119,14 @@ def _processor() -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """Return the commit and whether the work tree differs from it; None where there is no git."""
+    """Return the commit and whether the work tree differs from it; None where there is no git.
+
+    A copy without git is told its commit by `AMINT_COMMIT`; whether it differs is then not known,
+    but `code_fingerprint` is.
+    """
+    told = os.environ.get("AMINT_COMMIT")
+    if told:
+        return {"commit": told, "changed": None}
     try:
         commit = _git("rev-parse", "HEAD")
         # Results are what a run changes itself; only other changes make the code differ.

@@ -14,6 +14,11 @@ from amint_core.errors import SettingsError, unknown_name
 from amint_core.methods import METHODS
 from amint_core.methods.method import Method
 from amint_core.model.zoo import is_known, known_names
+from amint_core.recipes import RECIPES
+from amint_core.training.kinds import ATTACHED
+
+#: Passes of the second stage where a method has two and the run does not say.
+HEAD_EPOCHS = 10
 
 
 class RunConfig(config.RunConfig):
@@ -29,6 +34,9 @@ class RunConfig(config.RunConfig):
         method = METHODS.get(str(given.get("method", "active")))
         if method is not None and not method.asks_head and "views" not in given:
             given["views"] = "one"  # a recipe's views are of the MINT head's answers
+        told = {**RECIPES.get(str(given.get("recipe")), {}), **given}
+        if method is not None and method.training == ATTACHED and "head_epochs" not in told:
+            given["head_epochs"] = HEAD_EPOCHS  # two stages are its only way to be trained
         try:
             settings = cls(**given)
         except ValidationError as error:
@@ -88,6 +96,11 @@ def _check_names(settings: RunConfig) -> None:
 
 
 def _check_method(settings: RunConfig, method: Method) -> None:
+    if method.shadows and settings.head_epochs:
+        raise SettingsError(
+            f"method = {settings.method!r} trains shadow models, which learn in one stage as their "
+            "target must. Set head_epochs = 0, or take another recipe than 'staged'."
+        )
     if method.shadows > settings.shadows:
         raise SettingsError(
             f"method = {settings.method!r} needs {method.shadows} or more shadow models; "
@@ -109,6 +122,17 @@ def _check_method(settings: RunConfig, method: Method) -> None:
         raise SettingsError(
             f"method = {settings.method!r} trains a model of its own, so target = 'active' names "
             "none. Leave target at 'plain'."
+        )
+    if method.training == ATTACHED and not settings.head_epochs:
+        raise SettingsError(
+            "method = 'attached' trains its head in a second stage, and head_epochs = 0 asks for "
+            f"none. Set it to {HEAD_EPOCHS}, or take method = 'passive'."
+        )
+    if settings.head_epochs and method.training and not method.training.classifies:
+        raise SettingsError(
+            f"method = {settings.method!r} has no model to train first, and head_epochs = "
+            f"{settings.head_epochs} asks for two stages. Set head_epochs = 0, and take a recipe "
+            "of one stage."
         )
     if settings.views != "one" and not method.asks_head:
         raise SettingsError(

@@ -210,6 +210,7 @@ def test_settings_are_told_by_what_they_take_part_in():
     assert settings_of("head") == (
         *("setup", "head", "taps", "lambda_audited", "lambda_mint", "patience"),
         *("augment_external", "external_transformations"),
+        *("head_epochs", "head_batch", "head_rate", "head_copies"),
     )
     assert "seed" in settings_of("data")
     assert "seed" in settings_of("model")

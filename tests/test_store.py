@@ -74,7 +74,15 @@ def test_every_setting_is_sorted_into_training_or_not():
         *("learning_rate", "schedule", "weight_decay", "lambda_audited", "lambda_mint"),
         *("patience", "augment_members", "augment_external", "member_transformations"),
         *("external_transformations", "defects", "precision", "cpu_threads"),
+        *("head_epochs", "head_batch", "head_rate", "head_copies"),
+        *("optimizer", "matrix_rate", "label_smoothing"),
     }
+
+
+def test_one_model_of_two_stages_serves_every_head():
+    first = key("plain", head_epochs=2)
+    assert key("plain", head_epochs=4, head_rate=0.1) == first != key("plain")
+    assert key("attached", head_epochs=2) != key("attached", head_epochs=4)
 
 
 def test_other_code_is_another_training():

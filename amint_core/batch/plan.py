@@ -127,6 +127,12 @@ def show(
 
 def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) -> Plan:
     """Plan a grid of runs; see `show`."""
+    staged = next((run for run, settings in grid.items() if settings.head_epochs), None)
+    if staged:
+        raise SettingsError(
+            f"{staged} trains in two stages, whose steps no calibration measures. Run such a grid "
+            "by `amint grid`, which goes by the minutes it is given."
+        )
     works = {run: work_of(settings) for run, settings in grid.items()}
     states = {run: status(settings) for run, settings in grid.items()}
     workloads = {one.key: one for work in works.values() for one in work.workloads}

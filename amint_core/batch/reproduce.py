@@ -235,4 +235,5 @@ def say_places(profile: str) -> None:
     }
     print("\namint: where everything is")
     for name, place in places.items():
-        print(f"  {name + ':':20}{shown(place)}")
+        if place.exists():
+            print(f"  {name + ':':20}{shown(place)}")

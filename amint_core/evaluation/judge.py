@@ -18,8 +18,8 @@ from amint_core.evaluation.scores import groups_of
 FPRS = ("0.01", "0.001")
 #: Shares of members among all images at which the precision is given.
 PRIORS = ("0.01", "0.1")
-#: The method that trains the audited model alone, and tests nothing.
-NO_TEST = "plain"
+#: The methods that train an audited model, and test nothing.
+NO_TEST = ("plain", "joint")
 #: Probability .5, the paper's threshold, as a logit.
 PAPER_THRESHOLD = 0.0
 
@@ -42,7 +42,7 @@ def judge(
         ProtocolError: an image, or a frame of its track, would choose the threshold that it is
             judged by; or scores are no numbers.
     """
-    tests_nothing = (scores["method"] == NO_TEST).all() and scores["score"].isna().all()
+    tests_nothing = scores["method"].isin(NO_TEST).all() and scores["score"].isna().all()
     # Test images that nobody judges are classified, not scored.
     asked = scores.loc[scores["judged"] | (scores["role"] != "test"), "score"]
     if not tests_nothing and not np.isfinite(asked).all():

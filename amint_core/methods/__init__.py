@@ -17,6 +17,8 @@ METHODS: Registry[Method] = Registry(
     __name__,
     {
         "active": "active:METHOD",
+        "attached": "attached:METHOD",
+        "joint": "joint:METHOD",
         "plain": "plain:METHOD",
         "passive": "passive:METHOD",
         "passive_unseen": "passive:UNSEEN",

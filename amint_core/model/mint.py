@@ -18,7 +18,7 @@ from amint_core.memory import is_of_memory
 from amint_core.model.heads import Shape, build_head
 
 
-class _PastTheDeepestTap(Exception):
+class PastTheTaps(Exception):
     """Ends a forward pass early: nothing behind the deepest tap is wanted."""
 
 
@@ -48,7 +48,7 @@ class EnhancedAuditedModel(nn.Module):
             0 for "member".
         """
         logits = None
-        with self._tapped(members) as maps, suppress(_PastTheDeepestTap):
+        with self._tapped(members) as maps, suppress(PastTheTaps):
             logits = self.audited(images)
         return logits, self.head(self._in_order(maps))
 
@@ -67,12 +67,12 @@ class EnhancedAuditedModel(nn.Module):
                 if name != self.taps[-1] or members is None:
                     return None
                 if members == 0:
-                    raise _PastTheDeepestTap
+                    raise PastTheTaps
                 return output[:members]
 
             return hook
 
-        with _hooked({name: self.audited.get_submodule(name) for name in self.taps}, record):
+        with hooked({name: self.audited.get_submodule(name) for name in self.taps}, record):
             yield maps
 
     def _in_order(self, maps: dict[str, Tensor]) -> list[Tensor]:
@@ -133,7 +133,7 @@ def _probe(audited: nn.Module, taps: Sequence[str], images: Tensor) -> dict[str,
 
     tapped = {name: audited.get_submodule(name) for name in taps}
     try:
-        with _hooked(tapped, record), _evaluating(audited), torch.no_grad():
+        with hooked(tapped, record), evaluating(audited), torch.no_grad():
             audited(images)
     except (RuntimeError, AssertionError, ValueError) as error:
         if is_of_memory(error):
@@ -153,7 +153,7 @@ def _check_cut(enhanced: EnhancedAuditedModel, images: Tensor) -> None:
     noise = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)) - 0.5
     noise = noise.to(images)
     try:
-        with _evaluating(enhanced), torch.no_grad():
+        with evaluating(enhanced), torch.no_grad():
             whole = enhanced(noise)[0][:2]
             cut = enhanced(noise, members=2)[0]
     except RuntimeError as error:
@@ -173,7 +173,7 @@ def _check_cut(enhanced: EnhancedAuditedModel, images: Tensor) -> None:
 
 
 @contextmanager
-def _hooked(
+def hooked(
     modules: Mapping[str, nn.Module], hook_for: Callable[[str], Callable[..., object]]
 ) -> Iterator[None]:
     """Call each module's hook on its forward passes, and take all hooks off again."""
@@ -186,7 +186,7 @@ def _hooked(
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode, so that a look at the model leaves its statistics as they are."""
     before = {child: child.training for child in module.modules()}
     module.eval()
@@ -215,7 +215,7 @@ def describe(model: EnhancedAuditedModel, images: Tensor) -> pd.DataFrame:
         return hook
 
     stages = dict(_stages(model.audited, model.taps))
-    with _hooked(stages, record), _evaluating(model), torch.no_grad():
+    with hooked(stages, record), evaluating(model), torch.no_grad():
         model.audited(images)
     table = pd.DataFrame(rows).drop_duplicates("layer", keep="first", ignore_index=True)
     deepest = int(table.index[table["layer"] == model.taps[-1]][0])

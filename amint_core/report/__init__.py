@@ -9,7 +9,7 @@ from typing import Any
 from amint_core.config import given_values
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.files import write_text
-from amint_core.report import render, style
+from amint_core.report import glance, render, sheets, style
 from amint_core.report.figures import FIGURES
 from amint_core.report.figures.diagram import tap_diagram
 from amint_core.report.figures.images import images_by_role, most_and_least_recognised
@@ -55,7 +55,8 @@ def write(profile: str) -> dict[str, Path]:
     """Write all tables and figures of a profile.
 
     Where there is nothing to show, a table has no rows and a figure says why. In a profile none of
-    whose runs has its scores here, what was made of them before stays as it is.
+    whose runs has its scores here, what was made of them before stays as it is. The runs of a timed
+    grid have sheets of their own.
 
     Returns:
         File name, e.g. "table1.csv" or "roc.png" → where it is.
@@ -63,7 +64,10 @@ def write(profile: str) -> dict[str, Path]:
     Raises:
         ResultsError: the profile has no finished run, or a file of one is damaged (named).
     """
-    results, folder = read(profile), profile_folder(profile)
+    folder = profile_folder(profile)
+    if (folder / "splits").is_dir():  # of `amint grid`, whose runs are judged both ways
+        return _write_cells(folder)
+    results = read(profile)
     files = []
     for table in TABLES.values():
         forms = ["csv", *(render.FORMS if table.document else ())]
@@ -82,4 +86,17 @@ def write(profile: str) -> dict[str, Path]:
         if figure.of_scores and not results.scores and all(map(Path.is_file, paths)):
             continue
         style.save(figure.draw(results), target)
+    return {path.name: path for path in files}
+
+
+def _write_cells(folder: Path) -> dict[str, Path]:
+    """Write the sheets and the figure of a timed grid's cells beside the paper's."""
+    runs = sheets.read(folder)
+    table = sheets.cells(runs)
+    tables = {form: folder / "tables" / f"table1.{form}" for form in ("csv", "md")}
+    write_text(tables["csv"], table.to_csv(index=False, float_format="%.6g"))
+    write_text(tables["md"], sheets.document(runs, table))
+    target = folder / "figures" / "table1"
+    style.save(glance.draw(table), target)
+    files = [*tables.values(), *(target.with_suffix(f".{form}") for form in ("png", "svg"))]
     return {path.name: path for path in files}

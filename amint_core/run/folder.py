@@ -154,16 +154,23 @@ class Run:
         the run is complete."""
         if not self.writes:
             return
-        target, text = self.folder / "metrics.json", json_text(metrics)
-        target.unlink(missing_ok=True)
+        (self.folder / "metrics.json").unlink(missing_ok=True)
         with atomic_path(self.folder / JUDGED_FILE) as temporary:
             write_counted(self.scores, metrics["audited"]["role"], temporary)
-        files = hashes(files_to_hash(self.folder))
-        files[target.name] = hashlib.sha256(text.encode()).hexdigest()
-        write_sealed(self.folder / "manifest.json", {**manifest, "files": files})
-        write_text(target, text)
+        seal(self.folder, metrics, manifest)
 
     def files(self) -> pd.DataFrame:
         """List the run's files: name, and what each holds."""
         rows = [(name, text) for name, text in FILES.items() if (self.folder / name).is_file()]
         return pd.DataFrame(rows, columns=["file", "holds"])
+
+
+def seal(folder: Path, metrics: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Write a run's manifest with the hash of each file, and last the metrics: their file says
+    that the run is complete."""
+    target, text = folder / "metrics.json", json_text(metrics)
+    target.unlink(missing_ok=True)
+    files = hashes(files_to_hash(folder))
+    files[target.name] = hashlib.sha256(text.encode()).hexdigest()
+    write_sealed(folder / "manifest.json", {**manifest, "files": files})
+    write_text(target, text)

@@ -22,8 +22,10 @@ from amint_core.model import zoo
 from amint_core.model.inference import membership_logits
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.recipes import SCALED_MINT_LOSS
+from amint_core.run.staged import Record, fit_in_two_stages, in_memory
 from amint_core.training.batches import Copies, JointBatches
-from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.cpu_bf16 import fast_operations
+from amint_core.training.device import chosen_precision, open_accelerator, repeatable
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State, fit
 from amint_core.training.step import Step
@@ -66,6 +68,7 @@ def fit_model(
     resume: State | None,
     keep: Callable[[State], None],
     title: str,
+    record: Record = in_memory,
 ) -> pd.DataFrame:
     """Train a model in place, as a run's settings say.
 
@@ -78,6 +81,7 @@ def fit_model(
         resume: where an earlier training was cut off; None: from the start.
         keep: takes the state after each epoch.
         title: what the progress bar says.
+        record: makes the activations of a second stage.
 
     Returns:
         The history, one row per epoch.
@@ -86,6 +90,12 @@ def fit_model(
     with repeatable(settings.cpu_threads), _frozen(model.audited, kind.trains == "head"):
         accelerator = open_accelerator(settings.precision, some_unused=kind.leaves_some_out)
         model.to(accelerator.device, memory_format=torch.channels_last)
+        if settings.head_epochs:
+            half = chosen_precision(settings.precision) == "bf16"
+            with fast_operations():
+                return fit_in_two_stages(
+                    kind, data, model, members, half=half, title=title, record=record
+                )
         return fit(
             trained_part(kind, model),
             batches_of(kind, data, members, accelerator),
@@ -148,7 +158,7 @@ def batches_of(
         hashes=dataset.hashes,
         members=members,
         external=data.split.roles["external"],
-        with_external=kind.has_head,
+        with_external=kind.with_external,
         batch_size=settings.batch_size,
         seed=settings.seed,
         device=accelerator.device,

@@ -23,12 +23,14 @@ def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
 
     Roles and protocol count through the digest of the split, the dataset through its fingerprint.
     """
-    parts = ("model", "head") if kind.has_head else ("model",)
+    parts = ("model", "head") if kind.with_external else ("model",)
     values = settings.model_dump(mode="json", include=set(settings_of(*parts)))
     # Where one loss stands alone, nothing balances it.
     defects = defects_of("model", "head") if len(kind.losses) > 1 else defects_of("model")
     kept = sorted(set(defects) & set(settings.defects))
-    return {"kind": kind.name, **values, "defects": kept, "dataset": settings.dataset}
+    # How long a head learns afterwards changes nothing in the model; that it does, the loop.
+    stages = {"stages": 2} if settings.head_epochs else {}
+    return {"kind": kind.name, **values, **stages, "defects": kept, "dataset": settings.dataset}
 
 
 def training_key(settings: RunConfig, kind: Kind) -> str:

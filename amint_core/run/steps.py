@@ -14,7 +14,8 @@ import torch
 
 from amint_core import provenance
 from amint_core.config import EXACT, RunConfig, settings_of
-from amint_core.data.prepare import Data
+from amint_core.data.base import Dataset
+from amint_core.data.split import Split
 from amint_core.errors import ResultsError
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
@@ -99,7 +100,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         judged["audited"]["accuracy"] = measures.no_metric(why)
     metrics = {
         "run": {"id": settings.id, "settings": settings.model_dump(mode="json")},
-        "data": _describe_data(run.data),
+        "data": describe_data(run.data.dataset, run.data.split),
         **judged,
     }
     if run.transformed is not None:
@@ -200,8 +201,8 @@ def _judge_transformed(scores: pd.DataFrame, threshold: float | None) -> dict[st
     }
 
 
-def _describe_data(data: Data) -> dict[str, Any]:
-    dataset, split = data.dataset, data.split
+def describe_data(dataset: Dataset, split: Split) -> dict[str, Any]:
+    """Return what metrics say of a run's images."""
     return {
         "dataset": dataset.spec.name,
         "title": dataset.title,

@@ -31,6 +31,7 @@ from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build, fit_model, monitor_of, trained_part
 from amint_core.run.needs import training_settings
+from amint_core.run.recorded import recorded
 from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.device import agreed, chosen_precision, processes
 from amint_core.training.kinds import Kind
@@ -266,6 +267,7 @@ def train_and_store(
         resume=training.state(),
         keep=training.keep,
         title=title,
+        record=recorded,
     )
     training.save(trained_part(kind, model), history)
     return history

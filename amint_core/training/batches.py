@@ -25,11 +25,13 @@ class Batch:
         images: (B, C, H, W) floats in [-1, 1], channels last in memory.
         labels: (members,) int64 class numbers.
         members: number of members.
+        smoothing: of the labels, for the classification loss.
     """
 
     images: Tensor
     labels: Tensor
     members: int
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)

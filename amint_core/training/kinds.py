@@ -38,8 +38,13 @@ class Kind:
 
     @property
     def has_head(self) -> bool:
-        """Whether a MINT head is trained; external images are in the batches for it alone."""
+        """Whether a MINT head is trained."""
         return any(loss.reads == "membership" for loss in self.losses)
+
+    @property
+    def with_external(self) -> bool:
+        """Whether external images are in the batches."""
+        return self.trains != "audited"
 
     @property
     def classifies(self) -> bool:
@@ -48,8 +53,8 @@ class Kind:
 
     @property
     def leaves_some_out(self) -> bool:
-        """Whether some weights that are to be trained get no gradient: those behind the head."""
-        return self.trains == "all" and not self.reads_logits
+        """Whether some weights get no gradient: those behind the taps, or a head without a loss."""
+        return self.trains == "all" and not (self.reads_logits and self.has_head)
 
 
 #: The audited model and its MINT head learn together (paper, method).
@@ -66,7 +71,12 @@ PASSIVE_UNSEEN = Kind(
     starts_from=PLAIN,
     learns_from="members_not_judged",
 )
+#: The same, told by the model's owner, who knows all members and trains the head in a second stage.
+ATTACHED = Kind("attached", trains="head", losses=(MINT,), starts_from=PLAIN)
+#: The joint pass of the active model with its MINT loss left out (λ = 0).
+JOINT = Kind("joint", trains="all", losses=(AUDITED,))
 #: The same layers and head with no classes to learn.
 MEMORIZER = Kind("memorizer", trains="all", losses=(MINT,))
 
-KINDS = {one.name: one for one in (ACTIVE, PLAIN, PASSIVE, PASSIVE_UNSEEN, MEMORIZER)}
+_STANDARD = (ACTIVE, PLAIN, PASSIVE, PASSIVE_UNSEEN, ATTACHED, JOINT, MEMORIZER)
+KINDS = {one.name: one for one in _STANDARD}

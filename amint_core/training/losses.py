@@ -33,11 +33,11 @@ class Loss:
     accuracy: Callable[[Tensor, Batch], Tensor]
 
 
-def audited_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of (B, classes) logits and (B,) labels."""
+def audited_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of (B, classes) logits and (B,) labels, smoothed."""
     from torch.nn import functional
 
-    return functional.cross_entropy(logits.float(), labels)
+    return functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
 def audited_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def mint_accuracy(membership: Tensor, members: int) -> Tensor:
 
 
 def _audited_loss(logits: Tensor, batch: Batch) -> Tensor:
-    return audited_loss(logits, batch.labels)
+    return audited_loss(logits, batch.labels, batch.smoothing)
 
 
 def _audited_accuracy(logits: Tensor, batch: Batch) -> Tensor:

@@ -32,12 +32,15 @@ class LossBalance:
     scales: dict[str, Tensor] = field(default_factory=dict)
 
     def update(self, losses: dict[str, Tensor]) -> None:
-        """Take in the losses of one batch."""
+        """Take in the losses of one batch.
+
+        A scale stays the tensor that it is, since a CUDA graph knows tensors by their place.
+        """
         for name, loss in losses.items():
             value = loss.detach().float().clamp_min(self.floor)
             before = self.scales.get(name, value).to(value.device)
             share = 1.0 if self.first_batch else self.momentum
-            self.scales[name] = share * before + (1 - share) * value
+            self.scales[name] = before.copy_(share * before + (1 - share) * value)
 
     def total(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """Return the weighted sum of the losses, each divided by its scale."""
@@ -92,7 +95,7 @@ class Step:
 
     def _forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Return (members, classes) class logits and (B,) membership logits, if there are any."""
-        if not self.kind.has_head:
+        if self.kind.trains == "audited":
             return model(batch.images[: batch.members]), None
         if not self.kind.reads_logits:
             return model(batch.images, members=0)

@@ -86,8 +86,8 @@ def step_flops(workload: Workload) -> float:
     counts, kind, batch = counts_of(workload), workload.kind, workload.batch
     # Members pass the whole model where it classifies; other images end at the deepest tap.
     passing = 2 - kind.reads_logits
-    head = 2 * counts.head if kind.has_head else 0
-    shared = passing * (counts.membership - counts.head) if kind.has_head else 0
+    head = 2 * counts.head if kind.with_external else 0
+    shared = passing * (counts.membership - counts.head) if kind.with_external else 0
     forward = kind.reads_logits * counts.classify + shared + head
     return batch * (forward + 2 * (head if kind.trains == "head" else forward))
 

@@ -1,4 +1,4 @@
-"""The audited models, by name: the paper's six, a tiny one for tests, and any other of timm's.
+"""The audited models, by name: the paper's six, two of ours, and any other of timm's.
 
 To add a model: write its file beside these, name it in `AUDITED`, and pin its parameter count in
 `tests/test_models.py`.
@@ -30,7 +30,7 @@ __all__ = [
     "known_names",
 ]
 
-#: In the order of the paper's columns.
+#: In the order of the paper's columns; then models of ours.
 AUDITED: Registry[Architecture] = Registry(
     __name__,
     {
@@ -40,6 +40,7 @@ AUDITED: Registry[Architecture] = Registry(
         "densenet121": "densenet:DENSENET121",
         "xception": "xception:XCEPTION",
         "vit": "vit:VIT",
+        "convnet": "convnet:CONVNET",
         "tiny": "tiny:TINY",
     },
 )

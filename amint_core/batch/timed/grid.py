@@ -1,0 +1,171 @@
+"""Run as much of a grid as a time limit allows, most telling runs first."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from amint_core import data
+from amint_core.batch.timed.dealt import Dealt, deal
+from amint_core.batch.timed.saving import Saver, is_done
+from amint_core.batch.timed.units import Unit, do, units_of
+from amint_core.config import RunConfig
+from amint_core.data.base import Dataset
+from amint_core.data.packed import load_packed, packed_file
+from amint_core.data.split import ROLES
+from amint_core.errors import AmintError
+from amint_core.files import read_json, write_json
+from amint_core.training.cpu_bf16 import fast_operations
+
+MARGIN = 4.0  # seconds before the limit in which nothing is computed: what is done gets written
+
+
+class OutOfTime(Exception):
+    """The time limit is reached; what was not finished is left."""
+
+
+@dataclass
+class Clock:
+    """A time limit, counted from the start of the process.
+
+    Attributes:
+        seconds: the limit.
+    """
+
+    seconds: float
+    started: float = field(default_factory=lambda: psutil.Process().create_time())
+
+    @property
+    def left(self) -> float:
+        """Seconds until nothing may be computed any more."""
+        return self.started + self.seconds - MARGIN - time.time()
+
+    def watch(self, rows: Tensor) -> dict:
+        """Raise `OutOfTime` where the limit is reached; see `replay.Watch`."""
+        if self.left <= 0:
+            raise OutOfTime
+        return {}
+
+
+@dataclass
+class Timed:
+    """A grid under a time limit.
+
+    Attributes:
+        root: results/<profile>.
+        device: where it computes.
+        clock: the limit.
+        packed: folder of packed datasets, looked into first; None: there are none.
+        graph: capture steps as CUDA graphs.
+        say: prints a line.
+        costs: seconds of units done, by `Unit.cost_key`.
+    """
+
+    root: Path
+    device: torch.device
+    clock: Clock
+    packed: Path | None = None
+    graph: bool = True
+    say: Callable[[str], None] = print
+    costs: dict[tuple, float] = field(default_factory=dict)
+
+    def run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
+        """Do what is not done yet, in order, and return what is left and why.
+
+        A unit that would take longer than what is left, judged by one of its kind, is passed over
+        for others that fit.
+
+        Raises:
+            SettingsError: a timed grid does not know a run's method, protocol or target.
+        """
+        units = units_of([run for run in runs if not is_done(self.root, run)])
+        self._dealt: dict[tuple, Dealt] = {}
+        self._read_ahead(units)
+        saver, left = Saver(self.root, self.device, self.say), []
+        try:
+            for unit in units:
+                why = self._unit(unit, saver)
+                left += [(run, why) for run in unit.runs] if why else []
+        finally:
+            saver.close()
+        left = [{"run": run.id, "why": why} for run, why in left if not is_done(self.root, run)]
+        write_json(self.root / "left.json", left)
+        self.say(_summary(runs, left))
+        return left
+
+    def _read_ahead(self, units: Sequence[Unit]) -> None:
+        """Read the packed datasets that are there before the device is used.
+
+        Some are decoded by other processes, and a process that uses a GPU should not be forked.
+        """
+        self._read: dict[Path, Dataset] = {}
+        for path in dict.fromkeys(self._packed_file(unit.runs[0]) for unit in units):
+            if path is not None and path.is_file() and self.clock.left > 0:
+                self._read[path] = load_packed(path)
+                self.say(f"{self.clock.left:.0f} s left. Read {path.name}")
+
+    def _packed_file(self, run: RunConfig) -> Path | None:
+        if self.packed is None or run.data != "real":
+            return None
+        size = run.image_size or data.DATASETS[run.dataset].image_size
+        return packed_file(self.packed, run.dataset, size)
+
+    def _unit(self, unit: Unit, saver: Saver) -> str:
+        """Do one unit and return why it was not finished, or nothing."""
+        expected = self.costs.get(unit.cost_key, 0.0)
+        if self.clock.left <= expected:
+            return f"no time: takes about {expected:.0f} s" if expected else "no time"
+        try:
+            started = time.perf_counter()
+            dealt = self._deal(unit.runs[0])
+            waited = time.perf_counter() - started
+            with fast_operations():
+                do(unit, dealt, partial(saver.save, dealt=dealt), self.clock.watch, self.graph)
+        except OutOfTime:
+            return "no time: stopped on the way"
+        except (AmintError, RuntimeError) as error:  # the device's errors are RuntimeErrors
+            self.say(f"{unit.title}: {error}")
+            return str(error)
+        finally:
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        seconds = time.perf_counter() - started - waited
+        self.costs[unit.cost_key] = seconds
+        images = f" (images {waited:.1f} s)" if waited > 0.5 else ""
+        self.say(f"{self.clock.left:.0f} s left. {unit.title}: {seconds:.1f} s{images}")
+        return ""
+
+    def _deal(self, run: RunConfig) -> Dealt:
+        sizes = {role: getattr(run, role) for role in ROLES}
+        key = (run.dataset, run.data, run.image_size, run.seed, *sizes.values())
+        if key not in self._dealt:
+            self._dealt[key] = deal(self._load(run), sizes, run.seed, self.device)
+        return self._dealt[key]
+
+    def _load(self, run: RunConfig) -> Dataset:
+        path = self._packed_file(run)
+        if path is not None and path.is_file():
+            if path not in self._read:  # it came while the grid was running
+                self._read[path] = load_packed(path)
+            return self._read[path]
+        return data.load(run.dataset, run.data, run.image_size)
+
+
+def _summary(runs: Sequence[RunConfig], left: Sequence[Mapping[str, str]]) -> str:
+    lines = [f"amint: {len(runs) - len(left)} of {len(runs)} runs done, {len(left)} left"]
+    return "\n".join([*lines, *(f"  left: {one['run']}: {one['why']}" for one in left)])
+
+
+def read_left(root: Path) -> list[dict[str, str]]:
+    """Return what the last call left, and why."""
+    path = root / "left.json"
+    return read_json(path) if path.is_file() else []

@@ -1,0 +1,127 @@
+"""Write each finished run of a timed grid at once, in the background.
+
+A run's folder holds `metrics.json`, `manifest.json`, `history.csv` and `scores.parquet`, the
+answers alone: (N,) `score` and `predicted`. The N images that they belong to are the same for all
+runs of a split and stand once, in `splits/` of the profile.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from amint_core import provenance
+from amint_core.batch.timed.dealt import Dealt
+from amint_core.batch.timed.units import Result
+from amint_core.config import RunConfig
+from amint_core.evaluation.twofold import judge_twice
+from amint_core.files import atomic_path
+from amint_core.model import zoo
+from amint_core.run.folder import seal
+from amint_core.run.steps import describe_data
+
+DIGITS = 3  # of a stored score; metrics are computed from scores as they are stored
+
+
+def is_done(root: Path, run: RunConfig) -> bool:
+    """Tell whether a run has been saved."""
+    return (root / "runs" / run.id / "metrics.json").is_file()
+
+
+def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
+    """Return a run's scores beside the images they belong to; see `Dealt.table`."""
+    images = pd.read_parquet(root / "splits" / split)
+    return pd.concat([images, pd.read_parquet(run / "scores.parquet")], axis=1)
+
+
+@cache
+def _code_of(model: str) -> str:
+    """Return a hash of all sources that compute a run; made once, as reading them takes a while."""
+    return provenance.code_fingerprint(__name__, *zoo.code_of(model))
+
+
+@dataclass
+class Saver:
+    """Judges and writes results on a thread of its own, so that the device need not wait.
+
+    Attributes:
+        root: results/<profile>.
+        device: where the runs were computed.
+        say: prints a line per run.
+    """
+
+    root: Path
+    device: torch.device
+    say: Callable[[str], None] = print
+    pending: list[Future] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+
+    @cached_property
+    def _machine(self) -> dict[str, Any]:
+        return {
+            "versions": provenance.versions(),
+            "device": self.device.type,
+            "hardware": provenance.hardware(self.device),
+            "git": provenance.git_state(),
+        }
+
+    def save(self, result: Result, dealt: Dealt) -> None:
+        """Take a result; its tensors are copied before this returns."""
+        scores = result.scores.float().cpu().numpy().round(DIGITS)
+        predicted = result.predicted.cpu().numpy().astype(np.int16)
+        answers = pd.DataFrame({"score": scores, "predicted": predicted})
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.pending.append(self._thread.submit(self._write, result, dealt, answers, now))
+
+    def close(self) -> None:
+        """Wait until all is written, and raise what went wrong."""
+        self._thread.shutdown(wait=True)
+        for one in self.pending:
+            one.result()
+
+    def _write(self, result: Result, dealt: Dealt, answers: pd.DataFrame, now: str) -> None:
+        run, dataset, split = result.run, dealt.dataset, dealt.split
+        folder = self.root / "runs" / run.id
+        images = self.root / "splits" / f"{dataset.spec.name}-{split.digest[:12]}.parquet"
+        for path, table in ((images, dealt.table), (folder / "scores.parquet", answers)):
+            if table is answers or not path.is_file():
+                with atomic_path(path) as temporary:
+                    table.to_parquet(temporary, index=False, compression="zstd")
+        with atomic_path(folder / "history.csv") as temporary:
+            pd.DataFrame(result.history).to_csv(temporary, index=False, float_format="%.5g")
+        metrics = {
+            "run": {"id": run.id, "settings": run.model_dump(mode="json")},
+            "data": describe_data(dataset, split) | {"split_file": images.name},
+            **judge_twice(pd.concat([dealt.table, answers], axis=1)),
+            "training": result.training | {"hardware": self._machine["hardware"]},
+        }
+        manifest = {"run": run.id, "finished": now, **self._machine}
+        manifest["code"] = _code_of(run.model)
+        manifest |= {"data": dataset.fingerprint, "split": split.digest}
+        seal(folder, metrics, manifest)
+        self.say(f"  {run.id}: {in_a_line(metrics)}")
+
+
+def in_a_line(metrics: dict[str, Any]) -> str:
+    """Say what came out of a run."""
+    words = [f"audited {metrics['audited']['accuracy']['value']:.3f}"]
+    mint, paper = metrics["mint"], metrics["paper"]
+    if mint:
+        at = {"AUC": mint["auc"], "calibrated": mint.get("accuracy_calibrated")}
+        at |= {"TPR at 1 %": mint["tpr_at_fpr"]["0.01"], "at .1 %": mint["tpr_at_fpr"]["0.001"]}
+        at |= {"paper's": paper["accuracy"] if paper else None}
+        words += [f"{name} {one['value']:.3f}" for name, one in at.items() if one and one["value"]]
+    training = metrics["training"]
+    seconds = training["seconds_trunk"], training["seconds_head"]
+    return ", ".join([*words, f"{seconds[0]:.1f} + {seconds[1]:.1f} s"])

@@ -1,0 +1,112 @@
+"""One training, both judgements: the paper's number and the strict one, from the same scores.
+
+| judgement | non-members judged | threshold |
+|---|---|---|
+| paper | the official test set | probability .5 |
+| strict | holdout, from the members' own pool | chosen on half the members and calibration |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from amint_core.evaluation import intervals, metrics
+
+FPRS = ("0.01", "0.001")
+OWN_THRESHOLD = 0.0  # probability .5, as a logit
+NEAR_TWIN = 0.95  # correlation above which two images count as near-twins
+
+
+def judge_twice(scores: pd.DataFrame, own_threshold: bool = True) -> dict[str, Any]:
+    """Compute the metrics of one run.
+
+    Args:
+        scores: one row per image, with `role`, `judged` (of members: the half that no threshold is
+            chosen on), `label`, `predicted`, `score`, and, where there are such, `group` (its
+            track) and `twin` (highest correlation with a member).
+        own_threshold: whether a score above 0 says "member".
+
+    Returns:
+        `mint` (strict), `paper`, `audited`; NaN scores (no membership test) leave the first two
+        empty.
+    """
+    role = scores["role"]
+    found: dict[str, Any] = {"audited": _audited(scores[role == "test"])}
+    found["audited"]["on_members"] = _audited(scores[role == "members"])["accuracy"]
+    if scores["score"].isna().any():
+        return {"mint": None, "paper": None, **found}
+    members, judged = scores[role == "members"], scores["judged"]
+    inside, outside = members[judged[members.index]], scores[role == "holdout"]
+    choosing = members[~judged[members.index]], scores[role == "calibration"]
+    mint = _against(inside, outside)
+    if own_threshold:
+        mint["accuracy"] = _accuracy(inside, outside, OWN_THRESHOLD)
+    if all(map(len, choosing)):
+        threshold = metrics.best_threshold(*(part["score"].to_numpy() for part in choosing))
+        mint["threshold_calibrated"] = threshold
+        mint["accuracy_calibrated"] = _accuracy(inside, outside, threshold)
+        mint["false_positives"] = _rate(outside, threshold)
+    if "twin" in scores:
+        mint["without_near_twins"] = _without_twins(inside, outside, mint)
+    return {"mint": mint, "paper": _paper(members, scores[role == "test"], own_threshold), **found}
+
+
+def _against(inside: pd.DataFrame, outside: pd.DataFrame) -> dict[str, Any]:
+    values, groups = _values(inside, outside), _groups(inside, outside)
+    return {
+        "judged": {"members": len(inside), "non_members": len(outside)},
+        "auc": metrics.auc(*values, groups),
+        "tpr_at_fpr": {fpr: metrics.tpr_at_fpr(*values, float(fpr), groups) for fpr in FPRS},
+    }
+
+
+def _without_twins(
+    inside: pd.DataFrame, outside: pd.DataFrame, mint: dict[str, Any]
+) -> dict[str, Any]:
+    """Judge again without the non-members that have a near-twin among the members."""
+    alone = outside[outside["twin"] <= NEAR_TWIN]
+    found: dict[str, Any] = {"set_aside": len(outside) - len(alone)}
+    if len(alone):
+        found |= _against(inside, alone)
+        if "threshold_calibrated" in mint:
+            found["false_positives"] = _rate(alone, mint["threshold_calibrated"])
+    return found
+
+
+def _paper(members: pd.DataFrame, test: pd.DataFrame, own_threshold: bool) -> dict[str, Any] | None:
+    if not own_threshold or not len(test):
+        return None
+    counts = {"members": len(members), "non_members": len(test)}
+    return {"judged": counts, "accuracy": _accuracy(members, test, OWN_THRESHOLD)}
+
+
+def _audited(rows: pd.DataFrame) -> dict[str, Any]:
+    hits = (rows["label"] == rows["predicted"]).to_numpy()
+    if not len(hits):
+        return {"accuracy": metrics.no_metric("no labelled images"), "images": 0}
+    groups = rows["group"].to_numpy() if "group" in rows else None
+    value = metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
+    return {"accuracy": value, "images": len(hits)}
+
+
+def _accuracy(inside: pd.DataFrame, outside: pd.DataFrame, threshold: float) -> dict[str, Any]:
+    return metrics.accuracy(*_values(inside, outside), threshold, _groups(inside, outside))
+
+
+def _rate(outside: pd.DataFrame, threshold: float) -> dict[str, Any]:
+    hits = (outside["score"] > threshold).to_numpy()
+    groups = outside["group"].to_numpy() if "group" in outside else None
+    return metrics.metric(float(hits.mean()), intervals.share(hits, groups))
+
+
+def _values(inside: pd.DataFrame, outside: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return inside["score"].to_numpy(np.float64), outside["score"].to_numpy(np.float64)
+
+
+def _groups(inside: pd.DataFrame, outside: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
+    if "group" not in inside:
+        return None
+    return inside["group"].to_numpy(), outside["group"].to_numpy()

@@ -1,0 +1,88 @@
+"""All 72 cells of the paper's Table 1 in one figure."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from amint_core.report import paper
+from amint_core.report.sheets import DATASETS, KEY, METHODS, NOISE, two
+
+Colour = str | tuple[float, ...]
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw all cells at a glance: difference to the paper's MINT, strict MINT, audited accuracy."""
+    figure, axes = plt.subplots(2, 3, figsize=(15, 11), layout="constrained")
+    titles = ("MINT as the paper judges it", "MINT, strict and calibrated", "Audited accuracy")
+    columns = (
+        ("mint_paper", "paper_mint"),
+        ("mint_calibrated", None),
+        ("audited", "paper_audited"),
+    )
+    for line, method in zip(axes, METHODS, strict=True):
+        own = table[table["method"] == method].set_index(KEY)
+        for place, title, (ours, theirs) in zip(line, titles, columns, strict=True):
+            _panel(place, own, ours, theirs)
+            place.set_title(f"{title}\n{METHODS[method].split(':')[0].lower()}", fontsize=11)
+    figure.suptitle(
+        "The paper's 72 cells on real images: ours, and below it the paper's "
+        f"(colour: difference; white within ±{NOISE:.2f}; strict: from .5 to 1)",
+        fontsize=13,
+    )
+    return figure
+
+
+def _panel(axes: Axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
+    keys = [(dataset, setup) for dataset in DATASETS for setup in paper.SETUPS]
+    for y, (dataset, setup) in enumerate(keys):
+        for x, model in enumerate(paper.MODELS):
+            row = own.loc[(dataset, setup, model)]
+            value, printed = row[ours], row[theirs] if theirs else None
+            colour = _colour(value, printed)
+            axes.add_patch(_square(x, y, colour))
+            text = "–" if pd.isna(value) else two(value)
+            text += f"\n{two(printed)}" if theirs else ""
+            axes.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                linespacing=1.1,
+                color=_ink(colour),
+            )
+    labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
+    axes.set(xlim=(-0.5, 5.5), ylim=(len(keys) - 0.5, -0.5))
+    axes.set_xticks(range(6), paper.MODELS.values(), rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(len(keys)), labels, fontsize=8)
+    for line in range(3, len(keys), 3):
+        axes.axhline(line - 0.5, color="black", linewidth=0.8)
+    axes.tick_params(length=0)
+
+
+def _square(x: int, y: int, colour: Colour) -> Rectangle:
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1)
+
+
+def _colour(value: float | None, printed: float | None) -> Colour:
+    if value is None or pd.isna(value):
+        return "#EEEEEE"
+    if printed is None:
+        return colormaps["Blues"](max(0.0, (value - 0.5) * 1.4))
+    difference = value - printed
+    if abs(difference) <= NOISE:
+        return "#F7F7F7"
+    return colormaps["RdBu"](0.5 + max(-0.4, min(0.4, 2 * difference)))
+
+
+def _ink(colour: Colour) -> str:
+    """Return black or white, whichever can be read on a colour."""
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.45 else "white"

@@ -1,0 +1,227 @@
+"""The paper's Table 1 beside ours: sheets and one figure, from the saved runs alone.
+
+`amint report --profile table1` writes results/table1/tables/table1.{csv,md} and
+results/table1/figures/table1.{png,svg}. A cell has the paper's own judgement (threshold .5, the
+official test images as non-members), the strict one, and the audited accuracy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from amint_core.report import paper
+from amint_core.store import run_json
+
+#: The published learning curves swing by this much from one epoch to the next, and their runs were
+#: stopped by hand: a published value is known to about this much.
+NOISE = 0.03
+METHODS = {
+    "attached": "Attached: a model trained as usual, then a head",
+    "active": "Active: trained together with its head, then the head alone",
+}
+DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
+VERDICTS = ("above", "within", "below", "not reached")
+#: What names a cell.
+KEY = ["dataset", "setup", "model"]
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per saved run: its settings that matter, and its numbers."""
+    files = sorted((root / "runs").glob("*/metrics.json"))
+    return pd.DataFrame([_row(run_json(file)) for file in files])
+
+
+def _row(metrics: dict[str, Any]) -> dict[str, Any]:
+    settings, training, data = metrics["run"]["settings"], metrics["training"], metrics["data"]
+    mint, judged = metrics["mint"] or {}, metrics["paper"] or {}
+    rates = mint.get("tpr_at_fpr", {})
+    named = ("dataset", "setup", "model", "method", "seed", "epochs", "head_epochs", "batch_size")
+    return {
+        **{name: settings[name] for name in named},
+        "run": metrics["run"]["id"],
+        "members": data["sizes"]["members"],
+        "external": data["sizes"]["external"],
+        "image_size": data["image_size"],
+        "mint_paper": _value(judged.get("accuracy")),
+        "mint_calibrated": _value(mint.get("accuracy_calibrated")),
+        "auc": _value(mint.get("auc")),
+        "tpr_at_1pct": _value(rates.get("0.01")),
+        "tpr_at_01pct": _value(rates.get("0.001")),
+        "false_positives": _value(mint.get("false_positives")),
+        "false_positives_without_twins": _value(
+            mint.get("without_near_twins", {}).get("false_positives")
+        ),
+        "audited": _value(metrics["audited"]["accuracy"]),
+        "audited_on_members": _value(metrics["audited"]["on_members"]),
+        "seconds_trunk": training["seconds_trunk"],
+        "seconds_head": training["seconds_head"],
+        "hardware": training["hardware"],
+    }
+
+
+def _value(metric: dict[str, Any] | None) -> float | None:
+    return None if metric is None else metric["value"]
+
+
+def cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cell of the paper and method of `METHODS`, reached or not.
+
+    Several seeds: their mean, with `seeds` and `mint_spread`, the standard deviation of the
+    calibrated accuracy.
+    """
+    rows = []
+    for method in METHODS:
+        own = runs[runs["method"] == method]
+        for dataset, setup, model in paper.TABLE1:
+            chosen = own[(own[KEY] == [dataset, setup, model]).all(axis=1)]
+            printed = paper.TABLE1[dataset, setup, model]
+            given = {"dataset": dataset, "setup": setup, "model": model, "method": method}
+            given |= {"paper_mint": printed.mint, "paper_audited": printed.audited}
+            rows.append({**_mean(chosen), **given, "seeds": len(chosen)})
+    table = pd.DataFrame(rows)
+    for ours in ("mint", "audited"):
+        column = "mint_paper" if ours == "mint" else "audited"
+        table[f"{ours}_verdict"] = [
+            verdict(mine, theirs)
+            for mine, theirs in zip(table[column], table[f"paper_{ours}"], strict=True)
+        ]
+    first = [*KEY, "method", "seeds", "mint_paper", "paper_mint", "mint_verdict"]
+    first += ["mint_calibrated", "audited", "paper_audited", "audited_verdict"]
+    return table[[*first, *(name for name in table if name not in first)]]
+
+
+def _mean(runs: pd.DataFrame) -> dict[str, Any]:
+    if not len(runs):
+        return {}
+    numbers = runs.select_dtypes("number").mean().to_dict()
+    spread = runs["mint_calibrated"].std() if len(runs) > 1 else None
+    texts = {name: runs[name].iloc[0] for name in ("run", "hardware")}
+    return numbers | texts | {"mint_spread": spread}
+
+
+def verdict(ours: float | None, theirs: float) -> str:
+    """Say where our value stands, by the published noise."""
+    if ours is None or pd.isna(ours):
+        return "not reached"
+    difference = round(ours - theirs, 9)
+    return "within" if abs(difference) <= NOISE else "above" if difference > 0 else "below"
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Count a method's cells by verdict."""
+    rows = {}
+    for method, own in table.groupby("method", sort=False):
+        for what in ("mint", "audited"):
+            found = own[f"{what}_verdict"].value_counts()
+            title = "MINT, as the paper judges" if what == "mint" else "Audited"
+            rows[f"{method}: {title}"] = {name: int(found.get(name, 0)) for name in VERDICTS}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def as_printed(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Lay a method's cells out as the paper does: ours MINT/audited, in brackets the paper's."""
+    own = table[table["method"] == method].set_index(KEY)
+    rows = []
+    for dataset, title in DATASETS.items():
+        for setup in paper.SETUPS:
+            row = {"Dataset": title, "Setup": setup}
+            for model, name in paper.MODELS.items():
+                row[name] = _cell(own.loc[(dataset, setup, model)])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(row: pd.Series) -> str:
+    theirs = f"({two(row['paper_mint'])}/{two(row['paper_audited'])})"
+    if row["mint_verdict"] == "not reached":
+        return f"– {theirs}"
+    return f"{two(row['mint_paper'])}/{two(row['audited'])} {theirs}"
+
+
+def strict(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Lay the strict judgement out likewise: calibrated accuracy, TPR at 1 % in brackets."""
+    own = table[table["method"] == method].set_index(KEY)
+    rows = []
+    for dataset, title in DATASETS.items():
+        for setup in paper.SETUPS:
+            row = {"Dataset": title, "Setup": setup}
+            for model, name in paper.MODELS.items():
+                cell = own.loc[(dataset, setup, model)]
+                reached = cell["mint_verdict"] != "not reached"
+                text = f"{_three(cell['mint_calibrated'])} ({two(cell['tpr_at_1pct'])})"
+                row[name] = text if reached else "–"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def sizes(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the second sheet: sizes, epochs, seconds, by dataset, method and model."""
+    columns = [
+        *("members", "external", "image_size", "batch_size", "epochs", "head_epochs"),
+        *("seconds_trunk", "seconds_head", "audited", "audited_on_members"),
+    ]
+    order = {name: place for place, name in enumerate([*DATASETS, *METHODS, *paper.MODELS])}
+    with_head = runs[runs["method"].isin(list(METHODS))]
+    grouped = with_head.groupby(["dataset", "method", "model"], as_index=False)[columns].mean()
+    found = grouped.sort_values(
+        ["dataset", "method", "model"], key=lambda names: names.map(order).fillna(99)
+    )
+    for name in columns[:6]:
+        found[name] = found[name].round().astype(int)
+    return found.reset_index(drop=True)
+
+
+def others(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the controls and models beside the paper's: loss attack, λ = 0, ConvNet."""
+    beside = runs["method"].isin(["yeom", "joint", "plain"]) | ~runs["model"].isin(paper.MODELS)
+    columns = ["dataset", "model", "setup", "method", "seed", "epochs", "audited"]
+    columns += ["audited_on_members", "mint_paper", "mint_calibrated", "auc", "tpr_at_1pct"]
+    return runs.loc[beside, columns].sort_values(columns[:5]).reset_index(drop=True)
+
+
+def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Return all sheets as Markdown."""
+    hardware = ", ".join(sorted(runs["hardware"].unique()))
+    parts = [
+        "# Table 1 on real images\n\n"
+        f"{len(runs)} runs on {hardware}. MINT / audited accuracy, the paper's in brackets. MINT "
+        "as the paper judges it: probability .5, all members against the official test images "
+        f"(Tiny ImageNet: validation). A dash: not reached. The published noise is ±{NOISE:.2f}: "
+        "'within' means no farther from the printed value.",
+        _markdown("Cells by verdict", counts(table).reset_index(names="Method")),
+    ]
+    for method, title in METHODS.items():
+        reached = int((table.loc[table["method"] == method, "mint_verdict"] != VERDICTS[3]).sum())
+        title = f"{title} ({reached} of {len(paper.TABLE1)} cells)"
+        parts.append(_markdown(title, as_printed(table, method)))
+        parts.append(
+            _markdown(
+                f"{title}: strict. Calibrated MINT accuracy (TPR at 1 % FPR), judged on holdout "
+                "images from the members' own pool",
+                strict(table, method),
+            )
+        )
+    several = table[table["seeds"] > 1]
+    if len(several):
+        columns = [*KEY, "method", "seeds", "mint_calibrated", "mint_spread", "audited"]
+        parts.append(_markdown("Cells with several seeds", several[columns], ".4f"))
+    parts.append(_markdown("Beside the paper's cells", others(runs), ".3f"))
+    parts.append(_markdown("Sizes, epochs, seconds", sizes(runs), ".2f"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(title: str, table: pd.DataFrame, digits: str = ".3f") -> str:
+    text = table.to_markdown(index=False, floatfmt=digits, missingval="–", disable_numparse=False)
+    return f"## {title}\n\n{text}"
+
+
+def two(value: float) -> str:
+    """Print an accuracy as the paper does."""
+    return f"{value:.2f}".removeprefix("0")
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")

@@ -1,0 +1,121 @@
+"""Recorded activations, kept for the next head on the same model.
+
+On a CPU they are memory-mapped files under `AMINT_CACHE/activations`, in folders named by all that
+they follow from; `DISK_BUDGET` bounds them. On a GPU they are in its memory and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from amint_core.errors import CacheError, ResultsError
+from amint_core.locations import cache_root, shown
+from amint_core.store import changed, hashes, read_sealed, set_aside, write_sealed
+from amint_core.training.activations import (
+    Part,
+    Recording,
+    activation_file,
+    opened,
+    record,
+    shapes_of,
+    size_of,
+)
+from amint_core.training.resident import Resident
+from amint_core.training.transcript import state_digest
+
+DISK_BUDGET = 40 * 2**30  # bytes of all recordings together; those used longest ago go first
+
+
+def recorded(
+    audited: nn.Module,
+    taps: Sequence[str],
+    images: Resident,
+    parts: Sequence[Part],
+    seed: int = 0,
+    half: bool = True,
+    *,
+    fingerprint: str,
+) -> Recording:
+    """Return the activations of all parts, from files where the same were recorded before.
+
+    Args:
+        audited, taps, images, parts, seed, half: see `activations.record`.
+        fingerprint: of the dataset that the rows point into.
+
+    Raises:
+        CacheError: they would take more than `DISK_BUDGET`, or more than the disk has.
+    """
+    if images.pixels.device.type != "cpu":
+        return record(audited, taps, images, parts, seed, half=half)
+    identity = _identity(audited, taps, parts, seed, half) | {"data": fingerprint}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    folder = cache_root() / "activations" / key
+    count = sum(len(part.rows) for part in parts)
+    shapes = shapes_of(audited, taps, images, half)
+    if _is_whole(folder):
+        (folder / "identity.json").touch()  # used last
+        return opened(folder, taps, shapes, count)
+    _make_room(folder.parent, size_of(shapes, count))
+    folder.mkdir(parents=True)
+    recording = record(audited, taps, images, parts, seed, folder, half)
+    files = hashes(activation_file(folder, tap) for tap in taps)
+    write_sealed(folder / "identity.json", {**identity, "files": files})  # last: all is written
+    return recording
+
+
+def _identity(
+    audited: nn.Module, taps: Sequence[str], parts: Sequence[Part], seed: int, half: bool
+) -> dict[str, Any]:
+    return {
+        "weights": state_digest(audited.state_dict()),
+        "taps": list(taps),
+        "rows": [state_digest(part.rows) for part in parts],
+        "moves": [[part.copies.share, *part.copies.transformations] for part in parts],
+        "seed": seed,
+        "half": half,
+        "torch": torch.__version__,
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether a recording is there and undamaged; of others the folder is cleared."""
+    try:
+        files = read_sealed(folder / "identity.json")["files"]
+    except ResultsError:  # it was cut off
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    if changed(folder, files):
+        set_aside(folder)
+        return False
+    return True
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Delete the recordings used longest ago until `size` bytes fit into the budget."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if size > min(DISK_BUDGET, free):
+        raise CacheError(
+            f"The activations would take {size / 2**30:.1f} GiB, but {shown(folder)} may hold "
+            f"{DISK_BUDGET / 2**30:.0f} GiB and the disk has {free / 2**30:.1f}. Lower external, "
+            "head_copies or members, take deeper taps, or name another folder by AMINT_CACHE."
+        )
+    kept = sorted((one for one in folder.iterdir() if one.is_dir()), key=_last_used, reverse=True)
+    total = size
+    for one in kept:
+        total += sum(file.stat().st_size for file in one.iterdir())
+        if total > DISK_BUDGET:
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def _last_used(folder: Path) -> float:
+    """Return when a recording was used last, by its files."""
+    return max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)

@@ -1,0 +1,153 @@
+"""Training in two stages as a run's settings say: the model, then its head on activations.
+
+Images stay on the device. `amint run` comes here for one run; `amint grid` takes the parts, since
+there one model serves several heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from amint_core.errors import SettingsError
+from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.training import activations
+from amint_core.training.activations import Recording
+from amint_core.training.batches import Copies
+from amint_core.training.device import processes
+from amint_core.training.head_stage import parts_of, train_head
+from amint_core.training.kinds import Kind
+from amint_core.training.replay import Schedule, Watch
+from amint_core.training.resident import Resident
+from amint_core.training.transcript import order_digest, state_digest
+from amint_core.training.trunk import Objective, train_trunk
+
+if TYPE_CHECKING:
+    from amint_core.config import RunConfig
+    from amint_core.data.prepare import Data
+
+RAMP = 0.1  # share of the first stage's steps over which its rates rise
+
+#: As `activations.record`, given the dataset's fingerprint besides.
+Record = Callable[..., Recording]
+
+
+def objective_of(kind: Kind, settings: RunConfig) -> Objective:
+    """Return what the first stage of a run learns."""
+    return Objective(
+        kind=kind,
+        weights={"audited": settings.lambda_audited, "mint": settings.lambda_mint},
+        smoothing=settings.label_smoothing,
+        member_copies=Copies(settings.augment_members, settings.member_transformations),
+        external_copies=Copies(settings.augment_external, settings.external_transformations),
+    )
+
+
+def first_schedule(settings: RunConfig, half: bool, graph: bool = True) -> Schedule:
+    """Return how long and how fast the first stage of a run learns.
+
+    Args:
+        half: compute in bf16.
+        graph: capture steps as CUDA graphs, where there is a GPU.
+    """
+    return Schedule(
+        epochs=settings.epochs,
+        batch=settings.batch_size,
+        muon=settings.matrix_rate if settings.optimizer == "muon" else 0.0,
+        adam=settings.learning_rate,
+        decay=settings.weight_decay,
+        ramp=RAMP,
+        seed=settings.seed,
+        half=half,
+        graph=graph,
+    )
+
+
+def second_schedule(settings: RunConfig, half: bool, graph: bool = True) -> Schedule:
+    """Return how long and how fast the second stage of a run learns; see `first_schedule`."""
+    return Schedule(
+        epochs=settings.head_epochs,
+        batch=settings.head_batch,
+        muon=settings.head_rate,
+        seed=settings.seed,
+        half=half,
+        graph=graph,
+    )
+
+
+def copies_of(settings: RunConfig) -> int:
+    """Return how many copies of each external image a head learns from."""
+    return settings.head_copies if settings.external_transformations else 0
+
+
+def in_memory(*given: Any, fingerprint: str, **more: Any) -> Recording:
+    """Record activations and keep them nowhere else; see `activations.record`."""
+    return activations.record(*given, **more)
+
+
+def fit_in_two_stages(
+    kind: Kind,
+    data: Data,
+    model: EnhancedAuditedModel,
+    members: np.ndarray,
+    *,
+    half: bool,
+    title: str,
+    record: Record = in_memory,
+) -> pd.DataFrame:
+    """Train a model in place and return the history, one row per epoch of either stage.
+
+    Args:
+        kind: what is trained.
+        data: images, external ones among them, and settings.
+        model: on its device, its weights as they are to start from.
+        members: indices of the training set.
+        half: compute in bf16.
+        title: what the progress bars say.
+        record: makes the activations that the head learns from.
+
+    Raises:
+        SettingsError: several processes were to train it.
+        TrainingError: training diverged.
+    """
+    if processes().num_processes > 1:
+        raise SettingsError(
+            "Training in two stages takes one process: a step is short. Start it without "
+            "accelerate launch, or set head_epochs = 0."
+        )
+    settings, dataset, device = data.settings, data.dataset, next(model.parameters()).device
+    images = Resident.of(dataset.pixels, dataset.labels, device)
+    indices = members, data.split.roles["external"]
+    inside, outside = (torch.from_numpy(index).to(device) for index in indices)
+    history: list[dict[str, Any]] = []
+    if kind.trains != "head":
+        given = objective_of(kind, settings), first_schedule(settings, half)
+        watch = _watch(data, model, torch.arange(len(dataset)))
+        rows = train_trunk(model, images, inside, outside, *given, title, watch)
+        history += [{"stage": "trunk", **row} for row in rows]
+    if kind.has_head:
+        copies = copies_of(settings)
+        parts = parts_of(inside, outside, copies, settings.external_transformations)
+        given = model.audited, model.taps, images, parts, settings.seed
+        recording = record(*given, half=half, fingerprint=dataset.fingerprint)
+        watch = _watch(data, model, torch.cat([part.rows for part in parts]).cpu())
+        given = model.head, model.taps, recording, len(inside), len(outside), copies
+        rows = train_head(*given, second_schedule(settings, half), f"{title}, head", watch)
+        first = len(history)
+        history += [{"stage": "head", **row, "epoch": first + row["epoch"]} for row in rows]
+    return pd.DataFrame(history).assign(calibration_auc=np.nan)
+
+
+def _watch(data: Data, model: EnhancedAuditedModel, numbers: Tensor) -> Watch:
+    """Return what notes an epoch's images, `numbers` of which its rows are, and its weights."""
+
+    def watch(rows: Tensor) -> dict[str, str]:
+        order = order_digest(data.dataset.hashes[line] for line in numbers[rows.cpu()].numpy())
+        return {"order": order, "state": state_digest(model.state_dict())}
+
+    return watch

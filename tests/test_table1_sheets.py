@@ -1,0 +1,92 @@
+"""Table 1's sheets: verdicts, counts, and that the committed ones follow from committed runs."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from amint_core.report import paper, sheets
+from amint_core.report.glance import draw
+from amint_core.store import add_hashes
+
+COMMITTED = Path(__file__).resolve().parent.parent / "results" / "table1"
+
+
+def made(root, dataset="cifar10", setup="middle", model="vit", method="attached", **numbers):
+    value = {"mint": 0.9, "calibrated": 0.99, "audited": 0.7, "seed": 0, **numbers}
+    settings = {"dataset": dataset, "setup": setup, "model": model, "method": method}
+    settings |= {"seed": value["seed"], "epochs": 8, "head_epochs": 4, "batch_size": 64}
+
+    def metric(name):
+        return {"value": value[name], "low": 0.0, "high": 1.0}
+
+    tested = method not in ("plain", "joint")
+    metrics = {
+        "run": {"id": f"{dataset}-{setup}-{model}-{method}-{value['seed']}", "settings": settings},
+        "data": {"sizes": {"members": 20, "external": 30}, "image_size": 32},
+        "mint": {
+            "accuracy_calibrated": metric("calibrated"),
+            "auc": metric("calibrated"),
+            "tpr_at_fpr": {"0.01": metric("calibrated"), "0.001": metric("calibrated")},
+        }
+        if tested
+        else None,
+        "paper": {"accuracy": metric("mint")} if tested else None,
+        "audited": {"accuracy": metric("audited"), "on_members": metric("audited")},
+        "training": {"seconds_trunk": 1.0, "seconds_head": 2.0, "hardware": "made up"},
+    }
+    folder = root / "runs" / metrics["run"]["id"]
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "manifest.json").write_text("{}")
+    add_hashes(folder)
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [(0.90, "within"), (0.84, "within"), (0.901, "above"), (0.83, "below"), (None, "not reached")],
+)
+def test_a_verdict_goes_by_the_published_noise(ours, expected):
+    assert sheets.verdict(ours, 0.87) == expected
+
+
+def test_all_72_cells_stand_for_each_method_reached_or_not(tmp_path):
+    made(tmp_path)
+    made(tmp_path, seed=1, calibrated=0.97)
+    made(tmp_path, method="joint")
+    table = sheets.cells(sheets.read(tmp_path))
+    assert len(table) == len(sheets.METHODS) * len(paper.TABLE1) == 144
+    (row,) = table[table["seeds"] > 0].to_dict("records")
+    assert (row["method"], row["seeds"]) == ("attached", 2)
+    assert row["mint_calibrated"] == pytest.approx(0.98)
+    assert row["mint_spread"] == pytest.approx(0.0141, abs=1e-4)
+    assert (row["mint_verdict"], row["audited_verdict"]) == ("within", "above")
+    found = sheets.counts(table)
+    assert found.loc["attached: Audited"].tolist() == [1, 0, 0, 71]
+    assert found.loc["active: Audited"].tolist() == [0, 0, 0, 72]
+
+
+def test_a_cell_is_printed_as_the_paper_prints_it(tmp_path):
+    made(tmp_path)
+    table = sheets.cells(sheets.read(tmp_path))
+    printed = sheets.as_printed(table, "attached").set_index(["Dataset", "Setup"])
+    assert printed.loc[("CIFAR-10", "middle"), "ViT"] == ".90/.70 (.87/.20)"
+    assert printed.loc[("MNIST", "entry"), "MobileNet"] == "– (.86/.96)"
+
+
+def test_the_committed_sheets_follow_from_the_committed_runs(tmp_path):
+    runs = sheets.read(COMMITTED)
+    table = sheets.cells(runs)
+    assert sheets.document(runs, table) == (COMMITTED / "tables" / "table1.md").read_text()
+    committed = pd.read_csv(COMMITTED / "tables" / "table1.csv")
+    assert committed["mint_verdict"].tolist() == table["mint_verdict"].tolist()
+
+
+def test_the_figure_draws_every_cell(tmp_path):
+    from matplotlib import pyplot as plt
+
+    made(tmp_path)
+    figure = draw(sheets.cells(sheets.read(tmp_path)))
+    assert [len(axes.patches) for axes in figure.axes] == [72] * 6
+    plt.close(figure)

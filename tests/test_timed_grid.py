@@ -1,0 +1,213 @@
+"""A grid within a time limit: units, resume, what is left, both judgements, saved files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from amint_core.batch.grid import load_grid
+from amint_core.batch.timed import grid as timed_grid
+from amint_core.batch.timed.grid import Clock, Timed, read_left
+from amint_core.batch.timed.saving import read_scores
+from amint_core.batch.timed.units import units_of
+from amint_core.cli import main
+from amint_core.evaluation.twins import nearest_member
+from amint_core.evaluation.twofold import judge_twice
+from amint_core.files import read_json
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SMALL = {
+    "dataset": "mnist",
+    "model": "tiny",
+    "data": "standin",
+    "image_size": 8,
+    "members": 60,
+    "external": 80,
+    "calibration": 40,
+    "holdout": 100,
+    "test": 30,
+    "recipe": "staged",
+    "epochs": 1,
+    "batch_size": 20,
+    "head_epochs": 2,
+    "head_batch": 20,
+    **({"precision": "bf16"} if DEVICE == "cuda" else {"optimizer": "adam", "head_rate": 0.0}),
+}
+
+
+def grid_of(tmp_path, **changes):
+    runs = [
+        {"method": "attached", "setup": ["entry", "middle"]},
+        {"method": ["yeom", "plain", "joint", "active"]},
+    ]
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({"defaults": {**SMALL, **changes}, "runs": runs}))
+    return path
+
+
+def specs(tmp_path, **changes):
+    return list(load_grid(grid_of(tmp_path, **changes), "small").values())
+
+
+def timed(tmp_path, seconds=600.0):
+    return Timed(tmp_path / "small", torch.device(DEVICE), Clock(seconds, _now()), say=print)
+
+
+def _now():
+    import time
+
+    return time.time()
+
+
+def test_runs_that_share_a_trunk_are_one_unit(tmp_path):
+    units = units_of(specs(tmp_path))
+    assert [[run.method for run in unit.runs] for unit in units] == [
+        ["attached", "attached", "yeom", "plain"],
+        ["joint"],
+        ["active"],
+    ]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    root = tmp_path_factory.mktemp("timed")
+    left = timed(root).run(specs(root))
+    return root, left
+
+
+def test_all_runs_of_a_small_grid_are_done_and_saved(done):
+    root, left = done
+    assert left == []
+    folders = sorted((root / "small" / "runs").iterdir())
+    assert len(folders) == 6
+    for folder in folders:
+        names = {file.name for file in folder.iterdir()}
+        assert names == {"metrics.json", "manifest.json", "history.csv", "scores.parquet"}
+        metrics = read_json(folder / "metrics.json")
+        assert 0 <= metrics["audited"]["accuracy"]["value"] <= 1
+        assert (metrics["mint"] is None) == (metrics["run"]["settings"]["method"] in NO_TEST)
+        manifest = read_json(folder / "manifest.json")
+        assert manifest["hardware"]
+        assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
+        assert set(manifest["git"]) == {"commit", "changed"}
+        stages = pd.read_csv(folder / "history.csv")["stage"].unique().tolist()
+        with_head = metrics["run"]["settings"]["method"] in ("active", "attached")
+        assert stages == (["trunk", "head"] if with_head else ["trunk"])
+
+
+NO_TEST = ("plain", "joint")
+
+
+def test_metrics_follow_from_the_stored_scores(done):
+    root, _ = done
+    for folder in (root / "small" / "runs").iterdir():
+        metrics = read_json(folder / "metrics.json")
+        scores = read_scores(root / "small", folder, metrics["data"]["split_file"])
+        again = json.loads(json.dumps(judge_twice(scores)))
+        for part in ("mint", "paper", "audited"):
+            assert again[part] == metrics[part]
+
+
+def test_what_is_done_is_not_done_again(done, monkeypatch):
+    root, _ = done
+    monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
+    assert timed(root).run(specs(root)) == []
+
+
+def test_without_time_everything_is_left_and_written_down(tmp_path):
+    left = timed(tmp_path, seconds=1.0).run(specs(tmp_path))
+    assert len(left) == 6
+    assert {one["why"] for one in left} == {"no time"}
+    assert read_left(tmp_path / "small") == left
+
+
+def test_a_unit_is_stopped_on_the_way_and_a_dear_one_passed_over(tmp_path):
+    grid = timed(tmp_path)
+    given = specs(tmp_path)
+    units = units_of(given)
+    grid.costs[units[1].cost_key] = 1e6
+    left = grid.run(given)
+    assert {one["why"] for one in left} == {"no time: takes about 1000000 s"}
+    assert len(left) == 2
+    stopped, looks = timed(tmp_path / "other"), iter([100.0])  # enough to begin, then none
+
+    class Short(Clock):
+        @property
+        def left(self):
+            return next(looks, 0.0)
+
+    stopped.clock = Short(600.0)
+    left = stopped.run(given)
+    assert left[0]["why"] == "no time: stopped on the way"
+    assert len(left) == 6
+
+
+def test_the_command_runs_a_grid(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "results"))
+    path = grid_of(tmp_path)
+    command = ["grid", "--profile", "small", "--grid", str(path), "--device", DEVICE]
+    assert main([*command, "--minutes", "1000"]) == 0
+    assert "6 of 6 runs done" in capsys.readouterr().out
+    assert main([*command, "--minutes", "1000", "--datasets", "gtsrb"]) == 0
+
+
+def test_active_scores_do_not_depend_on_what_ran_before(tmp_path, done):
+    root, _ = done
+    alone = [spec for spec in specs(tmp_path) if spec.method == "active"]
+    timed(tmp_path).run(alone)
+    here, there = (
+        pd.read_parquet(base / "small" / "runs" / alone[0].id / "scores.parquet")
+        for base in (tmp_path, root)
+    )
+    np.testing.assert_allclose(here["score"], there["score"], atol=2e-3)
+
+
+def scores(twins=0):
+    random = np.random.default_rng(0)
+    roles = ["members"] * 200 + ["calibration"] * 100 + ["holdout"] * 100 + ["test"] * 50
+    role = np.array(roles)
+    member = role == "members"
+    values = np.where(member, 2.0, -2.0) + random.standard_normal(len(role))
+    twin = np.where(member, 1.0, 0.5)
+    near = np.flatnonzero(role == "holdout")[:twins]
+    twin[near], values[near] = 0.99, 9.0
+    label = random.integers(0, 3, len(role))
+    judged = (role == "holdout") | (member & (np.arange(len(role)) % 2 == 0))
+    columns = {"role": role, "judged": judged, "label": label, "predicted": label * 0}
+    return pd.DataFrame({**columns, "score": values, "twin": twin})
+
+
+def test_one_training_is_judged_twice():
+    table = scores()
+    found = judge_twice(table)
+    half = table[table["judged"]]
+    inside, outside = half[half["role"] == "members"], half[half["role"] == "holdout"]
+    strict = ((inside["score"] > 0).mean() + (outside["score"] <= 0).mean()) / 2
+    assert found["mint"]["accuracy"]["value"] == pytest.approx(strict)
+    members, test = table[table["role"] == "members"], table[table["role"] == "test"]
+    paper = ((members["score"] > 0).mean() + (test["score"] <= 0).mean()) / 2
+    assert found["paper"]["accuracy"]["value"] == pytest.approx(paper)
+    assert found["paper"]["judged"] == {"members": 200, "non_members": 50}
+    assert found["mint"]["judged"] == {"members": 100, "non_members": 100}
+    assert found["audited"]["accuracy"]["value"] == pytest.approx((test["label"] == 0).mean())
+
+
+def test_near_twins_are_set_aside_and_counted():
+    found = judge_twice(scores(twins=7))["mint"]
+    assert found["without_near_twins"]["set_aside"] == 7
+    assert found["false_positives"]["value"] >= 0.07
+    assert found["without_near_twins"]["false_positives"]["value"] < 0.07
+    assert found["without_near_twins"]["auc"]["value"] > found["auc"]["value"]
+
+
+def test_a_mirrored_member_is_a_near_twin_and_noise_is_none():
+    random = np.random.default_rng(0)
+    members = torch.from_numpy(random.integers(0, 256, (5, 32, 32, 3), np.uint8))
+    others = torch.from_numpy(random.integers(0, 256, (2, 32, 32, 3), np.uint8))
+    given = torch.cat([members[:1].flip(2), members[3:4], others])
+    found = nearest_member(members, given)
+    torch.testing.assert_close(found[:2], torch.ones(2))
+    assert (found[2:] < 0.5).all()
