@@ -79,9 +79,10 @@ def finished(tmp_path_factory) -> tuple[Path, Path, dict]:
         config |= {
             "calibration": 300,
             "holdout": 900,
-            "epochs": 8,
+            # Enough to recognise a third of the members or more at this false-discovery rate.
+            "epochs": 24,
             "recipe": "best",
-            "batch_size": 50,
+            "batch_size": 25,
         }
         run = amint.Run(amint.RunConfig.create(**config))
         amint.train(run)

@@ -21,7 +21,7 @@ from amint_core.locations import results_root, shown
 from amint_core.recipes import RECIPES
 from amint_core.report import paper
 from amint_core.report.names import method_order
-from amint_core.store import run_file, run_json
+from amint_core.store import run_file, run_json, without_copies
 
 #: Measure → its place in metrics.json, each {value, low, high}.
 MEASURES = {
@@ -162,7 +162,8 @@ def read(profile: str) -> Results:
         ResultsError: the profile has no finished run, or a file of one is damaged (named).
     """
     folder = profile_folder(profile)
-    files = sorted(folder.glob("runs/*/metrics.json"))
+    found = sorted(folder.glob("runs/*/metrics.json"))
+    files = [run / "metrics.json" for run in without_copies([file.parent for file in found])]
     if not files:
         raise ResultsError(
             f"{shown(folder / 'runs')} holds no finished run (no metrics.json), so there is "
