@@ -6,6 +6,7 @@ import unicodedata
 
 import pandas as pd
 import pytest
+import said_of_table1
 import torch
 
 from amint_core.batch.grid import NOTEBOOKS, grid_file, load_grid
@@ -150,9 +151,11 @@ LARGE_ROWS = "| of 5,000 members | calibrated |"
 TESTS_ROWS = "| other test | exact |"
 LAMBDA_ROWS = "| λ | calibrated |"
 DATASET_ROWS = "| `best` on |"
+ATTACHED_ROWS = "| attached, 18 cells each |"
+REACHED_ROWS = "| method | cells reached |"
 TABLES = (
     *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
-    DATASET_ROWS,
+    *(DATASET_ROWS, ATTACHED_ROWS, REACHED_ROWS),
 )
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
 COMPARISON = ROOT / "results" / "comparison" / "tables" / "comparison.csv"
@@ -305,6 +308,11 @@ def test_the_table_of_other_datasets_is_the_committed_one(row):
     assert row[6] == (printed(plain.iloc[0]) if len(plain) else "–")
 
 
+def test_the_tables_of_all_cells_are_the_committed_ones():
+    assert rows(ATTACHED_ROWS) == said_of_table1.rows_by_dataset()
+    assert rows(REACHED_ROWS) == said_of_table1.rows_by_method()
+
+
 def said_to_hold():
     found = of_best().set_index(["method", "target"])["audited_accuracy"]
     audited = found.groupby("method").first()
@@ -419,6 +427,7 @@ SOURCES = (
     said_of_bf16,
     said_of_the_laptop_profile,
     said_of_the_comparison_profile,
+    *said_of_table1.SOURCES,
 )
 
 

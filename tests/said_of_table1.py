@@ -1,0 +1,145 @@
+"""What the pages say of results/table1: rows of their tables and phrases, from the files alone."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from amint_core.files import read_json
+from amint_core.locations import project_root
+
+FOLDER = project_root() / "results" / "table1"
+TITLES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "gtsrb": "GTSRB",
+    "tiny_imagenet": "Tiny ImageNet",
+}
+VERDICTS = ("above", "within", "below")
+
+
+def three(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def two(value: float) -> str:
+    return f"{value:.2f}".replace("0.", ".", 1)
+
+
+def cells() -> pd.DataFrame:
+    return pd.read_csv(FOLDER / "tables" / "table1.csv")
+
+
+def runs() -> pd.DataFrame:
+    """A row per run: what it was, and what its metrics say."""
+    rows = []
+    for file in sorted(FOLDER.glob("runs/*/metrics.json")):
+        metrics = read_json(file)
+        mint = metrics["mint"] or {}
+        rows.append(
+            {name: metrics["run"]["settings"][name] for name in SETTINGS}
+            | {"calibrated": (mint.get("accuracy_calibrated") or {}).get("value")}
+            | {"auc": (mint.get("auc") or {}).get("value")}
+            | {"audited": metrics["audited"]["accuracy"]["value"]}
+        )
+    return pd.DataFrame(rows)
+
+
+SETTINGS = ("dataset", "model", "setup", "method", "seed")
+
+
+def rows_by_dataset() -> list[list[str]]:
+    found = []
+    for dataset, own in cells().query("method == 'attached'").groupby("dataset", sort=False):
+        reached = int((own["audited"].round(2) >= own["paper_audited"]).sum())
+        means = own[["mint_calibrated", "tpr_at_1pct", "mint_paper", "paper_mint"]].mean()
+        mint = f"{three(means['mint_paper'])} ({three(means['paper_mint'])})"
+        strict = [three(means[name]) for name in ("mint_calibrated", "tpr_at_1pct")]
+        found.append([TITLES[dataset], *strict, mint, str(reached)])
+    return found
+
+
+def rows_by_method() -> list[list[str]]:
+    found = []
+    for method in ("attached", "active"):
+        own = cells().query("method == @method")
+        counts = [
+            " / ".join(str((own[f"{name}_verdict"] == verdict).sum()) for verdict in VERDICTS)
+            for name in ("mint", "audited")
+        ]
+        reached = f"{(own['seeds'] > 0).sum()} of {len(own)}"
+        means = [three(own[name].mean()) for name in ("mint_calibrated", "tpr_at_1pct")]
+        found.append([method, reached, *counts, *means])
+    return found
+
+
+def _range(values: pd.Series) -> str:
+    return f"{two(values.min())} to {two(values.max())}"
+
+
+def said_of_cifar10() -> Iterator[str]:
+    own = cells().query("method == 'attached' and dataset == 'cifar10'")
+    gain = (own["audited"].round(2) - own["paper_audited"]).round(2)
+    models = (own["model"][gain.idxmin()], own["model"][gain.idxmax()])
+    assert models == ("densenet121", "vit")
+    yield f"the audited accuracy by {two(gain.min())} (DenseNet-121) to {two(gain.max())} (ViT)"
+    (cell,) = own.query("model == 'mobilenet' and setup == 'middle'").to_dict("records")
+    assert cell["seeds"] == 3
+    yield (
+        f"calibrated accuracy {three(cell['mint_calibrated'])} (three seeds, standard deviation "
+        f"{three(cell['mint_spread'])}) and TPR {two(cell['tpr_at_1pct'])} at 1 % FPR"
+    )
+    everything = (own["mint_paper"] >= own["paper_mint"]) & (own["audited"] >= own["paper_audited"])
+    yield f"On CIFAR-10 all {everything.sum()} cells lie at or above the paper's in both numbers"
+
+
+def said_of_the_joint_stage() -> Iterator[str]:
+    table = runs().query("dataset == 'cifar10' and setup == 'middle'")
+    means = table.groupby(["model", "method"])[["calibrated", "audited"]].mean()
+    mint, audited = means["calibrated"], means["audited"]
+
+    def pair(values: pd.Series, model: str, other: str) -> str:
+        return f"{three(values[model, 'active'])} against {three(values[model, other])}"
+
+    first = f"{three(mint['mobilenet', 'active'])} (active) against "
+    first += f"{three(mint['mobilenet', 'attached'])} (attached, three seeds) on MobileNet"
+    others = (("resnet50", "ResNet-50"), ("vit", "ViT"), ("convnet", "ConvNet"))
+    rest = (f"{pair(mint, model, 'attached')} on {title}" for model, title in others)
+    yield ", ".join([f"calibrated accuracy is {first}", *rest])
+    price = (f"{title} {pair(audited, model, 'joint')}" for model, title in others)
+    yield f"{', '.join(price)}; MobileNet {pair(audited, 'mobilenet', 'joint')}."
+
+
+def said_of_the_loss_attack() -> Iterator[str]:
+    table = runs()
+    cifar, tiny = (table.query(f"dataset == '{name}'") for name in ("cifar10", "tiny_imagenet"))
+    yeom, head = (cifar.query(f"method == '{name}'")["auc"] for name in ("yeom", "attached"))
+    yield f"AUC {_range(yeom)} on CIFAR-10, where the attached head has {_range(head)}."
+    known = tiny.query("method == 'yeom' and model in ('resnet50', 'resnet101', 'xception')")
+    yield f"it is as good ({_range(known['auc'])})."
+
+
+def said_of_what_falls_short() -> Iterator[str]:
+    table = cells().query("method == 'attached'")
+    digits, signs = (table.query(f"dataset == '{name}'") for name in ("mnist", "gtsrb"))
+    mobilenet = digits["model"] == "mobilenet"
+    calibrated = digits["mint_calibrated"]
+    yield (
+        f"Calibrated {_range(calibrated[mobilenet])} on MobileNet, but "
+        f"{_range(calibrated[~mobilenet])} on the others"
+    )
+    yield f"audited {_range(signs['audited'])} against {_range(signs['paper_audited'])}."
+    yield f"MINT is calibrated {_range(signs['mint_calibrated'])}."
+    (tiny,) = table.query(
+        "dataset == 'tiny_imagenet' and model == 'densenet121' and setup == 'middle'"
+    ).to_dict("records")
+    yield f"classifies {three(tiny['audited'])} against {two(tiny['paper_audited'])}"
+    rates = table[["false_positives", "false_positives_without_twins"]].mean()
+    yield f"the means over {len(table)} cells are {' and '.join(map(three, rates))}."
+
+
+SOURCES = (
+    said_of_cifar10,
+    said_of_the_joint_stage,
+    said_of_the_loss_attack,
+    said_of_what_falls_short,
+)
