@@ -1,5 +1,7 @@
 """Trainings are shared by what they depend on, and by nothing less."""
 
+import dataclasses
+
 import pytest
 from small_run import SMALL
 
@@ -8,7 +10,8 @@ from amint_core.run.needs import training_settings
 from amint_core.run.trainings import Training, training_of
 from amint_core.settings import create
 from amint_core.training import device
-from amint_core.training.kinds import ACTIVE, KINDS
+from amint_core.training.kinds import ACTIVE, KINDS, PLAIN
+from amint_core.training.losses import MINT
 
 
 def key(kind="active", **changes):
@@ -68,7 +71,8 @@ def test_a_plain_model_does_not_depend_on_the_head():
 def test_every_setting_is_sorted_into_training_or_not():
     """A new setting counts as part of the training until somebody says otherwise."""
     settings = create(**SMALL)
-    of_training = set(training_settings(settings, ACTIVE)) - {"kind"}
+    of_kind = {"kind", "trains", "learns_from", "losses"}
+    of_training = set(training_settings(settings, ACTIVE)) - of_kind
     assert of_training == {
         *("dataset", "model", "setup", "seed", "head", "taps", "epochs", "batch_size"),
         *("learning_rate", "schedule", "weight_decay", "lambda_audited", "lambda_mint"),
@@ -77,6 +81,22 @@ def test_every_setting_is_sorted_into_training_or_not():
         *("head_epochs", "head_batch", "head_rate", "head_copies"),
         *("optimizer", "matrix_rate", "label_smoothing"),
     }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trains": "head"},
+        {"losses": (MINT,)},
+        {"learns_from": "members_not_judged"},
+        {"starts_from": PLAIN},
+    ],
+    ids=str,
+)
+def test_a_kind_of_the_same_name_that_trains_otherwise_is_another_training(changes):
+    settings = create(**SMALL)
+    other = dataclasses.replace(ACTIVE, **changes)
+    assert training_settings(settings, other) != training_settings(settings, ACTIVE)
 
 
 def test_one_model_of_two_stages_serves_every_head():

@@ -198,10 +198,11 @@ def _draw(draw, found: Found) -> str:
 
 
 def _figure(draw, found: Found) -> Figure:
-    from matplotlib.figure import Figure
+    from matplotlib import pyplot
 
-    figure = Figure(figsize=(4.6, 3.1), dpi=110, layout="constrained")
-    axes = figure.subplots()
+    # Made by pyplot, which a notebook needs to show it; closed, since it is returned to be shown.
+    figure, axes = pyplot.subplots(figsize=(4.6, 3.1), dpi=110, layout="constrained")
+    pyplot.close(figure)
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes, found)
     return figure

@@ -19,7 +19,7 @@ def kind_of(settings: RunConfig) -> Kind:
 
 
 def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
-    """Return the settings that a training of `kind` depends on.
+    """Return what a training of `kind` is, and the settings that it depends on.
 
     Roles and protocol count through the digest of the split, the dataset through its fingerprint.
     """
@@ -30,7 +30,16 @@ def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
     kept = sorted(set(defects) & set(settings.defects))
     # How long a head learns afterwards changes nothing in the model; that it does, the loop.
     stages = {"stages": 2} if settings.head_epochs else {}
-    return {"kind": kind.name, **values, **stages, "defects": kept, "dataset": settings.dataset}
+    # A kind is what it trains, from what and with which losses: its name alone is no identity.
+    described = {
+        "kind": kind.name,
+        "trains": kind.trains,
+        "learns_from": kind.learns_from,
+        "losses": [f"{loss.name} of {loss.reads}" for loss in kind.losses],
+    }
+    if kind.starts_from is not None:
+        described["starts_from"] = training_settings(settings, kind.starts_from)
+    return {**described, **values, **stages, "defects": kept, "dataset": settings.dataset}
 
 
 def training_key(settings: RunConfig, kind: Kind) -> str:
