@@ -28,10 +28,20 @@ except KeyboardInterrupt:
 CALL = "import sys; from amint_core.batch import driver; sys.exit(driver.run(sys.argv[1:]))"
 
 
-def start(folder, **options):
+def start(folder, ignored=()):
+    """Start the driver as in a terminal of its own, whatever signals this process ignores."""
+
+    def as_in_a_terminal():
+        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sign, signal.SIG_IGN if sign in ignored else signal.SIG_DFL)
+
     command = [sys.executable, "-c", CALL, sys.executable, "-c", STAND_IN, str(folder)]
     called = subprocess.Popen(
-        command, cwd=project_root(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
+        command,
+        cwd=project_root(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=as_in_a_terminal,
     )
     wait_for((folder / "started").exists)
     return called
@@ -60,7 +70,7 @@ def test_a_second_ctrl_c_waits_no_longer(tmp_path):
 
 
 def test_a_closed_terminal_is_ignored_under_nohup(tmp_path):
-    called = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    called = start(tmp_path, ignored=[signal.SIGHUP])
     called.send_signal(signal.SIGHUP)
     time.sleep(0.5)
     assert called.poll() is None
