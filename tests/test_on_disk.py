@@ -442,7 +442,6 @@ def test_a_broken_dataset_does_not_hide_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("value", "hint"),
     [
-        ('"{}"', "The quotes are part of it"),
         ("$HOME{}", "A variable in it was not replaced"),
         ("{}/data ", "It ends in a blank"),
         ("{}/gone", "is to name the datasets' folder"),

@@ -50,8 +50,6 @@ UNREAD = {
 
 #: In the value of a variable: what a shell or a settings file left there.
 SIGNS = {
-    '"': " The quotes are part of it: leave them out.",
-    "'": " The quotes are part of it: leave them out.",
     "$": " A variable in it was not replaced: write it out.",
     " |": " It ends in a blank.",
 }
