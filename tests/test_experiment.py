@@ -29,6 +29,7 @@ def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
     assert set(run.files()["file"]) == {
         "metrics.json",
         "scores.parquet",
+        "judged.parquet",
         "history.csv",
         "config.json",
         "manifest.json",
