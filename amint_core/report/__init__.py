@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from amint_core.config import given_values
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.files import write_text
@@ -73,8 +75,9 @@ def write(profile: str) -> dict[str, Path]:
         forms = ["csv", *(render.FORMS if table.document else ())]
         paths = {form: folder / "tables" / f"{table.name}.{form}" for form in forms}
         files += paths.values()
-        if table.of_scores and not results.scores and all(map(Path.is_file, paths.values())):
-            continue
+        there = table.of_scores and all(map(Path.is_file, paths.values()))
+        if there and not results.scores and len(pd.read_csv(paths["csv"])):
+            continue  # an empty table has nothing to lose
         write_text(paths.pop("csv"), render.to_csv(results.once(table.rows)))
         document = table.document and table.document(results)
         for form, path in paths.items():
