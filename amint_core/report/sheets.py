@@ -7,6 +7,7 @@ official test images as non-members), the strict one, and the audited accuracy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +124,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def as_printed(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """Lay a method's cells out as the paper does: ours MINT/audited, in brackets the paper's."""
-    own = table[table["method"] == method].set_index(KEY)
-    rows = []
-    for dataset, title in DATASETS.items():
-        for setup in paper.SETUPS:
-            row = {"Dataset": title, "Setup": setup}
-            for model, name in paper.MODELS.items():
-                row[name] = _cell(own.loc[(dataset, setup, model)])
-            rows.append(row)
-    return pd.DataFrame(rows)
+    return _laid_out(table, method, _cell)
 
 
 def _cell(row: pd.Series) -> str:
@@ -143,18 +136,29 @@ def _cell(row: pd.Series) -> str:
 
 def strict(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """Lay the strict judgement out likewise: calibrated accuracy, TPR at 1 % in brackets."""
+    return _laid_out(table, method, _strict_cell)
+
+
+def _strict_cell(row: pd.Series) -> str:
+    if row["mint_verdict"] == "not reached":
+        return "–"
+    return f"{_three(row['mint_calibrated'])} ({two(row['tpr_at_1pct'])})"
+
+
+def _laid_out(table: pd.DataFrame, method: str, write: Callable[[pd.Series], str]) -> pd.DataFrame:
+    """Return a row per dataset and setup, a column per model, as the paper's Table 1."""
     own = table[table["method"] == method].set_index(KEY)
-    rows = []
-    for dataset, title in DATASETS.items():
-        for setup in paper.SETUPS:
-            row = {"Dataset": title, "Setup": setup}
-            for model, name in paper.MODELS.items():
-                cell = own.loc[(dataset, setup, model)]
-                reached = cell["mint_verdict"] != "not reached"
-                text = f"{_three(cell['mint_calibrated'])} ({two(cell['tpr_at_1pct'])})"
-                row[name] = text if reached else "–"
-            rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {"Dataset": title, "Setup": setup}
+            | {
+                name: write(own.loc[(dataset, setup, model)])
+                for model, name in paper.MODELS.items()
+            }
+            for dataset, title in DATASETS.items()
+            for setup in paper.SETUPS
+        ]
+    )
 
 
 def sizes(runs: pd.DataFrame) -> pd.DataFrame:
