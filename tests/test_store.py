@@ -91,7 +91,7 @@ def test_every_setting_is_sorted_into_training_or_not():
         {"learns_from": "members_not_judged"},
         {"starts_from": PLAIN},
     ],
-    ids=str,
+    ids=["trains", "losses", "learns_from", "starts_from"],
 )
 def test_a_kind_of_the_same_name_that_trains_otherwise_is_another_training(changes):
     settings = create(**SMALL)
