@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from amint_core.batch.planning.flops import counts_of, step_flops
 from amint_core.batch.planning.work import Cost, sizes_of, work_of, workload_of
 from amint_core.cli import main
 from amint_core.config import RunConfig
+from amint_core.data import DATASETS
 from amint_core.errors import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import cache_root, results_root
@@ -130,6 +132,13 @@ def test_only_attacks_hold_class_logits():
     assert work_of(settings(**few)).logits == work_of(settings(**many)).logits == 0
     # 750 images in question, float32, twice.
     assert work_of(settings(method="yeom")).logits == 2 * 750 * 10 * 4
+
+
+def test_a_dataset_that_does_not_say_its_test_sets_size_asks_for_a_number(monkeypatch):
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], official_sizes={}))
+    with pytest.raises(SettingsError, match=r"test = 0 .* MNIST does not say how many"):
+        work_of(settings(dataset="mnist", test=0))
+    assert sizes_of(settings(dataset="mnist", test=70))["test"] == 70
 
 
 def test_paper_protocol_judges_the_official_test_set():

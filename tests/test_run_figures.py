@@ -21,6 +21,17 @@ def test_a_training_of_one_task_draws_that_task():
     assert "MINT (binary)" in texts(report.training_curves(history, TITLE))
 
 
+def test_a_training_with_a_loss_of_its_own_is_drawn_by_its_name():
+    history = made_history(5)[["epoch", "mint_loss"]].rename(columns={"mint_loss": "pull_loss"})
+    figure = report.training_curves(history, TITLE)
+    assert len(figure.axes) == 1
+    assert "pull" in texts(figure)
+
+
+def test_a_history_without_losses_says_so():
+    assert "no losses" in texts(report.training_curves(made_history(5)[["epoch"]], TITLE))
+
+
 def test_an_attacks_scores_are_no_probabilities():
     text = texts(report.score_distributions(made_scores(method="yeom"), TITLE))
     assert "the method's own (0)" in text

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EIGHT, made_metrics, put, put_many
+from made_runs import EIGHT, made_metrics, put, put_judged, put_many
 from read_back import profile, table, texts
 
 from amint_core import report
 from amint_core.locations import results_root
+from amint_core.methods import METHODS
 from amint_core.report import paper, render
 from amint_core.report.figures import FIGURES
 from amint_core.report.read import read_runs
@@ -191,3 +192,13 @@ def test_files_are_the_same_each_time(results):
     assert before == after
     # Six tables in four forms and runs.csv; eleven figures in two forms.
     assert len(before) == 6 * 4 + 1 + 11 * 2
+
+
+def test_runs_of_a_method_that_is_no_longer_there_are_reported(results, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, "gone", METHODS["yeom"])
+        for method, target in (("active", "plain"), ("gone", "plain"), ("gone", "active")):
+            put_judged(results, method=method, target=target)
+    files = report.write("quick")
+    assert "gone" in files["comparison.md"].read_text()
+    assert "gone" in files["differences.md"].read_text()

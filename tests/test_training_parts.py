@@ -15,7 +15,7 @@ from amint_core.model.mint import enhance
 from amint_core.training.batches import Copies, JointBatches, batch_shape
 from amint_core.training.kinds import ACTIVE, KINDS, Kind
 from amint_core.training.loop import fit
-from amint_core.training.losses import Loss, audited_loss, mint_loss
+from amint_core.training.losses import AUDITED, Loss, audited_loss, mint_loss
 from amint_core.training.step import LossBalance, Step
 from amint_core.training.transcript import state_digest
 
@@ -210,10 +210,11 @@ def test_a_kind_may_bring_a_loss_of_its_own():
     def accuracy(membership, batch):
         return (membership[: batch.members] > 0).float().mean()
 
-    kind = Kind("own", trains="all", losses=(Loss("pull", "membership", value, accuracy),))
-    history, _ = fitted(kind, epochs=8)
-    assert history["pull_loss"].iloc[-1] < history["pull_loss"].iloc[0] / 2
-    assert {"pull_accuracy", "order", "state"} <= set(history)
+    pull = Loss("pull", "membership", value, accuracy)
+    for losses in ((pull,), (AUDITED, pull)):  # beside another it has no λ, and counts as it is
+        history, _ = fitted(Kind("own", trains="all", losses=losses), epochs=8)
+        assert history["pull_loss"].iloc[-1] < history["pull_loss"].iloc[0] / 2
+        assert {"pull_accuracy", "order", "state"} <= set(history)
 
 
 def test_the_transcript_is_the_same_in_two_trainings_and_after_going_on_from_a_state():

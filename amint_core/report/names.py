@@ -92,6 +92,11 @@ def has_own_threshold(name: str) -> bool:
     return name not in METHODS or "own" in METHODS[name].thresholds
 
 
+def reads_shadows(name: str) -> bool:
+    """Tell whether a method asks shadow models; one that is no longer there may have."""
+    return name not in METHODS or METHODS[name].shadows > 0
+
+
 def published_shadows(name: str) -> str | None:
     """Return how many shadow models a method's paper used, in words; None where it uses none."""
     used = name in METHODS and METHODS[name].shadows

@@ -43,8 +43,8 @@ class LossBalance:
             self.scales[name] = before.copy_(share * before + (1 - share) * value)
 
     def total(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-        """Return the weighted sum of the losses, each divided by its scale."""
-        parts = [weights[name] * loss / self.scales[name] for name, loss in losses.items()]
+        """Return the weighted sum of the losses, each divided by its scale; no λ counts as 1."""
+        parts = [weights.get(name, 1.0) * loss / self.scales[name] for name, loss in losses.items()]
         return torch.stack(parts).sum()
 
 
@@ -54,7 +54,8 @@ class Step:
 
     Attributes:
         kind: the kind.
-        weights: name of a loss → its λ, where there are several.
+        weights: name of a loss → its λ, where there are several; 1 for a loss that it lacks, as a
+            membership test's own.
         mean: averages a loss over all processes, so that they balance the losses alike.
         frozen_batchnorm: published defect 1, see `recipes.DEFECTS`.
         separate_batches: published defect 4.

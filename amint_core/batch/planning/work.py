@@ -14,6 +14,7 @@ from amint_core.config import RunConfig, settings_of
 from amint_core.data import DATASETS
 from amint_core.data.split import ROLES, role_sizes
 from amint_core.data.standin import SIZES, TEST_DIGITS
+from amint_core.errors import SettingsError
 from amint_core.methods import METHODS
 from amint_core.model.inference import VIEWS
 from amint_core.recipes import defects_of
@@ -129,15 +130,29 @@ class Work:
 
 
 def sizes_of(settings: RunConfig) -> dict[str, int]:
-    """Return the images of each role of a run, the official test set being whole."""
+    """Return the images of each role of a run, the official test set being whole.
+
+    Raises:
+        SettingsError: the run takes a whole test set whose size is not known.
+    """
     if settings.data == "real":
-        test = DATASETS[settings.dataset].official_sizes["test"]
+        test = _official_test(settings)
     elif settings.dataset in SIZES:
         test = SIZES[settings.dataset].test * _classes(settings)
     else:
         test = TEST_DIGITS
     wanted = {role: getattr(settings, role) for role in ROLES}
     return role_sizes(settings.protocol, wanted, test)
+
+
+def _official_test(settings: RunConfig) -> int:
+    spec = DATASETS[settings.dataset]
+    if "test" not in spec.official_sizes and not settings.test:
+        raise SettingsError(
+            f"test = 0 takes the whole test set, and {spec.title} does not say how many images "
+            "that has. Set test to a number, or name `official_sizes` in its DatasetSpec."
+        )
+    return spec.official_sizes.get("test", 0)
 
 
 def _classes(settings: RunConfig) -> int:

@@ -5,6 +5,8 @@ Every `title` is the run's, as from `run_title`, so that stand-in data says so o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -28,30 +30,32 @@ from amint_core.report.style import (
     styled,
 )
 
+LOSSES = {"audited": "audited (cross-entropy)", "mint": "MINT (binary)"}
 NO_TEST = "The audited model alone has no membership test, so there are no scores."
 
 
 @styled
 def training_curves(history: pd.DataFrame, title: str) -> Figure:
-    """Draw both tasks' losses, both accuracies on training images, and AUC on calibration.
+    """Draw the tasks' losses, their accuracies on training images, and AUC on calibration.
 
     Args:
         history: as in history.csv, a row per epoch; a training of one task alone lacks the other's
-            columns.
+            columns, and one with a loss of its own has columns of that name.
     """
     panels = {
-        "Loss": {"audited_loss": "audited (cross-entropy)", "mint_loss": "MINT (binary)"},
-        "Accuracy on training images": {"audited_accuracy": "audited", "mint_accuracy": "MINT"},
-        "AUC on calibration": {"calibration_auc": "MINT"},
+        "Loss": _curves(history, "_loss", LOSSES),
+        "Accuracy on training images": _curves(history, "_accuracy", {"mint": "MINT"}),
+        "AUC on calibration": _curves(history, "_auc", {"calibration": "MINT"}),
     }
-    drawn = {name: _drawn(history, curves) for name, curves in panels.items()}
-    panels = {name: curves for name, curves in drawn.items() if curves}
+    panels = {name: curves for name, curves in panels.items() if curves}
+    if not panels:
+        return nothing_to_draw(f"{title}: training", "The history has no losses.")
     watched = "AUC on calibration" in panels
-    figure, row = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 3.2))
+    figure, row = plt.subplots(1, len(panels), figsize=(4.0 * len(panels), 3.2), squeeze=False)
     headed(figure, f"{title}: training")
-    for axes, (name, curves) in zip(row, panels.items(), strict=True):
-        for column, label in curves.items():
-            color = TASKS["audited" if column.startswith("audited") else "mint"]
+    for axes, (name, curves) in zip(row[0], panels.items(), strict=True):
+        for number, (column, label) in enumerate(curves.items()):
+            color = _color(column, number)
             axes.plot(*_known(history, column), color=color, label=label, marker=_dot(history))
         axes.set(title=name, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -59,16 +63,26 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
         if name == "Loss":
             axes.set_ylim(bottom=0)
     if watched:
-        _mark_best(row[-1], history)
+        _mark_best(row[0, -1], history)
     return figure
 
 
-def _drawn(history: pd.DataFrame, curves: dict[str, str]) -> dict[str, str]:
+def _curves(history: pd.DataFrame, ending: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns with this ending that hold anything, each with its label."""
+    tasks = {name: name.removesuffix(ending) for name in history if name.endswith(ending)}
     return {
-        column: label
-        for column, label in curves.items()
-        if column in history and history[column].notna().any()
+        column: labels.get(task, task)
+        for column, task in tasks.items()
+        if history[column].notna().any()
     }
+
+
+def _color(column: str, number: int) -> str:
+    """Return a task's colour; a loss of a membership test's own takes the next of the roles'."""
+    task = column.split("_")[0]
+    if column == "calibration_auc":
+        task = "mint"
+    return TASKS[task] if task in TASKS else list(ROLES.values())[number % len(ROLES)]
 
 
 def _mark_best(axes: Axes, history: pd.DataFrame) -> None:

@@ -12,10 +12,9 @@ from amint_core.config import settings_of
 from amint_core.errors import ProtocolError
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
-from amint_core.methods import METHODS
 from amint_core.report import render
 from amint_core.report.averages import DATA, laid_out
-from amint_core.report.names import row_title
+from amint_core.report.names import reads_shadows, row_title
 from amint_core.report.read import PARTS, VERDICT_FPR, Results
 from amint_core.report.registry import Table
 from amint_core.report.render import Document, Part, short
@@ -144,8 +143,8 @@ def _test(run: pd.Series) -> tuple[Any, ...]:
     """
     aside = {"target", "method", *settings_of("averaged")}
     names = [name for name in settings_of("test") if name not in aside]
-    read = METHODS[run["method"]].shadows > 0
-    return run["seed"], run["method"], *(run[f"settings.{name}"] for name in names if read)
+    read = names if reads_shadows(run["method"]) else ()
+    return run["seed"], run["method"], *(run[f"settings.{name}"] for name in read)
 
 
 def _pair(
