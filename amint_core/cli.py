@@ -187,9 +187,11 @@ def audit(options: argparse.Namespace) -> int:
     require("audit", "matplotlib", "jinja2")
 
     from amint_core.audit.ask import ask
+    from amint_core.audit.fingerprints import Published
     from amint_core.locations import shown
 
-    found = ask(options.model, options.images, options.reference, options.fdr)
+    published = Published.load(options.published) if options.published else None
+    found = ask(options.model, options.images, options.reference, options.fdr, published)
     report = found.save(options.out)
     print(f"amint: {found.verdict.headline}")
     for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
@@ -260,7 +262,17 @@ def parser() -> argparse.ArgumentParser:
         default=0.05,
         help="share of wrong ones to be expected among the accused (default: %(default)s)",
     )
-    asked.add_argument("--out", type=Path, required=True, help="where the report goes")
+    asked.add_argument(
+        "--published",
+        type=Path,
+        help="the owner's fingerprints of his training images, as `Published.save` wrote them",
+    )
+    asked.add_argument(
+        "--out",
+        type=Path,
+        default=Path("audit-report"),
+        help="where the report goes (default: %(default)s)",
+    )
 
     batch = _command(commands, "reproduce", reproduce, profiled=True)
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")

@@ -145,7 +145,7 @@ def test_the_json_holds_every_statement(found: Found, tmp_path) -> None:
     about = [each["about"] for each in record["statements"]]
     assert about == [
         "images", "false discoveries", "false-positive rate", "none used", "least used", "share",
-        "all used",
+        "all used", "missing from the list",
     ]  # fmt: skip
     assert record["preprocessing"]["filter"] == "bilinear"
 

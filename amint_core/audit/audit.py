@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.audit.scoring import Score, Scored, score_all
+from amint_core.audit.scoring import Classify, Score, Scored, score_all
 from amint_core.audit.verdict import judge
 from amint_core.errors import DataError
 
@@ -24,6 +26,8 @@ def audit(
     members: np.ndarray | None = None,
     published: Published | None = None,
     batch_size: int = 256,
+    classify: Classify | None = None,
+    classes: Sequence[str] = (),
 ) -> Found:
     """Ask which of some images a model was trained on.
 
@@ -38,31 +42,37 @@ def audit(
         members: (k,) scores of known members.
         published: fingerprints that the owner published.
         batch_size: images scored at once.
+        classify: the classifier, whose answers may contradict the test's; None: it is not asked.
+        classes: its classes' names, see `score_all`.
 
     Raises:
         DataError: a folder is missing or holds no image.
         ProtocolError: too few references.
         ModelError: the scores have another form.
     """
-    queries = score_all(score, images, preprocessing, published, batch_size)
+    asked = {"batch_size": batch_size, "classify": classify, "classes": classes}
+    queries = score_all(score, images, preprocessing, published, **asked)
     _require_images(queries)
-    known, warnings = _reference(score, reference, preprocessing, batch_size)
-    scores, statistics, dropped = _without(known, set(queries.hashes))
+    known, warnings = _reference(score, reference, preprocessing, asked)
+    known, dropped = _without(known, set(queries.hashes))
     if dropped:
         warnings.append(
             f"{dropped} reference images are among the images in question, and were left out of "
             "the reference. Check that it holds nothing that may have been used."
         )
     firsts, rows = _unique(queries.hashes)
+    questions = _part(queries, firsts)
     verdict = judge(
-        queries.scores[firsts],
-        scores,
+        questions.scores,
+        known.scores,
         fdr,
         members=members,
-        statistics=queries.statistics[firsts],
-        of_reference=statistics,
+        statistics=questions.statistics,
+        of_reference=known.statistics if known.hashes else None,
+        posterior=_posteriors(questions, known),
+        listed=np.array([bool(queries.copies[row]) for row in firsts]) if published else None,
     )
-    return Found(queries, verdict, scores, rows, preprocessing, members, tuple(warnings))
+    return Found(queries, verdict, known.scores, rows, preprocessing, members, tuple(warnings))
 
 
 def _require_images(queries: Scored) -> None:
@@ -75,7 +85,7 @@ def _reference(
     score: Score,
     reference: Path | str | np.ndarray | Scored,
     preprocessing: Preprocessing,
-    batch_size: int,
+    asked: dict[str, Any],
 ) -> tuple[Scored, list[str]]:
     if isinstance(reference, Scored):
         return reference, []
@@ -84,16 +94,38 @@ def _reference(
             "The reference is a list of scores, so its images could not be compared with yours. "
             "Images of your own that were surely not used are the better reference."
         ]
-    return score_all(score, reference, preprocessing, batch_size=batch_size), []
+    return score_all(score, reference, preprocessing, **asked), []
 
 
-def _without(known: Scored, hashes: set[bytes]) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Return scores and statistics of the different references that are not among the queries."""
+def _without(known: Scored, hashes: set[bytes]) -> tuple[Scored, int]:
+    """Return the different references that are not among the queries, and how many are."""
     if not known.hashes:
-        return known.scores, None, 0
+        return known, 0
     firsts, _ = _unique(known.hashes)
     kept = np.array([row for row in firsts if known.hashes[row] not in hashes], int)
-    return known.scores[kept], known.statistics[kept], len(firsts) - len(kept)
+    return _part(known, kept), len(firsts) - len(kept)
+
+
+def _part(scored: Scored, rows: np.ndarray) -> Scored:
+    """Return the numbers of some images, without their files."""
+    sure, of_label = scored.sureness, scored.of_label
+    return Scored(
+        hashes=[scored.hashes[row] for row in rows],
+        scores=scored.scores[rows],
+        statistics=scored.statistics[rows],
+        sureness=None if sure is None else sure[rows],
+        of_label=None if of_label is None else of_label[rows],
+    )
+
+
+def _posteriors(queries: Scored, known: Scored) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return how sure the classifier is of both: of true labels where all have one, else of what it
+    predicts."""
+    sides = queries.of_label, known.of_label
+    if all(side is not None and np.isfinite(side).all() for side in sides):
+        return sides
+    sides = queries.sureness, known.sureness
+    return None if any(side is None for side in sides) else sides
 
 
 def _unique(hashes: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -55,6 +55,10 @@ class AuditableModel:
         """Return the (B,) membership logits of (B, C, H, W) normalised images, in fp32."""
         return _scores(self.enhanced, self.views, images)
 
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the (B, classes) class logits of (B, C, H, W) normalised images, in fp32."""
+        return _logits(self.enhanced, images)
+
     def audit(
         self,
         images: Path | str | np.ndarray,
@@ -83,6 +87,8 @@ class AuditableModel:
             preprocessing=self.preprocessing,
             members=self.members,
             published=published,
+            classify=self.classify,
+            classes=tuple(self.card.get("classes", ())),
         )
         said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
         return dataclasses.replace(found, warnings=(*said, *found.warnings))
@@ -125,7 +131,11 @@ def auditable(
     def score(images: Tensor) -> Tensor:
         return _scores(model, views, images)
 
-    strangers = dataclasses.replace(score_all(score, calibration, preprocessing), pixels=None)
+    def classify(images: Tensor) -> Tensor:
+        return _logits(model, images)
+
+    strangers = score_all(score, calibration, preprocessing, classify=classify)
+    strangers = dataclasses.replace(strangers, pixels=None)
     of_members = None if members is None else score_all(score, members, preprocessing).scores
     return AuditableModel(
         model, preprocessing, strangers, of_members, views, architecture, dict(card or {})
@@ -139,6 +149,15 @@ def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
     images = images.to(next(model.parameters()).device, torch.float32)
     with torch.autocast(images.device.type, enabled=False):
         return torch.stack([model.membership(view(images, *one)) for one in VIEWS[views]]).amax(0)
+
+
+@torch.inference_mode()
+def _logits(model: EnhancedAuditedModel, images: Tensor) -> Tensor:
+    """Classify (B, C, H, W) images; see `_scores`."""
+    model.eval()
+    images = images.to(next(model.parameters()).device, torch.float32)
+    with torch.autocast(images.device.type, enabled=False):
+        return model(images)[0]
 
 
 def _require_fp32(model: EnhancedAuditedModel) -> None:

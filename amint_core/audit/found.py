@@ -86,6 +86,8 @@ def summary(found: Found) -> dict[str, Any]:
         "images": len(images),
         "different_images": len(verdict.p),
         "accused": int(verdict.accused.sum()),
+        "possibly_undeclared": int(verdict.contradictions.undeclared.sum()),
+        "missing_from_the_list": int(verdict.contradictions.missing.sum()),
         "refused_files": len(images.refused),
         "references": verdict.references,
         "reference_fits": verdict.fit.holds,
@@ -116,6 +118,7 @@ def html(found: Found) -> str:
         summary(found),
         accused_images=[_image_row(found, index) for index in shown[0]],
         other_images=[_image_row(found, index) for index in shown[1]],
+        contradicted=_contradicted(found),
         members=int(accused.sum()),
         refused=found.images.refused[:MOST_REFUSED],
         figures=_figures(found),
@@ -123,20 +126,39 @@ def html(found: Found) -> str:
     )
 
 
+def _contradicted(found: Found) -> list[dict[str, Any]]:
+    """Return a row for each image in whose answers there is a contradiction, the surest first."""
+    against, rows = found.verdict.contradictions, found.rows
+    images = np.flatnonzero((against.undeclared | against.missing)[rows])
+    if against.p is not None:
+        images = images[np.argsort(against.p[rows][images], kind="stable")]
+    return [
+        _image_row(found, index)
+        | {
+            "contradiction": against.of(rows[index]),
+            "of_classifier": "" if against.p is None else f"{against.p[rows[index]]:.2g}",
+        }
+        for index in images[:MOST_ACCUSED]
+    ]
+
+
 def _csv_rows(found: Found):
-    yield ("file", "score", "p", "decision", "published", "note")
+    yield ("file", "score", "p", "decision", "p_classifier", "contradiction", "published", "note")
     images, verdict = found.images, found.verdict
+    of_classifier = verdict.contradictions.p
     for index, row in enumerate(found.rows):
         yield (
             _cell(images.names[index]),
             f"{images.scores[index]:.9g}",
             f"{verdict.p[row]:.6g}",
             verdict.decision(row),
+            "" if of_classifier is None else f"{of_classifier[row]:.6g}",
+            verdict.contradictions.of(row),
             images.copies[index],
             images.notes[index],
         )
     for refused in images.refused:
-        yield (_cell(refused.name), "", "", "no image", "", refused.reason)
+        yield (_cell(refused.name), "", "", "no image", "", "", "", refused.reason)
 
 
 def _cell(name: str) -> str:

@@ -3,7 +3,8 @@
 | file | holds |
 |---|---|
 | `model.safetensors` | weights of classifier and MINT head |
-| `scores.safetensors` | scores, statistics and hashes of strangers; scores of members |
+| `scores.safetensors` | scores, statistics and hashes of strangers, and how surely they are |
+|  | classified; scores of members |
 | `auditable.json` | how the model is built, preprocessing, card; SHA-256 of all three |
 
 Loading a stranger's folder runs no code of his: weights are numbers, architectures are named. The
@@ -101,6 +102,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
         hashes=[row.tobytes() for row in stored["hashes"]],
         scores=stored["scores"],
         statistics=stored["statistics"],
+        sureness=stored.get("sureness"),
     )
     name, views = manifest["model"]["architecture"], manifest["views"]
     return AuditableModel(
@@ -137,7 +139,8 @@ def _arrays(model: AuditableModel) -> dict[str, np.ndarray]:
         "statistics": strangers.statistics,
         "hashes": np.frombuffer(b"".join(strangers.hashes), np.uint8).reshape(-1, _HASH),
     }
-    return arrays if model.members is None else {**arrays, "members": model.members}
+    optional = {"sureness": strangers.sureness, "members": model.members}
+    return arrays | {name: each for name, each in optional.items() if each is not None}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,12 @@ from amint_core.audit.fingerprints import Published, content_hash
 from amint_core.audit.images import Picture, Refused, batches, read
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import ModelError
+from amint_core.methods.posteriors import scaled_logits
 
 #: (B, C, H, W) floats, normalised → (B,) scores; higher ones speak for membership.
 Score = Callable[[Tensor], Tensor]
+#: (B, C, H, W) floats, normalised → (B, classes) logits of the classifier.
+Classify = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -32,6 +35,10 @@ class Scored:
     sources: list[Path | None] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,)
     statistics: np.ndarray = field(default_factory=lambda: np.empty((0, len(fit.STATISTICS))))
+    #: (N,) φ = log p - log(1 - p) of the predicted class, and of the class that the image's folder
+    #: names (NaN where it names none); None: the classifier was not asked.
+    sureness: np.ndarray | None = None
+    of_label: np.ndarray | None = None
     refused: list[Refused] = field(default_factory=list)
     pixels: np.ndarray | None = None  # where the images were in memory anyway
 
@@ -46,15 +53,33 @@ def score_all(
     preprocessing: Preprocessing,
     published: Published | None = None,
     batch_size: int = 256,
+    classify: Classify | None = None,
+    classes: Sequence[str] = (),
 ) -> Scored:
-    """Score every image of a folder or an array, one batch in memory at a time."""
+    """Score every image of a folder or an array, one batch in memory at a time.
+
+    Args:
+        score: the membership test.
+        source: a folder, or (N, H, W, C) uint8 pixels.
+        preprocessing: what the model's owner did with his images.
+        published: fingerprints to look the images up in.
+        batch_size: images scored at once.
+        classify: the classifier, to note how sure it is; None: it is not asked.
+        classes: its classes' names, for images in a folder of that name; numbers will do.
+    """
     # Flat and growing at their ends: small arrays kept from every batch would lie between the large
     # ones of the next, and memory would grow by half a batch with each.
     result, scores, statistics = Scored(), array("d"), array("f")
+    sureness, of_label = array("d"), array("d")
     result.pixels = source if isinstance(source, np.ndarray) else None
     for batch in batches(_pictures(source, preprocessing, result.refused), batch_size):
         pixels = np.stack([picture.pixels for picture in batch])
         scores.frombytes(_scores(score, preprocessing.normalise(pixels)).tobytes())
+        if classify is not None:
+            logits = _logits(classify, preprocessing.normalise(pixels))
+            sureness.frombytes(scaled_logits(logits, logits.argmax(1)).tobytes())
+            labels = [_label(picture, classes, logits.shape[1]) for picture in batch]
+            of_label.frombytes(_of_labels(logits, np.array(labels)).tobytes())
         statistics.frombytes(fit.image_statistics(pixels).tobytes())
         for picture in batch:
             result.names.append(picture.name)
@@ -64,6 +89,8 @@ def score_all(
             result.copies.append(published.match(picture.pixels) if published else "")
     result.scores = np.array(scores)
     result.statistics = np.array(statistics).reshape(-1, len(fit.STATISTICS))
+    if classify is not None:
+        result.sureness, result.of_label = np.array(sureness), np.array(of_label)
     return result
 
 
@@ -86,3 +113,27 @@ def _scores(score: Score, batch: Tensor) -> np.ndarray:
             "return one number for each."
         )
     return values.reshape(-1)
+
+
+def _logits(classify: Classify, batch: Tensor) -> np.ndarray:
+    logits = torch.as_tensor(classify(batch)).detach().cpu().double().numpy()
+    if logits.ndim != 2 or len(logits) != len(batch) or logits.shape[1] < 2:
+        raise ModelError(
+            f"The classifier returned shape {logits.shape} for {len(batch)} images. It must return "
+            "(images, classes) logits of two classes or more."
+        )
+    return logits
+
+
+def _label(picture: Picture, classes: Sequence[str], count: int) -> int:
+    """Return the number of the class that the image's own folder is named after; -1: none."""
+    name = Path(picture.name).parent.name
+    if name in classes:
+        return list(classes).index(name)
+    return int(name) if name.isascii() and name.isdecimal() and int(name) < count else -1
+
+
+def _of_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return (B,) φ of the given classes; NaN where there is none."""
+    values = scaled_logits(logits, np.maximum(labels, 0))
+    return np.where(labels < 0, np.nan, values)

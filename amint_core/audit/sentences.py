@@ -1,0 +1,201 @@
+"""The sentences that an audit says of a set of images, each with its number for programs.
+
+None of them says that something was not used: see `verdict`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from amint_core.audit import conformal, share
+from amint_core.audit.contradictions import LEVEL, Contradictions
+from amint_core.audit.fit import Fit
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that is said of the whole set."""
+
+    about: str  # a key for programs
+    sentence: str  # for readers
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def on_images(accused: np.ndarray, floor: int, references: int, fdr: float, fit: Fit) -> Statement:
+    """Return what is said of the single images."""
+    found, queries = int(accused.sum()), len(accused)
+    if not fit.holds:
+        differing = ", ".join(f"{each.name} ({each.distance:.2f})" for each in fit.differences)
+        sentence = (
+            "It cannot be told which of these images were used: the reference images are of "
+            f"another kind. They differ in {differing}. Hand in a reference of the same source and "
+            "the same treatment as the images in question."
+        )
+        return Statement("images", sentence, 0)
+    if found:
+        sentence = (
+            f"{found} of {queries} images are called members, chosen such that {fdr:.0%} of those "
+            "called so are expected to be wrong at most. Of the others it cannot be told whether "
+            f"they were used. {_floor_sentence(floor, queries, references, fdr)}"
+        )
+        return Statement("images", sentence, found)
+    sentence = (
+        "It cannot be told which of these images were used. That nobody is accused does not mean "
+        f"that nothing was used. {_floor_sentence(floor, queries, references, fdr)}"
+    )
+    return Statement("images", sentence, 0)
+
+
+def _floor_sentence(floor: int, queries: int, references: int, fdr: float) -> str:
+    if floor <= 1:
+        return f"With {references:,} references a single image can be accused."
+    if floor > queries:
+        needed = math.ceil(1 / fdr - 1 - 1e-9)
+        return (
+            f"The floor is {floor}, more than there are images: with {references:,} references "
+            f"nobody can be accused at all; it takes {needed:,} or more."
+        )
+    needed = math.ceil(queries / fdr - 1 - 1e-9)
+    return (
+        f"The floor is {floor}: of {queries:,} images, {references:,} references can show {floor} "
+        f"or more members at once, or none. For single ones it takes {needed:,} references, or "
+        "fewer images at a time."
+    )
+
+
+def on_accused(
+    scores: np.ndarray,
+    reference: np.ndarray,
+    accused: np.ndarray,
+    tails: conformal.Tails,
+    confidence: float,
+) -> list[Statement]:
+    """Return the bounds on wrong accusations; none without accusations."""
+    if not accused.any():
+        return []
+    found, rank = int(accused.sum()), int(conformal.as_high(scores, reference)[accused].max())
+    false = min(found, tails.most_false(rank))
+    rate = conformal.accused_share(rank, len(reference), confidence)
+    return [
+        Statement(
+            "false discoveries",
+            f"With {confidence:.0%} confidence at most {false} of the {found} accused images "
+            f"({false / found:.0%}) were not used.",
+            false / found,
+        ),
+        Statement(
+            "false-positive rate",
+            f"At this threshold at most {rate:.2%} of all strangers of this kind are accused, "
+            f"with {confidence:.0%} confidence in the references, whatever is asked about later.",
+            rate,
+        ),
+    ]
+
+
+def on_set(
+    scores: np.ndarray, reference: np.ndarray, tails: conformal.Tails, confidence: float
+) -> list[Statement]:
+    """Return what is said without known members: were none used, how many at least."""
+    above = stats.mannwhitneyu(scores, reference, alternative="greater").pvalue
+    p = min(1.0, 2 * min(float(above), tails.p_none()))  # two tests, so twice the smaller
+    if p <= 1 - confidence:
+        none = f"That none of these images was used is refuted ({_shown(p)})."
+    else:
+        none = (
+            f"That none of these images was used is not refuted ({_shown(p)}). This is no sign "
+            "that none was."
+        )
+    least = tails.least_used
+    return [
+        Statement("none used", none, p),
+        Statement(
+            "least used",
+            f"With {confidence:.0%} confidence at least {least} of the {len(scores)} images were "
+            "used, whichever they are. Without known members there is no upper bound.",
+            least,
+        ),
+    ]
+
+
+def _shown(p: float) -> str:
+    """Return a p-value as text; below a millionth it says more of formulas than of images."""
+    return f"p = {p:.2g}" if p >= 1e-6 else "p < 0.000001"
+
+
+def on_share(
+    scores: np.ndarray, reference: np.ndarray, members: np.ndarray, confidence: float
+) -> list[Statement]:
+    """Return what is said with known members: which share was used, may all have been."""
+    value, low, high = share.with_members(scores, reference, members, confidence)
+    provided = (
+        "provided that the model recognises these copies as well as it does those of the known "
+        "members, and that the owner declared all his members"
+    )
+    said = Statement(
+        "share",
+        f"{value:.1%} of the images were used ({low:.1%} to {high:.1%} with {confidence:.0%} "
+        f"confidence), {provided}.",
+        value,
+        low,
+        high,
+    )
+    p = float(stats.mannwhitneyu(scores, members, alternative="less").pvalue)
+    if p <= 1 - confidence:
+        all_used = f"That all of them were used is refuted ({_shown(p)}), {provided}."
+    else:
+        all_used = f"All of them may have been used: their scores do not contradict it, {provided}."
+    return [said, Statement("all used", all_used, p)]
+
+
+def on_contradictions(
+    against: Contradictions,
+    accused: np.ndarray,
+    listed: np.ndarray | None,
+    references: int,
+    confidence: float,
+) -> list[Statement]:
+    """Return what is said where classifier or list contradict the head."""
+    said = []
+    if against.p is not None:
+        said.append(Statement("possibly undeclared", *_undeclared(against, references, confidence)))
+    if listed is not None and accused.any():
+        missing, found = int(against.missing.sum()), int(accused.sum())
+        sentence = (
+            f"{missing} of the {found} images called members are missing from the list that the "
+            "owner published, also as near copies."
+        )
+        said.append(Statement("missing from the list", sentence, missing))
+    return said
+
+
+def _undeclared(
+    against: Contradictions, references: int, confidence: float
+) -> tuple[str, int | None]:
+    """Return what is said of images that the head denies and the classifier gives away."""
+    found, queries = int(against.undeclared.sum()), len(against.undeclared)
+    if references < against.fewest:
+        return (
+            f"Whether the classifier knows images that the head denies cannot be told with "
+            f"{references} references; it takes {against.fewest} or more."
+        ), None
+    sentence = (
+        f"{found} of {queries:,} images are possibly undeclared: the head does not recognise them, "
+        f"but the classifier is as sure of them as it is of at most {LEVEL:.0%} of the references. "
+        f"Among as many strangers about {against.expected:.1f} would be"
+    )
+    if against.chance > 1 - confidence:
+        return (
+            f"{sentence}, so this is what chance brings ({_shown(against.chance)}). It is no sign "
+            "that nothing was left out: a classifier may be as sure of strangers."
+        ), found
+    return (
+        f"{sentence}, so chance does not explain it ({_shown(against.chance)}). Such images were "
+        "kept from the head or declared as external, or are other copies of declared ones. Ask "
+        "the owner for his signed list and for a replay of the training."
+    ), found
