@@ -114,23 +114,6 @@ def test_taps_that_cannot_work_are_refused(module, taps, message):
         enhance(module, taps, IMAGES)
 
 
-class Viewing(nn.Module):
-    """Flattens with `view`, which the layout that training uses does not allow."""
-
-    def __init__(self):
-        super().__init__()
-        self.maps, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 32 * 32, 10)
-
-    def forward(self, images):
-        maps = self.maps(images)
-        return self.classify(maps.view(maps.size(0), -1))
-
-
-def test_a_model_that_training_would_break_is_refused_at_once():
-    with pytest.raises(ModelError, match="reshape"):
-        enhance(Viewing(), ["maps"], IMAGES)
-
-
 def test_images_the_model_cannot_take_are_refused():
     with pytest.raises(ModelError, match=r"refuses images of shape \(2, 1, 32, 32\)"):
         enhance(Skipping(), ("first",), torch.zeros(2, 1, 32, 32))

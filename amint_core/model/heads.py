@@ -24,6 +24,7 @@ class LeanHead(nn.Module):
 
     def __init__(self, shapes: Sequence[Shape], width: int = 128, side: int = 4) -> None:
         super().__init__()
+        self.width = width
         self.readers = nn.ModuleList(self._reader(shape, width, side) for shape in shapes)
         self.decide = _decision(4 * width * len(shapes), 256)
 
@@ -87,6 +88,7 @@ class TokenHead(nn.Module):
 
     def __init__(self, shapes: Sequence[Shape], width: int = 32, places: int = 64) -> None:
         super().__init__()
+        self.width = width
         self.readers = nn.ModuleList(self._reader(shape, width, places) for shape in shapes)
         self.decide = _decision(16 * width * len(shapes), 256)
 
@@ -127,7 +129,14 @@ def _decision(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
 
-def build_head(kind: str | None, shapes: Sequence[Shape], model: str = "") -> nn.Module:
+#: Widths that a head is tried in until it is no larger than the model that it reads, as shares of
+#: its own.
+NARROWER = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
+
+
+def build_head(
+    kind: str | None, shapes: Sequence[Shape], model: str = "", width: int | None = None
+) -> nn.Module:
     """Build a MINT head for the shapes of the tapped activations, without the batch dimension.
 
     Args:
@@ -135,6 +144,7 @@ def build_head(kind: str | None, shapes: Sequence[Shape], model: str = "") -> nn
             (C, H, W) activations.
         shapes: one (C, H, W) or (T, D) per tap.
         model: the audited model's name; the published head differs between ResNets and the others.
+        width: of a lean or token head, which memory and arithmetic follow; None: its own.
 
     Raises:
         ModelError: the kind is unknown or does not fit the shapes.
@@ -157,4 +167,20 @@ def build_head(kind: str | None, shapes: Sequence[Shape], model: str = "") -> nn
             f"head = {kind!r} does not fit activations of shapes {list(shapes)}: "
             f"use head = {'token' if tokens else 'lean'!r} here."
         )
-    return TokenHead(shapes) if tokens else LeanHead(shapes)
+    build = TokenHead if tokens else LeanHead
+    return build(shapes) if width is None else build(shapes, width)
+
+
+def fitting_width(kind: str | None, shapes: Sequence[Shape], most: int) -> int | None:
+    """Return the largest width at which a head has at most `most` parameters, else the smallest.
+
+    None for heads of one size.
+    """
+    with torch.device("meta"):  # nothing is computed, and no random number drawn
+        own = getattr(build_head(kind, shapes), "width", None)
+        widths = [max(1, int(share * own)) for share in NARROWER] if own else [None]
+        for width in widths:
+            built = build_head(kind, shapes, width=width)
+            if sum(weight.numel() for weight in built.parameters()) <= most:
+                break
+    return width

@@ -6,20 +6,25 @@ the auxiliary auditable data (AAD); the MINT model T(·|θ) is `head`; all toget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from amint_core.errors import ModelError, unknown_name
-from amint_core.memory import is_of_memory
-from amint_core.model.heads import Shape, build_head
-
-
-class PastTheTaps(Exception):
-    """Ends a forward pass early: nothing behind the deepest tap is wanted."""
+from amint_core.model.heads import Shape, build_head, fitting_width
+from amint_core.model.probing import check_cut, check_training, in_layout, in_rows, probe
+from amint_core.model.reading import (
+    PastTheTaps,
+    class_logits,
+    evaluating,
+    hooked,
+    passed_on,
+    readable,
+)
 
 
 class EnhancedAuditedModel(nn.Module):
@@ -29,11 +34,22 @@ class EnhancedAuditedModel(nn.Module):
     deepest tap sees the image through that tap's output alone: the batch is cut there.
     """
 
-    def __init__(self, audited: nn.Module, head: nn.Module, taps: Sequence[str]) -> None:
+    def __init__(
+        self, audited: nn.Module, head: nn.Module, taps: Sequence[str], channels_last: bool = True
+    ) -> None:
         super().__init__()
         self.audited = audited
         self.head = head
         self.taps = tuple(taps)  # in the order in which the forward pass reaches them
+        self.channels_last = channels_last  # whether the audited model takes that layout
+        if not channels_last and _in_rows not in audited._forward_pre_hooks.values():
+            audited.register_forward_pre_hook(_in_rows)
+
+    def to(self, *args: Any, **kwargs: Any) -> EnhancedAuditedModel:
+        """Move as any module; a layout that the audited model does not take is left out."""
+        if not self.channels_last:
+            kwargs.pop("memory_format", None)
+        return super().to(*args, **kwargs)
 
     def forward(self, images: Tensor, members: int | None = None) -> tuple[Tensor | None, Tensor]:
         """Return class logits and membership logits.
@@ -49,7 +65,7 @@ class EnhancedAuditedModel(nn.Module):
         """
         logits = None
         with self._tapped(members) as maps, suppress(PastTheTaps):
-            logits = self.audited(images)
+            logits = class_logits(self.audited(images))
         return logits, self.head(self._in_order(maps))
 
     def membership(self, images: Tensor) -> Tensor:
@@ -62,13 +78,13 @@ class EnhancedAuditedModel(nn.Module):
         maps: dict[str, Tensor] = {}
 
         def record(name: str):
-            def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
-                maps[name] = output
+            def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+                maps[name] = readable(module, output)
                 if name != self.taps[-1] or members is None:
-                    return None
+                    return passed_on(module, output)
                 if members == 0:
                     raise PastTheTaps
-                return output[:members]
+                return passed_on(module, output[:members])
 
             return hook
 
@@ -85,20 +101,25 @@ def enhance(
     images: Tensor,
     head: str | None = None,
     model: str = "",
+    width: int | Literal["fit"] | None = None,
 ) -> EnhancedAuditedModel:
     """Add a MINT head to a classifier.
 
     Args:
-        audited: any module from (B, C, H, W) images to (B, classes) logits.
+        audited: any module from (B, C, H, W) images to (B, classes) logits, or to what has such
+            `logits`.
         taps: names of the modules whose outputs the head reads, as in `named_modules()`.
         images: two or more example images; only their shape matters.
         head: see `build_head`.
         model: name of the architecture, for the published heads.
+        width: of the head, see `build_head`; "fit": so that it has no more parameters than the
+            audited model, as far as it can.
 
     Raises:
         ModelError: a tap is not in the model (the message lists those there are), is never reached
-            or reached twice, or its output is no tensor a head can read; or the audited model uses
-            what lies before the deepest tap behind it, too.
+            or reached twice, or its output is no tensor a head can read; the audited model uses
+            what lies before the deepest tap behind it, too; or it refuses such images, or gives no
+            class logits for them, be it in training alone.
     """
     modules = dict(audited.named_modules())
     for name in taps:
@@ -106,95 +127,43 @@ def enhance(
             raise ModelError(unknown_name("tap", name, filter(None, modules)))
     if not taps or len(set(taps)) != len(taps):
         raise ModelError(f"taps = {list(taps)}: name one or more different modules.")
-    if images.dim() == 4:  # as in training: a model's `view` may not know that layout
-        images = images.contiguous(memory_format=torch.channels_last)
-    shapes = _probe(audited, taps, images)
-    enhanced = EnhancedAuditedModel(audited, build_head(head, list(shapes.values()), model), shapes)
+    shapes, images, channels_last = _look(audited, taps, images)
+    read = list(shapes.values())
+    if width == "fit":
+        width = fitting_width(head, read, parameter_count(audited))
+    enhanced = EnhancedAuditedModel(
+        audited, build_head(head, read, model, width), shapes, channels_last
+    )
     if not images.is_meta:  # where nothing is computed, nothing can be compared
-        _check_cut(enhanced, images)
+        with in_layout(audited) if channels_last else nullcontext():
+            check_cut(enhanced, images)
+            check_training(enhanced, images)
     return enhanced
 
 
-def _probe(audited: nn.Module, taps: Sequence[str], images: Tensor) -> dict[str, Shape]:
-    """Run the model once; return tap → output shape without the batch, in the order reached."""
-    shapes: dict[str, Shape] = {}
+def _look(
+    audited: nn.Module, taps: Sequence[str], images: Tensor
+) -> tuple[dict[str, Shape], Tensor, bool]:
+    """Look at the model in the layout of training, else in rows: a `view` may want those.
 
-    def record(name: str):
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if name in shapes:
-                raise ModelError(f"Tap {name!r} is reached twice in one pass; choose another.")
-            if not isinstance(output, Tensor) or len(output) != len(images):
-                raise ModelError(
-                    f"Tap {name!r} does not give one tensor with a row per image; choose another."
-                )
-            shapes[name] = tuple(output.shape[1:])
-
-        return hook
-
-    tapped = {name: audited.get_submodule(name) for name in taps}
+    Returns:
+        tap → shape, the images in the layout that works, and whether that is channels last.
+    """
+    if images.dim() != 4:
+        return probe(audited, taps, images), images, True
+    last = images.contiguous(memory_format=torch.channels_last)
     try:
-        with hooked(tapped, record), evaluating(audited), torch.no_grad():
-            audited(images)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        if is_of_memory(error):
+        with in_layout(audited):
+            return probe(audited, taps, last), last, True
+    except ModelError as error:
+        if not isinstance(error.__cause__, RuntimeError):
             raise
-        raise ModelError(
-            f"The audited model refuses images of shape {tuple(images.shape)}: {error}"
-        ) from error
-    for name in taps:
-        if name not in shapes:
-            raise ModelError(f"Tap {name!r} is never reached in a forward pass; choose another.")
-    return shapes
+        rows = in_rows(images)
+        return probe(audited, taps, rows), rows, False
 
 
-def _check_cut(enhanced: EnhancedAuditedModel, images: Tensor) -> None:
-    """Refuse taps behind which the model still needs the whole batch."""
-    # Two of three images: one alone would broadcast, and blank ones would all look the same.
-    noise = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)) - 0.5
-    noise = noise.to(images)
-    try:
-        with evaluating(enhanced), torch.no_grad():
-            whole = enhanced(noise)[0][:2]
-            cut = enhanced(noise, members=2)[0]
-    except RuntimeError as error:
-        if is_of_memory(error):
-            raise
-        whole, cut = None, error
-    if (
-        isinstance(cut, Exception)
-        or whole.shape != cut.shape
-        or not torch.allclose(whole, cut, rtol=1e-3, atol=1e-4)
-    ):
-        raise ModelError(
-            f"Behind the tap {enhanced.taps[-1]!r} the model still uses earlier activations (a "
-            "connection skips it), so external images cannot stop there. Tap the module where the "
-            f"paths have joined again. ({cut if isinstance(cut, Exception) else 'logits differ'})"
-        )
-
-
-@contextmanager
-def hooked(
-    modules: Mapping[str, nn.Module], hook_for: Callable[[str], Callable[..., object]]
-) -> Iterator[None]:
-    """Call each module's hook on its forward passes, and take all hooks off again."""
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in modules.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, so that a look at the model leaves its statistics as they are."""
-    before = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, training in before.items():
-            child.training = training
+def _in_rows(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (in_rows(inputs[0]), *inputs[1:])
 
 
 def describe(model: EnhancedAuditedModel, images: Tensor) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from amint_core.model.mint import PastTheTaps, evaluating, hooked
+from amint_core.model.reading import PastTheTaps, evaluating, hooked, passed_on, readable
 from amint_core.progress import progress_bar
 from amint_core.training.batches import Copies
 from amint_core.training.resident import UNMOVED, Resident
@@ -111,10 +111,11 @@ def outputs(
     seen: dict[str, Tensor] = {}
 
     def keep(name: str):
-        def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            seen[name] = output
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+            seen[name] = readable(module, output)
             if len(seen) == len(taps):
                 raise PastTheTaps
+            return passed_on(module, output)
 
         return hook
 
