@@ -7,15 +7,23 @@ image z where
 
     (p(x | target) / p(x)) / (p(z | target) / p(z)) ≥ γ,
 
-and its score is the share of z that it dominates. p(x) is what models say that know nothing of the
-target: online the mean of models trained on x and of models that were not, both sides weighing the
-same; offline an estimate from the latter alone. The population z are draws from the distribution
-that the target was not trained on: the run's external images; of an active target, whose head
-learned from those, the calibration images.
+and its published score is the share of z that it dominates. p(x) is what models say that know
+nothing of the target: online the mean of models trained on x and of models that were not, both
+sides weighing the same; offline an estimate from the latter alone.
+
+All images are compared with the same z, so that the share rises with x's own ratio alone, whatever
+γ is, and it ends at 1: all x beyond the last z tie there, more non-members than a low
+false-positive rate allows. The score here is therefore the logarithm of x's ratio, less the median
+of those of z: the same order without the ties, above 0 where x dominates more than half of z.
+
+The population z are draws from the distribution that the target was not trained on, and are
+measured as x is. Online they are calibration images, which shadow models are trained on like x.
+Offline they are the run's external images; of an active target, whose head learned from those, the
+calibration images.
 
 An external image, or any other that no shadow model was trained on, has no IN side. Online takes
-the offline form for it, with the a that fits the images that have both sides (least squares), so
-that x and z are measured alike; the authors tune a on reference models, too.
+the offline form for it, with the a that fits the images that have both sides (least squares); the
+authors tune a on reference models, too. Without calibration images z are such images.
 """
 
 from __future__ import annotations
@@ -33,23 +41,15 @@ if TYPE_CHECKING:
 
 #: Fewest and most shadow models behind the published results; offline reads half of them.
 _PUBLISHED_SHADOWS = (2, 254)
-#: γ, as in the authors' library (ml_privacy_meter); the configurations of their experiments have 2.
-#: The order of images is the same for each γ, up to ties; where posteriors are all near 1, as on
-#: MNIST, γ = 2 ties almost everything.
-GAMMA = 1.0
 #: a in p_IN = a p_OUT + (1 - a), from which p(x) = ((1 + a) p_OUT + (1 - a)) / 2: the value of the
 #: authors' configurations for CIFAR-10; their library has .3, their CIFAR-100 .6.
 OFFLINE_A = 0.33
 
 
 def online(
-    log_p: np.ndarray,
-    shadow_log_p: np.ndarray,
-    inside: np.ndarray,
-    population: np.ndarray,
-    gamma: float = GAMMA,
+    log_p: np.ndarray, shadow_log_p: np.ndarray, inside: np.ndarray, population: np.ndarray
 ) -> np.ndarray:
-    """Return (N,) shares of the population that each image dominates, minus .5.
+    """Return (N,) logarithms of each image's ratio p(x | target) / p(x), less the median of z.
 
     Half of the non-members dominate half of the population, so 0 is no threshold.
 
@@ -58,7 +58,6 @@ def online(
         shadow_log_p: (S, N) the same under the shadow models.
         inside: (S, N) bool: whether shadow model s was trained on image n.
         population: (N,) bool: which of the images are the population z.
-        gamma: by how much x must outdo z.
 
     Raises:
         DataError: the population is empty.
@@ -74,7 +73,7 @@ def online(
     both = inside.any(0)
     estimate = _from_outside(log_out, _fitted_a(np.exp(log_in[both]), np.exp(log_out[both])))
     expected = np.where(both, np.logaddexp(log_in, log_out) - np.log(2), estimate)
-    return _dominated(log_p - expected, population, gamma) - 0.5
+    return _beside(log_p - expected, population)
 
 
 def offline(
@@ -82,13 +81,12 @@ def offline(
     shadow_log_p: np.ndarray,
     inside: np.ndarray,
     population: np.ndarray,
-    gamma: float = GAMMA,
     offline_a: float = OFFLINE_A,
 ) -> np.ndarray:
     """Return the same as `online`, with p(x) from the models not trained on x (see `OFFLINE_A`)."""
     require_outside(inside)
     expected = _from_outside(_log_mean(shadow_log_p, ~inside), offline_a)
-    return _dominated(log_p - expected, population, gamma) - 0.5
+    return _beside(log_p - expected, population)
 
 
 def _from_outside(log_out: np.ndarray, a: float) -> np.ndarray:
@@ -113,33 +111,38 @@ def _log_mean(log_p: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return total - np.log(np.maximum(chosen.sum(0), 1))
 
 
-def _dominated(log_ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
-    """Return (N,) shares of the population with `ratio(x) ≥ γ ratio(z)`, in O((N + Z) log Z)."""
+def _beside(log_ratio: np.ndarray, population: np.ndarray) -> np.ndarray:
+    """Return (N,) log ratios less the median of the population's."""
     if not population.any():
         raise DataError(
             "RMIA compares images with a population that did not train the target: the external "
             "images or, of an active target, the calibration images. This run has none. Set "
             "external, or for target = 'active' calibration, above 0."
         )
-    ratios = np.sort(log_ratio[population])
-    return np.searchsorted(ratios, log_ratio - np.log(gamma), side="right") / len(ratios)
+    return log_ratio - np.median(log_ratio[population])
 
 
-def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `online` and `offline` take."""
+def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `online` and `offline` take, but for the population."""
     labels = labels_of(case)
     shadow_log_p = -of_shadows(case, taylor_loss, labels)
-    log_p = -taylor_loss(case.logits, labels)
-    return log_p, shadow_log_p, case.shadows.inside, case.outsiders
+    return -taylor_loss(case.logits, labels), shadow_log_p, case.shadows.inside
+
+
+def _drawn_like_x(case: Case) -> np.ndarray:
+    """Return (N,) bool: calibration images that a shadow model knows, or else all outsiders."""
+    calibration = (case.images["role"] == "calibration").to_numpy()
+    drawn = calibration & case.shadows.inside.any(0)
+    return drawn if drawn.any() else case.outsiders
 
 
 ONLINE = Method(
     name="rmia_online",
     title="RMIA (online)",
     group="attack",
-    summary="The share of other images over which learning the target favours this one "
-    "(Zarifzadeh et al., ICML 2024).",
-    score=lambda case: online(*_read(case)),
+    summary="How much more learning the target favours this image than others (Zarifzadeh et al., "
+    "ICML 2024).",
+    score=lambda case: online(*_read(case), _drawn_like_x(case)),
     thresholds=("calibrated",),
     shadows=2,
     check_shadows=lambda inside, settings: require_outside(inside),
@@ -153,7 +156,7 @@ OFFLINE = Method(
     group="attack",
     summary="The same with shadow models not trained on the image alone (Zarifzadeh et al., ICML "
     "2024).",
-    score=lambda case: offline(*_read(case)),
+    score=lambda case: offline(*_read(case), case.outsiders),
     thresholds=("calibrated",),
     shadows=2,
     check_shadows=lambda inside, settings: require_outside(inside),
