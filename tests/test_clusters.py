@@ -52,6 +52,14 @@ def test_auc_intervals_by_track_cover_where_those_by_frame_do_not(inside, outsid
     assert coverage(by_frame, truth) < 0.7
 
 
+@pytest.mark.parametrize(("inside", "outside"), [(60, 60), (34, 67), (12, 20)])
+@pytest.mark.parametrize("area", [0.98, 0.99, 0.999])
+def test_auc_intervals_by_track_cover_a_truth_near_1(area, inside, outside):
+    samples = [sample(seed, inside, outside, 2**0.5 * norm.ppf(area)) for seed in range(200)]
+    found = [intervals.auc(members[0], others[0], groups) for members, others, groups in samples]
+    assert coverage(found, area) >= 0.93
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.75])
 def test_accuracy_intervals_by_track_cover(threshold):
     truth = (norm.sf(threshold - 1.5) + norm.cdf(threshold)) / 2

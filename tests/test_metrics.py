@@ -89,6 +89,47 @@ def test_auc_intervals_cover_the_truth(shift):
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
+def with_outliers(seed, share, members=1000, others=2000):
+    """Scores of members, a `share` of whom look like non-members, and of non-members."""
+    random = np.random.default_rng(seed)
+    usual = random.random(members) >= share
+    return random.normal(5 * usual, 1), random.normal(0, 1, others)
+
+
+@pytest.mark.parametrize("area", [0.99, 0.999, 0.9999])
+def test_auc_intervals_cover_a_truth_near_1(area):
+    from scipy.stats import norm
+
+    samples = (two_samples(seed, 1000, 2000, 2**0.5 * norm.ppf(area)) for seed in range(300))
+    covered = [low <= area <= high for low, high in (intervals.auc(*one) for one in samples)]
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.parametrize("share", [0.001, 0.003, 0.006])
+def test_auc_intervals_cover_where_few_members_look_like_non_members(share):
+    from scipy.stats import norm
+
+    area = (1 - share) * norm.cdf(5 / 2**0.5) + share / 2
+    samples = (with_outliers(seed, share) for seed in range(300))
+    covered = [low <= area <= high for low, high in (intervals.auc(*one) for one in samples)]
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.parametrize("shift", [4.0, 5.0, 6.0, 9.0])
+def test_no_auc_is_surer_than_that_of_a_test_that_parts_all_images(shift):
+    perfect = intervals.auc(np.ones(1000), np.zeros(2000))
+    assert perfect == (pytest.approx(0.997), 1.0)
+    members, others = two_samples(0, 1000, 2000, shift)
+    assert intervals.auc(members, others)[0] <= perfect[0]
+    # The same of a test that never is right.
+    assert 1 - intervals.auc(-members, -others)[1] <= perfect[0] + 1e-12
+
+
+def test_scores_that_are_all_the_same_leave_the_auc_uncertain():
+    low, high = intervals.auc(np.zeros(1000), np.zeros(2000))
+    assert (low, high) == (pytest.approx(0.497), pytest.approx(0.503))
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0, 2.5])
 def test_accuracy_intervals_cover_the_truth(threshold):
     from scipy.stats import norm
@@ -158,6 +199,17 @@ def test_precision_without_a_true_positive():
     found = metrics.precision_at_prior(np.zeros(500), np.ones(1000), 0.5, 0.1)
     assert (found["value"], found["low"]) == (0.0, 0.0)
     assert 0 < found["high"] < 0.01
+
+
+def test_a_precision_that_may_be_anything_is_not_given():
+    # Two members of 1,000 and nobody else: by the ratio's interval, less than a guess is possible.
+    found = metrics.precision_at_prior(np.arange(1000) < 2, np.zeros(2000), 0.5, 0.01)
+    assert found["value"] is None
+    assert "2 members and 0 of 2000 non-members are accused" in found["reason"]
+    assert "anywhere from 0.00" in found["reason"]
+    some = metrics.precision_at_prior(np.arange(1000) < 50, np.zeros(2000), 0.5, 0.01)
+    assert some["value"] == 1.0
+    assert some["low"] > 0.01
 
 
 def test_where_nobody_is_accused_there_is_no_precision():

@@ -14,6 +14,8 @@ from amint_core.evaluation import clusters
 from amint_core.evaluation.clusters import Groups
 
 LEVEL = 0.95
+#: AUC from which the exceptions seen tell too little of those that were not: see `auc`.
+NEAR_ONE = 0.98
 _Z = float(stats.norm.ppf(0.5 + LEVEL / 2))
 
 Bounds = tuple[float, float]
@@ -117,34 +119,60 @@ def placements(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def auc(members: np.ndarray, others: np.ndarray, groups: Groups | None = None) -> Bounds:
-    """Return DeLong's interval of the AUC, on the logit scale (DeLong et al., Biometrics 1988).
+    """Return an interval of the AUC: DeLong's, and near 1 none that is surer than perfection.
 
-    Groups: Obuchowski's extension to clustered data (Biometrics 1997), with Student's quantile.
+    DeLong's goes by the exceptions that were seen, and near 1 (from `NEAR_ONE` on, likewise near 0)
+    some samples hold none of the few images that account for the errors. The rule of three bounds
+    what was missed (Hanley and Lippman-Hand, JAMA 1983): up to 3 / N of all images may be of a kind
+    that N images do not show, and the AUC may fall by as much. So no test has a higher lower bound
+    than one that parts all images.
 
     Args:
         members: (M,) scores of members.
         others: (N,) scores of non-members.
         groups: group numbers of both.
     """
-    seen = placements(members, others)
-    value = float(seen[0].mean())
-    clustered = groups is not None and any(map(clusters.are_clustered, groups))
-    counts = [len(np.unique(one)) for one in groups] if clustered else [len(members), len(others)]
-    count, total = counts
-    if count < 2 or total < 2:
+    low, high = delong(members, others, groups)
+    value = float(placements(members, others)[0].mean())
+    missed = 3.0 / _fewest(members, others, groups)
+    if value >= NEAR_ONE:
+        low = min(low, max(0.0, 1 - missed))
+    if value <= 1 - NEAR_ONE:
+        high = max(high, min(1.0, missed))
+    return low, high
+
+
+def delong(members: np.ndarray, others: np.ndarray, groups: Groups | None = None) -> Bounds:
+    """Return DeLong's interval of the AUC, on the logit scale (DeLong et al., Biometrics 1988).
+
+    Groups: Obuchowski's extension to clustered data (Biometrics 1997), with Student's quantile.
+    Without any variance, as after perfect separation, it is the rule of three's.
+
+    Args: as `auc`.
+    """
+    seen, fewest = placements(members, others), _fewest(members, others, groups)
+    if fewest < 2:
         return 0.0, 1.0
-    variance = seen[0].var(ddof=1) / count + seen[1].var(ddof=1) / total
+    value, missed = float(seen[0].mean()), 3.0 / fewest
+    variance = sum(side.var(ddof=1) / len(side) for side in seen)
     quantile = _Z
-    if clustered:
+    if _by_group(groups):
         variance = float(clusters.auc_covariance([seen], groups)[0, 0])
         quantile = clusters.auc_quantile(seen, groups, LEVEL)
     if value in (0.0, 1.0) or variance <= 0:
-        # Perfect separation leaves no variance to see; the rule of three bounds what was missed.
-        missed = 3.0 / min(count, total)
         return max(0.0, value - missed), min(1.0, value + missed)
     spread = quantile * variance**0.5 / (value * (1 - value))
     logit = np.log(value / (1 - value))
     return float(1 / (1 + np.exp(spread - logit))), float(1 / (1 + np.exp(-spread - logit)))
+
+
+def _fewest(members: np.ndarray, others: np.ndarray, groups: Groups | None) -> int:
+    """Return the number of images, with groups of tracks, on the side that has fewer."""
+    return min(map(len, map(np.unique, groups) if _by_group(groups) else (members, others)))
+
+
+def _by_group(groups: Groups | None) -> bool:
+    return groups is not None and any(map(clusters.are_clustered, groups))
 
 
 def tpr_at_fpr(

@@ -101,7 +101,8 @@ def precision_at_prior(
 
     precision = prior·TPR / (prior·TPR + (1 − prior)·FPR), both rates at `threshold`. It depends on
     the rates by their ratio alone, and so does its interval. With no false positive seen the value
-    is 1 and the lower bound says how little that may mean. Empty where nobody is accused.
+    is 1 and the lower bound says how little that may mean. Empty where nobody is accused, and where
+    the interval leaves everything open from certainty down to the prior, which is a guess's.
     """
     accused = members > threshold, others > threshold
     found, wrong = (int(side.sum()) / len(side) for side in accused)
@@ -112,5 +113,10 @@ def precision_at_prior(
         return 1.0 if math.isinf(ratio) else prior * ratio / (prior * ratio + 1 - prior)
 
     ratio = found / wrong if wrong else math.inf
-    low, high = intervals.ratio_of_two_shares(accused, groups)
-    return metric(precision(ratio), (precision(low), precision(high)))
+    low, high = map(precision, intervals.ratio_of_two_shares(accused, groups))
+    if low <= prior and high == 1:
+        return no_metric(
+            f"{int(accused[0].sum())} members and {int(accused[1].sum())} of {len(others)} "
+            f"non-members are accused: the precision may lie anywhere from {low:.3f} to 1"
+        )
+    return metric(precision(ratio), (low, high))

@@ -66,8 +66,9 @@ def auc_difference(
     if np.array_equal(first, second):
         return _SAME
     tests, sides = (first, second), _by_side(member, groups)
-    values = [metrics.auc(scores[member], scores[~member], sides) for scores in tests]
     seen = [intervals.placements(scores[member], scores[~member]) for scores in tests]
+    bounds = [intervals.delong(scores[member], scores[~member], sides) for scores in tests]
+    values = [metrics.metric(one[0].mean(), ends) for one, ends in zip(seen, bounds, strict=True)]
     if sides and all(len(np.unique(side)) > 1 for side in sides):
         covariance = clusters.auc_covariance(seen, sides)
     else:
