@@ -74,6 +74,7 @@ Rate = Annotated[float, BeforeValidator(_as_float), Field(gt=0, allow_inf_nan=Fa
 Weight = Annotated[float, BeforeValidator(_as_float), Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf_nan=False)]
 Setup = Literal["entry", "middle", "output"]
+Target = Literal["plain", "active", "undeclared", "misdeclared"]
 Variance = Literal["global", "per_class", "per_image"]
 #: Of images: names of functions in data/transforms.py.
 Transformation = Literal["flip", "shift", "crop", "resize", "jpeg", "blur", "noise", "brightness"]
@@ -105,7 +106,7 @@ class RunConfig(BaseModel):
     # A membership test of amint_core.methods.
     method: Annotated[str, _for("test", "spelled")] = "active"
     # The model that attacks and controls test.
-    target: Annotated[Literal["plain", "active"], _for("test", "attack")] = "plain"
+    target: Annotated[Target, _for("test", "attack")] = "plain"
     # Who is judged against whom; see data/split.py.
     protocol: Annotated[Literal["strict", "paper"], _for("data", "spelled")] = "strict"
     # Fills the settings left open; see recipes.py.

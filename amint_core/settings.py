@@ -15,7 +15,7 @@ from amint_core.methods import METHODS
 from amint_core.methods.method import Method
 from amint_core.model.zoo import is_known, known_names
 from amint_core.recipes import RECIPES
-from amint_core.training.kinds import ATTACHED
+from amint_core.training.kinds import ATTACHED, KINDS
 
 #: Passes of the second stage where a method has two and the run does not say.
 HEAD_EPOCHS = 10
@@ -112,16 +112,21 @@ def _check_method(settings: RunConfig, method: Method) -> None:
             "calibration = 0 judges them all. Set calibration above 0: half of the members "
             "then go with the calibration images."
         )
-    active = settings.target == "active"
+    active = KINDS[settings.target].with_external
     if method.outsiders and active and not settings.calibration:
         raise SettingsError(
-            f"method = {settings.method!r} on an active model learns non-members from the "
-            "calibration images, and calibration = 0. Set it above 0."
+            f"method = {settings.method!r} on target = {settings.target!r} learns non-members from "
+            "the calibration images, and calibration = 0. Set it above 0."
+        )
+    if KINDS[settings.target].declares != "all" and not settings.calibration:
+        raise SettingsError(
+            f"target = {settings.target!r} tells its head of the members that are not judged, and "
+            "calibration = 0 judges them all. Set calibration above 0."
         )
     if method.training and active:
         raise SettingsError(
-            f"method = {settings.method!r} trains a model of its own, so target = 'active' names "
-            "none. Leave target at 'plain'."
+            f"method = {settings.method!r} trains a model of its own, so target = "
+            f"{settings.target!r} names none. Leave target at 'plain'."
         )
     if method.training == ATTACHED and not settings.head_epochs:
         raise SettingsError(

@@ -71,7 +71,7 @@ def test_a_plain_model_does_not_depend_on_the_head():
 def test_every_setting_is_sorted_into_training_or_not():
     """A new setting counts as part of the training until somebody says otherwise."""
     settings = create(**SMALL)
-    of_kind = {"kind", "trains", "learns_from", "losses"}
+    of_kind = {"kind", "trains", "declares", "losses"}
     of_training = set(training_settings(settings, ACTIVE)) - of_kind
     assert of_training == {
         *("dataset", "model", "setup", "seed", "head", "taps", "epochs", "batch_size"),
@@ -88,10 +88,10 @@ def test_every_setting_is_sorted_into_training_or_not():
     [
         {"trains": "head"},
         {"losses": (MINT,)},
-        {"learns_from": "members_not_judged"},
+        {"declares": "not_judged"},
         {"starts_from": PLAIN},
     ],
-    ids=["trains", "losses", "learns_from", "starts_from"],
+    ids=["trains", "losses", "declares", "starts_from"],
 )
 def test_a_kind_of_the_same_name_that_trains_otherwise_is_another_training(changes):
     settings = create(**SMALL)

@@ -70,7 +70,7 @@ def preprocessing_of(dataset: Dataset) -> Preprocessing:
 def _learned_from(data: Data) -> np.ndarray:
     """Return the indices of the members that the head learned from."""
     members = data.split.roles["members"]
-    if kind_of(data.settings).learns_from == "members_not_judged":
+    if kind_of(data.settings).declares != "all":
         return members[~data.split.members_judged]
     return members
 

@@ -53,6 +53,11 @@ class Split:
     duplicates_removed: int
     digest: str
 
+    @property
+    def judged_members(self) -> np.ndarray:
+        """Indices of the members that are judged."""
+        return self.roles["members"][self.members_judged]
+
 
 def make_split(
     dataset: Dataset,

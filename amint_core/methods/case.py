@@ -18,6 +18,7 @@ from amint_core.data.transforms import transform
 from amint_core.evaluation.scores import pixels_of, tracks_of
 from amint_core.model.inference import class_logits, membership_logits, predicted_classes
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.training.kinds import KINDS
 
 _STRENGTH = 23  # stream of random numbers that follows from a run's seed
 
@@ -109,10 +110,10 @@ class Case:
     def outsiders(self) -> np.ndarray:
         """(N,) bool: known non-members that the target was not trained on.
 
-        The external images; but the active model's head and the layers under it learned from those,
+        The external images; but an active model's head and the layers under it learned from those,
         so that there it is the calibration images.
         """
-        role = "calibration" if self.settings.target == "active" else "external"
+        role = "calibration" if KINDS[self.settings.target].with_external else "external"
         return (self.images["role"] == role).to_numpy()
 
     @property

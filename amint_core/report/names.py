@@ -19,6 +19,13 @@ GROUPS = {
     "control": "controls",
 }
 
+#: Target → how a test that is turned on it is called besides.
+TARGETS = {
+    "active": " on the active model",
+    "undeclared": " on undeclared members of the active model",
+    "misdeclared": " on members declared external, of the active model",
+}
+
 
 def model_title(name: str) -> str:
     """Return a model's name for tables and figures."""
@@ -61,8 +68,8 @@ def row_title(row: Mapping[str, Any]) -> str:
 def entry_title(name: str, target: str | None, variant: str | None = None) -> str:
     """Return the name of one test: its method, the model it is turned on, and how it varies."""
     title = method_title(name)
-    if target == "active" and has_target(name):
-        title += " on the active model"
+    if has_target(name):
+        title += TARGETS.get(str(target), "")
     return f"{title} ({variant})" if isinstance(variant, str) and variant else title
 
 

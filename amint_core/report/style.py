@@ -21,7 +21,7 @@ from matplotlib.text import Text
 
 from amint_core.files import atomic_path
 from amint_core.report import paper
-from amint_core.report.names import method_group, method_order
+from amint_core.report.names import TARGETS, method_group, method_order
 
 Given = ParamSpec("Given")
 
@@ -140,7 +140,7 @@ def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str
     families: dict[str, list[tuple[str, str | None]]] = {}
     for method, target in sorted(set(names), key=lambda pair: method_order(pair[0])):
         family = method_group(method)
-        family = "on active" if target == "active" and family == "attack" else family
+        family = "on active" if target in TARGETS and family == "attack" else family
         families.setdefault(family, []).append((method, target))
     looks = {}
     for family, members in families.items():

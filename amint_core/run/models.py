@@ -25,6 +25,7 @@ from amint_core.recipes import SCALED_MINT_LOSS
 from amint_core.run.staged import Record, fit_in_two_stages, in_memory
 from amint_core.training.batches import Copies, JointBatches
 from amint_core.training.cpu_bf16 import fast_operations
+from amint_core.training.declared import declarations, sides
 from amint_core.training.device import chosen_precision, open_accelerator, repeatable
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State, fit
@@ -151,19 +152,25 @@ def batches_of(
     Raises:
         SettingsError: the processes cannot share them evenly.
     """
-    settings, dataset = data.settings, data.dataset
+    settings, dataset, told = data.settings, data.dataset, None
+    external, judged = data.split.roles["external"], data.split.judged_members
+    if kind.trains == "head":
+        members, external = sides(kind, members, external, judged)
+    else:
+        told = declarations(kind, members, judged)
     return JointBatches(
         pixels=dataset.pixels,
         labels=dataset.labels,
         hashes=dataset.hashes,
         members=members,
-        external=data.split.roles["external"],
+        external=external,
         with_external=kind.with_external,
         batch_size=settings.batch_size,
         seed=settings.seed,
         device=accelerator.device,
         member_copies=Copies(settings.augment_members, settings.member_transformations),
         external_copies=Copies(settings.augment_external, settings.external_transformations),
+        declared=told,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )

@@ -18,6 +18,12 @@ def kind_of(settings: RunConfig) -> Kind:
     return METHODS[settings.method].training or KINDS[settings.target]
 
 
+def shadow_kind(settings: RunConfig) -> Kind:
+    """Return the kind of a run's shadow models."""
+    target = KINDS[settings.target]
+    return target.shadows or target
+
+
 def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
     """Return what a training of `kind` is, and the settings that it depends on.
 
@@ -34,7 +40,7 @@ def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
     described = {
         "kind": kind.name,
         "trains": kind.trains,
-        "learns_from": kind.learns_from,
+        "declares": kind.declares,
         "losses": [f"{loss.name} of {loss.reads}" for loss in kind.losses],
     }
     if kind.starts_from is not None:
@@ -62,7 +68,7 @@ def trainings_needed(settings: RunConfig) -> tuple[str, ...]:
         own.insert(0, training_key(settings, kind))
         kind = kind.starts_from
     count = METHODS[settings.method].shadows_used(settings.shadows)
-    shadow = training_key(settings, KINDS[settings.target])
+    shadow = training_key(settings, shadow_kind(settings))
     return *own, *(f"{shadow} shadow {number}" for number in range(count))
 
 

@@ -29,11 +29,11 @@ from amint_core.methods import METHODS
 from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
 from amint_core.run.models import build, trained_part
+from amint_core.run.needs import shadow_kind
 from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.run.worker import begin_work
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
-from amint_core.training.kinds import KINDS
 
 _DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
 
@@ -72,11 +72,12 @@ def draw(data: Data) -> Draw:
     members = candidates[draw_sets(random, tracks, len(split.roles["members"]), count)]
     external = dataset.hashes[split.roles["external"]].astype(str)
     # A plain model takes of the external images their number alone, which gives its steps.
-    learnt = external if settings.target == "active" else [str(len(external))]
+    kind = shadow_kind(settings)
+    learnt = external if kind.with_external else [str(len(external))]
     trainings = []
     for number, chosen in enumerate(members):
         digest = _digest([*learnt, *dataset.hashes[chosen].astype(str)])
-        own, kind = _settings_of(settings, number), KINDS[settings.target]
+        own = _settings_of(settings, number)
         trainings.append(Training(identity(own, kind, dataset.fingerprint, digest)))
     return Draw(data, members, tuple(trainings))
 
@@ -110,7 +111,7 @@ def draw_sets(random: np.random.Generator, tracks: np.ndarray, size: int, count:
 
 def _settings_of(settings: RunConfig, number: int) -> RunConfig:
     seed = np.random.SeedSequence([settings.seed, _SEED, number]).generate_state(1, np.uint32)
-    return settings.to_train(settings.target).model_copy(update={"seed": int(seed[0])})
+    return settings.to_train(shadow_kind(settings).name).model_copy(update={"seed": int(seed[0])})
 
 
 def _digest(parts: list[str]) -> str:
@@ -124,7 +125,7 @@ def check(drawn: Draw) -> None:
         SettingsError: it says why, and what to change.
     """
     settings, split = drawn.data.settings, drawn.data.split
-    if settings.patience and settings.target == "active":
+    if settings.patience and shadow_kind(settings).with_external:
         raise SettingsError(
             f"patience = {settings.patience} may stop the target early, and its shadow models "
             "would train on. Set patience = 0 to attack an active model."
@@ -167,7 +168,7 @@ def _train_one(drawn: Draw, number: int) -> None:
         settings = _settings_of(data.settings, number)
         train_and_store(
             training,
-            KINDS[data.settings.target],
+            shadow_kind(data.settings),
             dataclasses.replace(data, settings=settings),
             build(data, settings.seed),
             drawn.members[number],
@@ -237,7 +238,7 @@ def describe(drawn: Draw) -> dict[str, Any]:
         found = training.load()
         seconds += float(found[1]["seconds"].sum()) if found else 0.0
     return {
-        "kind": settings.target,
+        "kind": shadow_kind(settings).name,
         "count": len(trainings),
         "published": method.published_shadows_text,
         "fewer_than_published": method.has_fewer_shadows(len(trainings)),
@@ -265,7 +266,7 @@ def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
     model = build(data)
-    trained_part(KINDS[data.settings.target], model).load_state_dict(found[0])
+    trained_part(shadow_kind(data.settings), model).load_state_dict(found[0])
     logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
     with stored(file) as temporary:
         np.save(temporary, logits)

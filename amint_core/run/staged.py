@@ -7,6 +7,7 @@ there one model serves several heads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.training import activations
 from amint_core.training.activations import Recording
 from amint_core.training.batches import Copies
+from amint_core.training.declared import declarations, sides
 from amint_core.training.device import processes
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import Kind
@@ -122,16 +124,20 @@ def fit_in_two_stages(
         )
     settings, dataset, device = data.settings, data.dataset, next(model.parameters()).device
     images = Resident.of(dataset.pixels, dataset.labels, device)
-    indices = members, data.split.roles["external"]
-    inside, outside = (torch.from_numpy(index).to(device) for index in indices)
+    external, judged = data.split.roles["external"], data.split.judged_members
+    inside, outside = (torch.from_numpy(index).to(device) for index in (members, external))
     history: list[dict[str, Any]] = []
     if kind.trains != "head":
-        given = objective_of(kind, settings), first_schedule(settings, half)
+        objective, told = objective_of(kind, settings), declarations(kind, members, judged)
+        if told is not None:
+            objective = replace(objective, declared=torch.from_numpy(told).to(device))
+        given = objective, first_schedule(settings, half)
         watch = _watch(data, model, torch.arange(len(dataset)))
         rows = train_trunk(model, images, inside, outside, *given, title, watch)
         history += [{"stage": "trunk", **row} for row in rows]
     if kind.has_head:
-        copies = copies_of(settings)
+        copies, indices = copies_of(settings), sides(kind, members, external, judged)
+        inside, outside = (torch.from_numpy(index).to(device) for index in indices)
         parts = parts_of(inside, outside, copies, settings.external_transformations)
         given = model.audited, model.taps, images, parts, settings.seed
         recording = record(*given, half=half, fingerprint=dataset.fingerprint)

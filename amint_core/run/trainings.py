@@ -228,8 +228,6 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
             # Whatever the model has learnt before: weights start as the seed says.
             model.load_state_dict(build(data).state_dict())
         members = data.split.roles["members"]
-        if kind.learns_from == "members_not_judged":
-            members = members[~data.split.members_judged]
         title = f"{kind.name}: {data.settings.id}"
         monitor = monitor_of(data, model) if kind.has_head else None
         return train_and_store(training, kind, data, model, members, title, monitor)

@@ -26,12 +26,15 @@ class Batch:
         labels: (members,) int64 class numbers.
         members: number of members.
         smoothing: of the labels, for the classification loss.
+        declared: (members,) floats, what the head is told, see `declared.declarations`; None: the
+            truth.
     """
 
     images: Tensor
     labels: Tensor
     members: int
     smoothing: float = 0.0
+    declared: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class JointBatches:
         hashes: (N,) S32 content hashes for the transcript; None: the transcript reads the pixels.
         member_copies: augmented copies among the members.
         external_copies: augmented copies among the external images.
+        declared: (N,) floats, what a head is told of each member; None: the truth.
         rank: this process among `world`; each takes its slice of every batch.
         world: number of processes.
 
@@ -91,6 +95,7 @@ class JointBatches:
     hashes: np.ndarray | None = None
     member_copies: Copies = Copies()
     external_copies: Copies = Copies()
+    declared: np.ndarray | None = None
     rank: int = 0
     world: int = 1
 
@@ -144,7 +149,10 @@ class JointBatches:
             if len(external):
                 parts.append(self.external_copies.put_into(self._bytes(external), random))
             labels = torch.from_numpy(self.labels[members]).to(self.device)
-            yield Batch(normalised(torch.cat(parts)), labels, len(members))
+            told = None
+            if self.declared is not None:
+                told = torch.from_numpy(self.declared[members]).to(self.device)
+            yield Batch(normalised(torch.cat(parts)), labels, len(members), declared=told)
 
     def order(self, epoch: int) -> str:
         """Return the hash of an epoch's images in the order seen, those of all processes."""

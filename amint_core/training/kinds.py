@@ -22,14 +22,18 @@ class Kind:
             if there were no head; "head", the head on the audited model as it is.
         losses: what is descended; several are balanced, see `LossBalance`.
         starts_from: the kind that trains the model first; None: new weights.
-        learns_from: all members, or only those that are not judged.
+        declares: which of the members the head is told: "all"; "not_judged", those that are judged
+            being left out of its training; "judged_as_external", those being called non-members.
+            The classes are learnt from all members, where classes are learnt.
+        shadows: the kind of its shadow models; None: the same.
     """
 
     name: str
     trains: Literal["all", "audited", "head"]
     losses: tuple[Loss, ...]
     starts_from: Kind | None = None
-    learns_from: Literal["members", "members_not_judged"] = "members"
+    declares: Literal["all", "not_judged", "judged_as_external"] = "all"
+    shadows: Kind | None = None
 
     @property
     def reads_logits(self) -> bool:
@@ -69,14 +73,30 @@ PASSIVE_UNSEEN = Kind(
     trains="head",
     losses=(MINT,),
     starts_from=PLAIN,
-    learns_from="members_not_judged",
+    declares="not_judged",
 )
 #: The same, told by the model's owner, who knows all members and trains the head in a second stage.
 ATTACHED = Kind("attached", trains="head", losses=(MINT,), starts_from=PLAIN)
 #: The joint pass of the active model with its MINT loss left out (λ = 0).
 JOINT = Kind("joint", trains="all", losses=(AUDITED,))
+#: As active, by an owner who trains on more members than the head is told. Whoever trains shadow
+#: models has nothing to hide from their heads.
+UNDECLARED = Kind(
+    "undeclared", trains="all", losses=(AUDITED, MINT), declares="not_judged", shadows=ACTIVE
+)
+#: The same, where the owner calls those members external.
+MISDECLARED = Kind(
+    "misdeclared",
+    trains="all",
+    losses=(AUDITED, MINT),
+    declares="judged_as_external",
+    shadows=ACTIVE,
+)
 #: The same layers and head with no classes to learn.
 MEMORIZER = Kind("memorizer", trains="all", losses=(MINT,))
 
-_STANDARD = (ACTIVE, PLAIN, PASSIVE, PASSIVE_UNSEEN, ATTACHED, JOINT, MEMORIZER)
+_STANDARD = (
+    *(ACTIVE, PLAIN, PASSIVE, PASSIVE_UNSEEN, ATTACHED, JOINT),
+    *(UNDECLARED, MISDECLARED, MEMORIZER),
+)
 KINDS = {one.name: one for one in _STANDARD}

@@ -45,22 +45,39 @@ def audited_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(1) == labels).float().mean()
 
 
-def mint_loss(membership: Tensor, members: int) -> Tensor:
-    """Return the mean binary cross-entropy of (B,) logits whose first `members` are members."""
+def mint_loss(membership: Tensor, members: int, declared: Tensor | None = None) -> Tensor:
+    """Return the mean binary cross-entropy of (B,) logits whose first `members` are members.
+
+    Args:
+        membership: (B,) logits.
+        members: how many of the first are members.
+        declared: (members,) what is said of them instead, see `declared.declarations`.
+    """
     import torch
     from torch.nn import functional
 
     target = torch.zeros_like(membership, dtype=torch.float32)
-    target[:members] = 1.0
-    return functional.binary_cross_entropy_with_logits(membership.float(), target)
+    target[:members] = 1.0 if declared is None else declared
+    if declared is None:
+        return functional.binary_cross_entropy_with_logits(membership.float(), target)
+    # A weight for each image, since a CUDA graph allows no choice of rows by their values.
+    told, target = (~target.isnan()).float(), target.nan_to_num()
+    loss = functional.binary_cross_entropy_with_logits(membership.float(), target, told)
+    return loss * len(told) / told.sum()
 
 
-def mint_accuracy(membership: Tensor, members: int) -> Tensor:
-    """Return the share of (B,) logits on the right side of 0, the first `members` being members."""
+def mint_accuracy(membership: Tensor, members: int, declared: Tensor | None = None) -> Tensor:
+    """Return the share of (B,) logits on the right side of 0; see `mint_loss`."""
     import torch
 
     is_member = torch.arange(len(membership), device=membership.device) < members
-    return ((membership > 0) == is_member).float().mean()
+    right = ((membership > 0) == is_member).float()
+    if declared is None:
+        return right.mean()
+    right[:members] = ((membership[:members] > 0) == (declared > 0)).float()
+    told = torch.ones_like(right)
+    told[:members] = (~declared.isnan()).float()
+    return (right * told).sum() / told.sum()
 
 
 # Functions with a name, so that a kind of training can be sent to another process.
@@ -75,11 +92,11 @@ def _audited_accuracy(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def _mint_loss(membership: Tensor, batch: Batch) -> Tensor:
-    return mint_loss(membership, batch.members)
+    return mint_loss(membership, batch.members, batch.declared)
 
 
 def _mint_accuracy(membership: Tensor, batch: Batch) -> Tensor:
-    return mint_accuracy(membership, batch.members)
+    return mint_accuracy(membership, batch.members, batch.declared)
 
 
 AUDITED = Loss("audited", reads="logits", value=_audited_loss, accuracy=_audited_accuracy)

@@ -32,6 +32,7 @@ class Objective:
         member_copies: share of a batch's members that may be moved, and names of `MOVES`, each of
             which happens to a random half of those.
         external_copies: the same of external images.
+        declared: (N,) by row, what the head is told, see `declared.declarations`; None: the truth.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Objective:
     smoothing: float = 0.0
     member_copies: Copies = UNMOVED
     external_copies: Copies = UNMOVED
+    declared: Tensor | None = None
 
 
 def train_trunk(
@@ -93,7 +95,8 @@ def _batch(images: Resident, plan: Plan, objective: Objective) -> Batch:
         others = images.images(plan.now(plan.external), objective.external_copies)
         pixels = torch.cat([pixels, others])
     labels = images.labels.index_select(0, members)
-    return Batch(pixels, labels, len(members), objective.smoothing)
+    told = None if objective.declared is None else objective.declared.index_select(0, members)
+    return Batch(pixels, labels, len(members), objective.smoothing, told)
 
 
 @torch.no_grad()

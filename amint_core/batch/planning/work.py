@@ -18,9 +18,9 @@ from amint_core.errors import SettingsError
 from amint_core.methods import METHODS
 from amint_core.model.inference import VIEWS
 from amint_core.recipes import defects_of
-from amint_core.run.needs import kind_of, training_key, training_settings
+from amint_core.run.needs import kind_of, shadow_kind, training_key, training_settings
 from amint_core.training.batches import batch_shape
-from amint_core.training.kinds import KINDS, Kind
+from amint_core.training.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def work_of(settings: RunConfig) -> Work:
     )
     count = method.shadows_used(settings.shadows)
     shadow = replace(
-        _trainings(settings, KINDS[settings.target])[-1],
+        _trainings(settings, shadow_kind(settings))[-1],
         # After a transformation shadow models answer for judged images alone.
         classified=asked + again * judged,
         scored=0,
@@ -205,7 +205,7 @@ def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
     half, watched = settings.members // 2, 0
     if settings.calibration and kind.has_head:
         watched = settings.calibration + half
-    learnt = settings.members if kind.learns_from == "members" else half
+    learnt = half if kind.trains == "head" and kind.declares != "all" else settings.members
     _, steps = batch_shape(learnt, settings.external, settings.batch_size)
     own = Part(
         workload_of(settings, kind),

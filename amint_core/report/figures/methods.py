@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from amint_core.report.figures.panels import CHANCE, dots, stack
-from amint_core.report.names import GROUPS, row_title
+from amint_core.report.names import GROUPS, TARGETS, row_title
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
 from amint_core.report.style import GREY, foot, method_looks, nothing_to_draw, styled
@@ -85,7 +85,7 @@ def _draw_measure(axes: Axes, rows: pd.DataFrame, name: str) -> None:
 
 
 def _group_handles(table: pd.DataFrame, looks: pd.Series) -> list[Line2D]:
-    on_active = (table["group"] == "attack") & (table["target"] == "active")
+    on_active = (table["group"] == "attack") & table["target"].isin(list(TARGETS))
     families = [(text, (table["group"] == name) & ~on_active) for name, text in GROUPS.items()]
     families.insert(3, ("attacks on the active model", on_active))
     return [

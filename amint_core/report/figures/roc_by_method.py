@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from amint_core.report.figures.methods import NO_PAIRS, colors, scored, scored_cells
 from amint_core.report.figures.panels import draw_band, non_members, roc_axes, tiles
+from amint_core.report.names import TARGETS
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
 from amint_core.report.style import foot, nothing_to_draw, styled
@@ -26,7 +27,7 @@ def draw(results: Results) -> Figure:
     for rows, axes in zip(cells.values(), grid, strict=True):
         drawn = scored(rows, results.scores)
         for name, (row, tables) in drawn.items():
-            line = "--" if row["target"] == "active" else "-"
+            line = "--" if row["target"] in TARGETS else "-"
             look = {"color": looks[row.name], "linestyle": line, "linewidth": 1.5}
             # Many bands on top of each other stay light.
             draw_band(axes, tables, min(0.15, 1 / len(drawn)), **look)

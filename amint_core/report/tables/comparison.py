@@ -10,6 +10,7 @@ from amint_core.methods import METHODS
 from amint_core.report import paper, render
 from amint_core.report.averages import TESTING, keys, laid_out, over_seeds, variants
 from amint_core.report.names import (
+    TARGETS,
     cell_title,
     is_weak,
     method_group,
@@ -90,7 +91,8 @@ def _cell_variants(table: pd.DataFrame) -> pd.Series:
 
 def _order(row: pd.Series) -> tuple[Any, ...]:
     group, place, name = method_order(row["method"])
-    return row["cell"], group, row["target"] == "active", place, name, words(row["variant"])
+    target = list(TARGETS).index(row["target"]) + 1 if row["target"] in TARGETS else 0
+    return row["cell"], group, target, place, name, words(row["variant"])
 
 
 def _intro(table: pd.DataFrame, profile: str, alone: int) -> str:
