@@ -261,6 +261,15 @@ def test_command_writes_the_table(tmp_path, no_data, capsys):
     assert all(run in (folder / "plan.md").read_text() for run in table["run"])
 
 
+def test_runs_in_two_stages_are_said_to_be_left_out(no_data):
+    one, two = settings(), settings(recipe="staged")
+    made = plan.make({one.id: one, two.id: two}, seconds=0)
+    assert made.table["run"].tolist() == [one.id]
+    assert "Not counted: 1 runs in two stages" in made.text()
+    with pytest.raises(SettingsError, match=r"trains in two stages .* `amint grid`"):
+        plan.make({two.id: two}, seconds=0)
+
+
 @pytest.mark.parametrize("wrong", [["--profile", "papr"], ["--jobs", "0"], ["--seconds", "-1"]])
 def test_bad_options_are_clear_errors(wrong, capsys):
     assert main(["plan", *wrong]) == 2

@@ -2,7 +2,7 @@
 
 Work is counted from the settings, speed and memory come from a short calibration on made-up pixels,
 so that no dataset need be there. Not counted: decoding a dataset for the first time, bootstraps and
-figures, and runs that stop early (`patience`), which take less.
+figures, runs in two stages, and runs that stop early (`patience`), which take less.
 """
 
 from __future__ import annotations
@@ -126,13 +126,14 @@ def show(
 
 
 def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) -> Plan:
-    """Plan a grid of runs; see `show`."""
-    staged = next((run for run, settings in grid.items() if settings.head_epochs), None)
-    if staged:
+    """Plan a grid of runs, but those in two stages; see `show`."""
+    staged = [run for run, settings in grid.items() if settings.head_epochs]
+    if len(staged) == len(grid):
         raise SettingsError(
-            f"{staged} trains in two stages, whose steps no calibration measures. Run such a grid "
-            "by `amint grid`, which goes by the minutes it is given."
+            f"{staged[0]} trains in two stages, whose steps no calibration measures. Run such a "
+            "grid by `amint grid`, which goes by the minutes it is given."
         )
+    grid = {run: settings for run, settings in grid.items() if run not in staged}
     works = {run: work_of(settings) for run, settings in grid.items()}
     states = {run: status(settings) for run, settings in grid.items()}
     workloads = {one.key: one for work in works.values() for one in work.workloads}
@@ -159,6 +160,8 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     rest = "from FLOPs" if measured else "from FLOPs at assumed rates"
     counted = f"{len(measured)} of {len(workloads)} cases measured, the others {rest}"
     calibration = f"Calibrated on {machine}, {date}: {counted}{busy.warning(others)}."
+    if staged:
+        calibration += f" Not counted: {len(staged)} runs in two stages, which are not measured."
     return Plan(table, calibration, *_side_by_side(table, grid, jobs, cores))
 
 
