@@ -266,7 +266,7 @@ def test_runs_in_two_stages_are_said_to_be_left_out(no_data):
     made = plan.make({one.id: one, two.id: two}, seconds=0)
     assert made.table["run"].tolist() == [one.id]
     assert "Not counted: 1 runs in two stages" in made.text()
-    with pytest.raises(SettingsError, match=r"trains in two stages .* `amint grid`"):
+    with pytest.raises(SettingsError, match="trains in two stages"):
         plan.make({two.id: two}, seconds=0)
 
 
