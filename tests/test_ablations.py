@@ -65,6 +65,15 @@ def test_a_published_defect_switched_off_is_set_against_published(results):
     assert f"defect {defects[0]} off" in text_of(ablation)
 
 
+def test_defects_switched_on_together_have_a_row_of_their_own(results):
+    together = ("frozen_batchnorm", "separate_batches")
+    put(results, made_metrics())
+    for defects in ((together[0],), together):
+        put(results, made_metrics(defects=defects))
+    assert list(table(ablation)["switched"].dropna()) == [together[0], ", ".join(together)]
+    assert "defects frozen_batchnorm, separate_batches on" in text_of(ablation)
+
+
 def test_the_base_keeps_its_recipe_even_where_it_is_not_the_first(results):
     # One row alone: both runs are neighbours of each other, and only the recipe decides.
     put(results, made_metrics(defects=("frozen_batchnorm",), epochs=4, batch_size=50))

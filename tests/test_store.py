@@ -47,7 +47,7 @@ def test_whatever_changes_a_training_makes_another(changes):
         {"views": "flips"},
         {"transformations": ("flip",)},
         {"defects": ("threshold_on_judged",)},
-        {"defects": ("audited_on_external", "sampled_members")},
+        {"defects": ("audited_on_external", "threshold_on_judged")},
         {"profile": "other"},
         {"workers": 2},
     ],

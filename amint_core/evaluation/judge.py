@@ -69,7 +69,7 @@ def _tested(
     choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
     members, others = _by_membership(rows)
     groups = groups_of(rows)
-    mint = _mint_metrics(members, others, groups, settings)
+    mint = _mint_metrics(members, others, groups)
     if "own" not in thresholds:
         why = "this attack was published without a threshold of its own"
         mint |= {"accuracy": metrics.no_metric(why), "threshold": None}
@@ -101,14 +101,9 @@ def _by_membership(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return values[of_member], values[~of_member]
 
 
-def _mint_metrics(
-    members: np.ndarray, others: np.ndarray, groups: Groups | None, settings: RunConfig
-) -> dict[str, Any]:
-    accuracy = metrics.accuracy(members, others, PAPER_THRESHOLD, groups)
-    if settings.has("sampled_members"):
-        accuracy = _crossed_accuracy(members, others, settings)
+def _mint_metrics(members: np.ndarray, others: np.ndarray, groups: Groups | None) -> dict[str, Any]:
     return {
-        "accuracy": accuracy,
+        "accuracy": metrics.accuracy(members, others, PAPER_THRESHOLD, groups),
         "auc": metrics.auc(members, others, groups),
         "tpr_at_fpr": {
             fpr: metrics.tpr_at_fpr(members, others, float(fpr), groups) for fpr in FPRS
@@ -167,19 +162,6 @@ def _precision(
             }
     why = "neither a threshold of its own nor a calibrated one accuses anybody"
     return dict.fromkeys(PRIORS, metrics.no_metric(why) | {"threshold": None})
-
-
-def _crossed_accuracy(
-    members: np.ndarray, others: np.ndarray, settings: RunConfig
-) -> dict[str, Any]:
-    """Return the accuracy as the published notebooks compute it (defect 5); it can exceed 1."""
-    random = np.random.default_rng([settings.seed, 5])
-    whole = max(len(members) // settings.batch_size, 1) * settings.batch_size
-    sample = random.permutation(members)[:whole]
-    hits = (sample > PAPER_THRESHOLD).sum(), (others <= PAPER_THRESHOLD).sum()
-    value = (hits[0] / len(others) + hits[1] / len(sample)) / 2
-    why = "defect 5 divides each side's hits by the other side's count: no proportion, no interval"
-    return {"value": float(value), "low": None, "high": None, "reason": why}
 
 
 def _audited_metrics(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:

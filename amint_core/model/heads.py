@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,34 +50,53 @@ class LeanHead(nn.Module):
 
 
 class PublishedHead(nn.Module):
-    """The head of the published notebooks: convolution, max-pool, convolution, global max-pool.
+    """The head of the authors' notebooks: convolution, max-pool, convolution, global max-pool.
 
-    The two vectors are concatenated and go through 128 units to one logit. ResNets use 3×3
-    convolutions up to 2048 channels (81 M parameters on the middle taps), the others 2×2 with
-    padding 2 (20 M, with one map 12 M).
+    The vectors are concatenated and go through 128 units to one logit; the only activation is the
+    ReLU of these units. Sizes depend on the audited model, and differ for grey images (MNIST):
+
+    - ResNets: 3×3 convolutions to 2048 channels, 104.3 M parameters; on grey images the shallower
+      map's first has 1024, 80.7 M.
+    - MobileNet, DenseNet: 2×2 with padding 2, to 1024 and 2048 channels, 20.5 M. MobileNet on grey
+      images: a single 3×3 to 128 channels and no max-pool, .92 M.
+    - Xception: as DenseNet, on the deepest map alone, 11.6 M.
+
+    Source: github.com/DanieldeAlcala/Membership-Inference-Test, read at commit 495363c.
     """
 
-    def __init__(self, shapes: Sequence[Shape], kernel: int) -> None:
+    def __init__(self, shapes: Sequence[Shape], model: str = "", channels: int = 3) -> None:
         super().__init__()
+        self.alone = model == "xception"
+        shapes = shapes[-1:] if self.alone else shapes
+        kernel, widths = _published_sizes(shapes, model, grey=channels == 1)
+        self.readers = nn.ModuleList(map(self._reader, shapes, [kernel] * len(shapes), widths))
+        self.decide = _decision(sum(each[-1] for each in widths), 128)
+
+    @staticmethod
+    def _reader(shape: Shape, kernel: int, widths: Sequence[int]) -> nn.Sequential:
         padding = 1 if kernel == 3 else 2
-        widths = [2048 if kernel == 3 and shape[0] >= 1024 else 1024 for shape in shapes]
-        self.readers = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(shape[0], width, kernel, padding=padding),
-                nn.ReLU(),
-                nn.MaxPool2d(2, ceil_mode=True),  # a 1×1 map stays 1×1
-                nn.Conv2d(width, 2048, kernel, padding=padding),
-                nn.ReLU(),
-                nn.AdaptiveMaxPool2d(1),
-                nn.Flatten(),
-            )
-            for shape, width in zip(shapes, widths, strict=True)
-        )
-        self.decide = _decision(2048 * len(shapes), 128)
+        reader = nn.Sequential(nn.Conv2d(shape[0], widths[0], kernel, padding=padding))
+        for before, width in pairwise(widths):
+            # Of the notebooks' maps none is 1×1; one of another setup or size stays as it is.
+            reader.append(nn.MaxPool2d(2, ceil_mode=min(shape[1:]) == 1))
+            reader.append(nn.Conv2d(before, width, kernel, padding=padding))
+        return reader.extend([nn.AdaptiveMaxPool2d(1), nn.Flatten()])
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:  # [(B, C, H, W)] → (B,)
+        maps = maps[-1:] if self.alone else maps
         read = [reader(map_) for reader, map_ in zip(self.readers, maps, strict=True)]
         return self.decide(torch.cat(read, 1)).squeeze(1)
+
+
+def _published_sizes(
+    shapes: Sequence[Shape], model: str, grey: bool
+) -> tuple[int, list[tuple[int, ...]]]:
+    """Return the kernel's side, and per map the channels of its convolutions."""
+    if model.startswith("resnet"):
+        return 3, [(1024 if grey and shape[0] < 1024 else 2048, 2048) for shape in shapes]
+    if model == "mobilenet" and grey:
+        return 3, [(128,)] * len(shapes)
+    return 2, [(1024, 2048)] * len(shapes)
 
 
 class TokenHead(nn.Module):
@@ -114,7 +134,7 @@ class TokenHead(nn.Module):
 
 
 class PublishedTokenHead(nn.Module):
-    """The published ViT head: one linear layer on all tokens of the deepest tapped block."""
+    """The authors' head on a ViT: one linear layer on all tokens of the deepest tapped block."""
 
     def __init__(self, shapes: Sequence[Shape]) -> None:
         super().__init__()
@@ -135,7 +155,11 @@ NARROWER = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
 
 
 def build_head(
-    kind: str | None, shapes: Sequence[Shape], model: str = "", width: int | None = None
+    kind: str | None,
+    shapes: Sequence[Shape],
+    model: str = "",
+    width: int | None = None,
+    channels: int = 3,
 ) -> nn.Module:
     """Build a MINT head for the shapes of the tapped activations, without the batch dimension.
 
@@ -143,8 +167,9 @@ def build_head(
         kind: "lean", "published" or "token"; None takes "token" for (T, D) and "lean" for
             (C, H, W) activations.
         shapes: one (C, H, W) or (T, D) per tap.
-        model: the audited model's name; the published head differs between ResNets and the others.
+        model: the audited model's name; the published head's sizes follow from it.
         width: of a lean or token head, which memory and arithmetic follow; None: its own.
+        channels: of the images; the published head differs for grey ones.
 
     Raises:
         ModelError: the kind is unknown or does not fit the shapes.
@@ -160,8 +185,7 @@ def build_head(
     if kind not in ("lean", "published", "token"):
         raise ModelError(unknown_name("head", kind, ("lean", "published", "token")))
     if kind == "published":
-        kernel = 3 if model.startswith("resnet") else 2
-        return PublishedTokenHead(shapes) if tokens else PublishedHead(shapes, kernel)
+        return PublishedTokenHead(shapes) if tokens else PublishedHead(shapes, model, channels)
     if (kind == "token") != tokens:
         raise ModelError(
             f"head = {kind!r} does not fit activations of shapes {list(shapes)}: "

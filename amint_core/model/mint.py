@@ -131,9 +131,8 @@ def enhance(
     read = list(shapes.values())
     if width == "fit":
         width = fitting_width(head, read, parameter_count(audited))
-    enhanced = EnhancedAuditedModel(
-        audited, build_head(head, read, model, width), shapes, channels_last
-    )
+    built = build_head(head, read, model, width, images.shape[1])
+    enhanced = EnhancedAuditedModel(audited, built, shapes, channels_last)
     if not images.is_meta:  # where nothing is computed, nothing can be compared
         with in_layout(audited) if channels_last else nullcontext():
             check_cut(enhanced, images)

@@ -325,8 +325,7 @@ def _check_measure(measure: Any, place: str, source: Path) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
             raise _damaged(source, f"has {place}.{part} = {value!r}, which is no number")
-        # Published defect 5 divides by the wrong count, so an accuracy may exceed 1.
-        if not (math.isfinite(value) and value >= 0):
+        if not (math.isfinite(value) and 0 <= value <= 1):
             raise _damaged(source, f"has {place}.{part} = {value!r}, which is no fraction")
 
 

@@ -28,7 +28,7 @@ _COPIES = {
 class Switch:
     """One setting that two runs differ in: its value in the base and in the other run.
 
-    For `defects` the value is the one defect that only this side has, or "".
+    For `defects` the value is the defects that only this side has, or "".
     """
 
     setting: str
@@ -37,7 +37,8 @@ class Switch:
 
     def __str__(self) -> str:
         if self.setting == "defects":
-            return f"defect {self.switched} on" if self.switched else f"defect {self.base} off"
+            names, state = (self.switched, "on") if self.switched else (self.base, "off")
+            return f"defect{'s' * (', ' in names)} {names} {state}"
         return f"{self.setting}: {shown(self.base)} → {shown(self.switched)}"
 
 
@@ -120,8 +121,12 @@ def _switch(base: dict[str, Any], other: dict[str, Any]) -> Switch | None:
     (name,) = differing
     if name != "defects":
         return Switch(name, _with_names(base, name), _with_names(other, name))
-    fewer, more = set(base[name]) - set(other[name]), set(other[name]) - set(base[name])
-    return Switch(name, "".join(fewer), "".join(more)) if len(fewer) + len(more) == 1 else None
+    # Several may go on or off at once: two together can do other things than each alone.
+    fewer, more = (
+        ", ".join(sorted(set(these) - set(those)))
+        for these, those in ((base[name], other[name]), (other[name], base[name]))
+    )
+    return None if fewer and more else Switch(name, fewer, more)
 
 
 def _with_names(values: dict[str, Any], name: str) -> Any:

@@ -171,7 +171,8 @@ def _build(run: RunConfig, dealt: Dealt, half: bool) -> EnhancedAuditedModel:
         audited = audited.to(memory_format=torch.channels_last)
         taps = run.taps or zoo.default_taps(run.model, audited, run.setup)
         shapes = shapes_of(audited, taps, dealt.images, half)
-        head = build_head(run.head, [shapes[tap] for tap in taps], run.model)
+        maps = [shapes[tap] for tap in taps]
+        head = build_head(run.head, maps, run.model, channels=dataset.channels)
     model = EnhancedAuditedModel(audited, head, taps)
     return model.to(device, memory_format=torch.channels_last)
 
@@ -258,7 +259,8 @@ class _Trunk:
             return copy.deepcopy(self.model.head)  # goes on from the joint stage's
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
-            head = build_head(run.head, shapes, run.model)
+            channels = self.dealt.dataset.channels
+            head = build_head(run.head, shapes, run.model, channels=channels)
         return head.to(self.logits.device, memory_format=torch.channels_last)
 
     def _result(
