@@ -26,8 +26,9 @@ from dataset_trees import (
 )
 from PIL import Image
 
-from amint_core.data import DATASETS, casia_webface, load, status
+from amint_core.data import DATASETS, load, status
 from amint_core.data.cifar import CIFAR10_CLASSES
+from amint_core.data.folders import list_classes, set_aside
 from amint_core.errors import DataError, SettingsError
 
 #: dataset → (layouts, pool, test); a dataset without a row fails `test_every_dataset_has_a_row`.
@@ -136,14 +137,14 @@ def test_tiny_imagenet_classes_have_words_and_sorted_numbers(tmp_path):
 def test_casia_sets_a_test_part_aside_by_name_alone(tmp_path):
     home = casia_folders(tmp_path)
     names = tuple(f"{i:07}" for i in range(30))
-    listed = casia_webface.list_classes(home)
-    parts = casia_webface.set_aside(listed, names)
+    listed, share = list_classes(home), (44_406, 494_414)
+    parts = set_aside(listed, names, share, "CASIA", "")
     counts = {name: tuple(len(part[name]) for part in parts) for name in names}
     assert sum(test for _, test in counts.values()) == round(177 * 44_406 / 494_414)
     assert all(pool >= 1 and test <= 1 + pool // 9 for pool, test in counts.values())
     # The order in which the files are listed makes no difference.
     turned = {name: files[::-1] for name, files in listed.items()}
-    assert casia_webface.set_aside(turned, names) == parts
+    assert set_aside(turned, names, share, "CASIA", "") == parts
 
 
 # Names and sizes

@@ -1,10 +1,12 @@
 """The datasets: find their files, decode them once, or make a stand-in on request.
 
-To add a dataset, write a file with its `DatasetSpec` and name it in `DATASETS`.
+To add a dataset, write a file with its `DatasetSpec` and name it in `DATASETS`. A folder of images
+needs neither: its name is `folder:PATH`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +16,39 @@ from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
 from amint_core.registry import Registry
 
-__all__ = ["DATASETS", "Dataset", "DatasetSpec", "download", "load", "status"]
+__all__ = [
+    "DATASETS",
+    "FOLDER",
+    "Dataset",
+    "DatasetSpec",
+    "download",
+    "is_folder",
+    "load",
+    "status",
+]
 
+
+class _Datasets(Registry[DatasetSpec]):
+    """The datasets by name, and any folder as `folder:PATH`, which no list shows."""
+
+    def __contains__(self, name: object) -> bool:
+        return is_folder(name) or super().__contains__(name)
+
+    def __getitem__(self, name: str) -> DatasetSpec:
+        if is_folder(name):
+            return import_module("amint_core.data.own_folder").spec_of(name)
+        return super().__getitem__(name)
+
+
+def is_folder(name: object) -> bool:
+    """Tell whether a dataset's name means a folder of images."""
+    return isinstance(name, str) and name.startswith(FOLDER)
+
+
+#: Begins the name of a dataset that is a folder.
+FOLDER = "folder:"
 #: Every dataset by the name used in settings.
-DATASETS: Registry[DatasetSpec] = Registry(
+DATASETS = _Datasets(
     __name__,
     {
         "mnist": "mnist:SPEC",
@@ -44,7 +75,7 @@ def load(
     and take no memory for images not touched.
 
     Args:
-        name: a name of `DATASETS`.
+        name: a name of `DATASETS`, or `folder:PATH`.
         data: "real" or "standin"; nothing falls back from one to the other.
         image_size: pixels a side; None takes the dataset's own.
         root: folder of the datasets; None takes `AMINT_DATA` or the project's `data/`.
@@ -61,6 +92,8 @@ def load(
     if type(size) is not int or not 4 <= size <= 1024:
         raise SettingsError(f"image_size = {size!r}: give whole pixels a side, from 4 to 1024.")
     if data == "standin":
+        if is_folder(name):
+            raise SettingsError(f"{name} has no stand-in: it takes the place of a dataset itself.")
         from amint_core.data.standin import make_standin
 
         return make_standin(spec, size)

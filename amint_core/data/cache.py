@@ -10,6 +10,7 @@ decoded again.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,8 @@ def cache_folder(spec: DatasetSpec, image_size: int, source: Source) -> Path:
     """Return the cache's folder: one per dataset, size, channels, format and source folder."""
     place = str(source.folder.resolve()).encode("utf-8", "surrogateescape")
     key = hashlib.sha256(place).hexdigest()[:10]
-    return cache_root() / f"{spec.name}-{image_size}x{spec.channels}-v{VERSION}-{key}"
+    name = re.sub(r"[^\w.-]", "_", spec.name)
+    return cache_root() / f"{name}-{image_size}x{spec.channels}-v{VERSION}-{key}"
 
 
 def _description(folder: Path) -> dict[str, Any] | None:

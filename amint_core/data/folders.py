@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from amint_core.data.entries import JPEG, File, class_folders, plain, scan, subfolders
 from amint_core.data.sources import Content, Item, Part, Source
+from amint_core.data.strata import allocate
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
@@ -118,7 +120,7 @@ def from_table(
 
 
 def by_class(
-    home: Path, *, title: str, num_classes: int, official: Sequence[str] = ()
+    home: Path, *, title: str, num_classes: int | None, official: Sequence[str] = ()
 ) -> Source | None:
     """Read `train/CLASS/*` and `test/CLASS/*`, or return None where `home` has no such folders.
 
@@ -174,3 +176,46 @@ def _lossy(classes: ClassFiles) -> tuple[str, ...]:
         if count := sum(file.path.lower().endswith(suffixes) for file in files):
             notes.append(f"{count:,} {kind} files: close to the official pixels, not equal.")
     return tuple(notes)
+
+
+def set_aside(
+    classes: ClassFiles, names: Sequence[str], share: tuple[int, int], title: str, obtain: str
+) -> tuple[ClassFiles, ClassFiles]:
+    """Part the images into pool and test, by the same share of each class.
+
+    They are chosen by file name alone, so that the parts depend neither on a seed nor on the order
+    of the files. A class's last image always stays in the pool.
+
+    Args:
+        classes: class name → files.
+        names: the classes in order.
+        share: of the images, so many of so many go to the test part.
+        title, obtain: the dataset's, for the error.
+
+    Raises:
+        DataError: there are too few images for a test part.
+    """
+    sizes = np.array([len(classes[name]) for name in names])
+    total = min(round(sizes.sum() * share[0] / share[1]), int((sizes - 1).sum()))
+    if not total:
+        raise DataError(
+            f"{title}: {sizes.sum():,} images of {len(names):,} classes are too few to set a test "
+            f"part aside ({share[0]:,} of {share[1]:,}, no class's only image). {obtain}"
+        )
+    # Equal remainders go by the name's hash, not to the classes that happen to come first.
+    order = np.argsort(np.argsort([_digest(name) for name in names]))
+    counts = allocate(total, sizes, sizes - 1, order)
+    pool, test = {}, {}
+    for name, count in zip(names, counts, strict=True):
+        ranked = sorted(classes[name], key=_rank)
+        test[name] = sorted(ranked[:count])
+        pool[name] = sorted(ranked[count:])
+    return pool, test
+
+
+def _rank(file: File) -> str:
+    return _digest("/".join(file.path.rsplit("/", 2)[-2:]))
+
+
+def _digest(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()

@@ -108,11 +108,6 @@ def find_taps(name: str, module: nn.Module, setup: str) -> tuple[str, str]:
     remedy = "Give `taps` yourself (two names from `named_modules()`), or choose another model."
     if not hasattr(module, "amint_input_shape"):
         raise ModelError(f"Model {name!r} was not built by create(). {remedy}")
-    if getattr(module, "output_fmt", "NCHW") == "NHWC":
-        raise ModelError(
-            f"Model {name!r} keeps its maps as (B, H, W, C), which no MINT head reads. Choose a "
-            "model with (B, C, H, W) maps or (B, T, D) tokens."
-        )
     generator = torch.Generator().manual_seed(0)  # torch's own stays as it was
     images = torch.randn(2, *module.amint_input_shape, generator=generator)
     images = images.to(next(module.parameters()).device)

@@ -1,0 +1,57 @@
+"""A folder of images is a dataset by its path: in a run, without a line of code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from audit_folders import fill, pictures
+
+import amint_core as amint
+from amint_core.cli import main
+from amint_core.data import load
+from amint_core.errors import DataError, SettingsError
+from amint_core.files import read_json
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number, name in enumerate(("cats", "dogs", "new birds")):
+        fill(tmp_path / "my photos" / name, pictures(number, 80))
+    return tmp_path / "my photos"
+
+
+def test_a_folder_per_class_is_a_dataset_whose_test_part_is_set_aside(photos):
+    found = load(f"folder:{photos}", progress=False)
+    assert found.class_names == ("cats", "dogs", "new birds")
+    assert (found.image_size, found.channels, len(found)) == (16, 3, 240)
+    assert sorted(np.bincount(found.labels[found.official_test])) == [13, 13, 14]
+    assert load(f"folder:{photos}", image_size=8, progress=False).pixels.shape == (240, 8, 8, 3)
+
+
+def test_parts_of_its_own_are_taken_and_a_relative_path_counts_from_the_data(photos, monkeypatch):
+    for part, count in (("train", 9), ("test", 4)):
+        for name in ("one", "two"):
+            fill(photos.parent / "parted" / part / name, pictures(count, count)[..., 0])
+    monkeypatch.setenv("AMINT_DATA", str(photos.parent))
+    found = load("folder:parted", progress=False)
+    assert (found.official_test.sum(), len(found), found.channels) == (8, 26, 1)
+
+
+def test_a_run_and_its_export_need_nothing_but_the_path(photos, monkeypatch, tmp_path):
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cache"))
+    sizes = ["members=40", "external=40", "calibration=60", "holdout=40", "batch_size=20"]
+    assert main(["run", f"dataset=folder:{photos}", "model=tiny", "epochs=1", *sizes]) == 0
+    (run,) = (tmp_path / "results" / "quick" / "runs").iterdir()
+    assert read_json(run / "metrics.json")["data"]["title"] == "my photos"
+    assert main(["export", str(run), str(tmp_path / "model")]) == 0
+    assert amint.load(tmp_path / "model").preprocessing.height == 16
+
+
+def test_what_is_no_folder_of_classes_is_named(photos):
+    with pytest.raises(DataError, match=r"nowhere is no folder. Put the images into CLASS"):
+        load(f"folder:{photos}/nowhere")
+    with pytest.raises(DataError, match="holds no folder with images"):
+        load(f"folder:{photos}/cats")
+    with pytest.raises(SettingsError, match="has no stand-in"):
+        load(f"folder:{photos}", data="standin")
