@@ -364,6 +364,21 @@ def said_of_the_authors_headline():
 def said_of_lambda():
     table = pd.read_csv(COMPARISON.parent / "lambda.csv")
     yield f"trained alone the classifier reaches {printed(table['plain_audited_accuracy'][0])}:"
+    table = pd.read_csv(COMPARISON.parent / "ablation.csv").fillna({"switched": "base"})
+    table = table.set_index(["base_recipe", "switched"])
+    yield f"better than with 1 by {difference(table.loc['best', '0.1'])}"
+    without = table.loc["fixed", "scaled_mint_loss"]
+    audited = (
+        printed(without["audited_accuracy"]),
+        printed(table["audited_accuracy"]["fixed", "base"]),
+    )
+    yield f"reaches {audited[0]}, with it {audited[1]},"
+    yield f"a price of {difference(without)}."
+
+
+def difference(row, of="audited_accuracy"):
+    low, high = (printed(row[f"{of}_difference_{end}"]) for end in ("low", "high"))
+    return f"{printed(row[f'{of}_difference'])} [{low}, {high}]"
 
 
 def said_of_casias_size():
