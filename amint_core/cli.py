@@ -202,6 +202,17 @@ def audit(options: argparse.Namespace) -> int:
     return found.exit_code
 
 
+def replay(options: argparse.Namespace) -> int:
+    """Train some epochs of a finished run again and compare; ends with 1 where they differ."""
+    from amint_core.audit.replayed_run import replay_run, sentences
+
+    found = replay_run(options.run, options.epochs)
+    print(f"amint: {found.outcome}")
+    for sentence in sentences(found):
+        print(f"  {sentence}")
+    return {"matches": 0, "differs": 1}.get(found.outcome, 3)
+
+
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
     from amint_core.config import Augmentation, choices
@@ -274,6 +285,12 @@ def parser() -> argparse.ArgumentParser:
         help="where the report goes (default: %(default)s)",
     )
 
+    again = _command(commands, "replay", replay)
+    again.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
+    again.add_argument(
+        "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
+    )
+
     batch = _command(commands, "reproduce", reproduce, profiled=True)
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
     batch.add_argument("snakemake", nargs="*", help="options for Snakemake, after --")
@@ -298,6 +315,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     _command(commands, "list", show_names)
     return top
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
 
 
 def _command(commands, name, action, *, profiled: bool = False) -> argparse.ArgumentParser:

@@ -146,6 +146,8 @@ class RunConfig(BaseModel):
     variance: Annotated[Variance, _for("test", "attack")] = "global"
     # Processes that train shadow models side by side.
     workers: Annotated[Positive, _for("nothing", "averaged")] = 1
+    # Keeps the state after every so many epochs, for a replay of the training; 0: none.
+    keep_epochs: Annotated[Count, _for("nothing", "averaged")] = 0
 
     # Training.
     # One epoch is one pass over the external images.

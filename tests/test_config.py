@@ -203,7 +203,7 @@ def test_settings_are_told_by_what_they_take_part_in():
     assert settings_of("spelled") == (
         *("dataset", "model", "setup", "method", "protocol", "data", "seed"),
     )
-    assert settings_of("nothing") == ("profile", "workers")
+    assert settings_of("nothing") == ("profile", "workers", "keep_epochs")
     assert set(settings_of("test")) - set(settings_of("averaged")) == {
         *("method", "target", "shadows", "variance", "views")
     }

@@ -41,6 +41,8 @@ FILES = {
     "manifest.json": "versions, machine, data, code, and the hash of each file",
     "model.safetensors": "the trained model",
 }
+#: States after single epochs, where `keep_epochs` asks for them; see `audit/replay.py`.
+EPOCHS = "epochs"
 
 
 def run_folder(settings: RunConfig) -> Path:
@@ -123,6 +125,15 @@ class Run:
     def shown_folder(self) -> str:
         """The folder from the results' own root on, which is the same on every machine."""
         return f"results/{self.settings.profile}/runs/{self.settings.id}"
+
+    def keep_epochs(self, states: Path) -> None:
+        """Put the states that a training has kept into the folder, where settings ask for them."""
+        if not (self.writes and self.settings.keep_epochs):
+            return
+        shutil.rmtree(self.folder / EPOCHS, ignore_errors=True)
+        for state in sorted(states.glob("*.pt")):
+            with atomic_path(self.folder / EPOCHS / state.name) as temporary:
+                shutil.copyfile(state, temporary)
 
     def keep_training(self, weights: Path, history: pd.DataFrame) -> None:
         """Put trained weights and history into the folder; clear the numbers of any others."""

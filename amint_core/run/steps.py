@@ -55,7 +55,9 @@ def train(run: Run) -> pd.DataFrame:
     if method.shadows:
         shadows.check(run.shadows)
     history = train_model(kind, run.data, run.model)
-    run.keep_training(training_of(kind, run.data).weights, history)
+    training = training_of(kind, run.data)
+    run.keep_training(training.weights, history)
+    run.keep_epochs(training.epochs)
     if method.shadows:
         shadows.train_shadows(run.shadows)
     return history

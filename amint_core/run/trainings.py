@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ class Training:
         """The file of the history, one row per epoch."""
         return self.folder / "history.csv"
 
+    @property
+    def epochs(self) -> Path:
+        """The folder of the states that were kept for a replay."""
+        return self.folder / "epochs"
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from training the same model; wait where one does already.
@@ -175,6 +181,16 @@ class Training:
         """Write the state atomically: after a crash the one before is still there."""
         with stored(self.checkpoint) as temporary:
             torch.save(vars(state), temporary)
+
+    def keep_epoch(self, state: State, settings: RunConfig) -> None:
+        """Keep the state that `keep` has just written for a replay, if the settings ask for it.
+
+        The last one, and the best so far, are kept in any case: the trained weights come from it.
+        """
+        every, epoch = settings.keep_epochs, state.epoch
+        if every and (epoch % every == 0 or epoch in (settings.epochs, state.best)):
+            with stored(self.epochs / f"{epoch:04}.pt") as temporary:
+                shutil.copyfile(self.checkpoint, temporary)
 
     def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
         """Write the weights as safetensors, with the identity they belong to, and the history."""
@@ -256,6 +272,11 @@ def train_and_store(
     Returns:
         The history, one row per epoch.
     """
+
+    def keep(state: State) -> None:
+        training.keep(state)
+        training.keep_epoch(state, data.settings)
+
     history = fit_model(
         kind,
         data,
@@ -263,7 +284,7 @@ def train_and_store(
         members,
         monitor=monitor,
         resume=training.state(),
-        keep=training.keep,
+        keep=keep,
         title=title,
         record=recorded,
     )

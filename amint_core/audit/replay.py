@@ -1,0 +1,209 @@
+"""Train some epochs again and compare: on a CPU a training is its own proof.
+
+Every epoch follows from the state before it, the listed images and (seed, epoch). The history holds
+a hash of the images in the order seen and of the state afterwards, for every epoch. Whoever has the
+images draws epochs by lot, trains them again from the kept states, and gets the same hashes; or the
+training was another one than is claimed.
+
+Sources: Jia et al., "Proof-of-Learning: Definitions and Practice", IEEE S&P 2021; Choi, Shavit,
+Duvenaud, "Tools for Verifying Neural Models' Training Data", NeurIPS 2023. They allow for noise
+between machines, which can be abused; here hashes are equal or not, on one kind of machine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from amint_core.data.prepare import Data
+from amint_core.errors import SettingsError
+from amint_core.run.models import build, fit_model
+from amint_core.training.kinds import Kind
+from amint_core.training.loop import State
+from amint_core.training.transcript import state_digest
+
+MATCHES, DIFFERS, CANNOT_TELL = "matches", "differs", "cannot tell"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, trained again.
+
+    Attributes:
+        epoch: its number, from 1.
+        order: whether the listed images came in the order that the transcript says.
+        state: whether the model ended in the state that it says.
+    """
+
+    epoch: int
+    order: bool
+    state: bool
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay found.
+
+    Attributes:
+        epochs: those that were trained again.
+        kept: epoch → whether the state kept after it is the transcript's.
+        total: epochs of the training.
+        seconds: that it took.
+        weights: whether the model handed out is the one that the training ended with; None: the
+            state after that epoch was neither kept nor reached.
+        elsewhere: why states may differ though all is honest, such as another processor.
+    """
+
+    epochs: tuple[Epoch, ...]
+    kept: Mapping[int, bool]
+    total: int
+    seconds: float
+    weights: bool | None = None
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """Say whether the training is the one that is claimed; see `MATCHES` and the others."""
+        orders = all(each.order for each in self.epochs)
+        if not orders or self.weights is False or not all(self.kept.values()):
+            return DIFFERS  # on any machine
+        if all(each.state for each in self.epochs):
+            return MATCHES
+        return CANNOT_TELL if self.elsewhere else DIFFERS
+
+    def caught(self, tampered: int = 1) -> float:
+        """Return how likely a replay of so many epochs meets one of the tampered ones."""
+        return probability(len(self.epochs), self.total, tampered)
+
+    @property
+    def cost(self) -> float:
+        """Return the epochs trained again as a share of all."""
+        return len(self.epochs) / self.total
+
+
+def probability(replayed: int, total: int, tampered: int = 1) -> float:
+    """Return how likely at least one of the tampered epochs is among those drawn by lot."""
+    return 1 - math.comb(total - tampered, replayed) / math.comb(total, replayed)
+
+
+def drawn(total: int, epochs: int, random: np.random.Generator | None = None) -> list[int]:
+    """Draw epochs by lot, which the owner must not foresee; sorted."""
+    random = random or np.random.default_rng()
+    count = min(epochs, total)
+    return sorted(int(one) + 1 for one in random.choice(total, count, replace=False))
+
+
+def replay(
+    kind: Kind,
+    data: Data,
+    history: pd.DataFrame,
+    states: Mapping[int, Callable[[], State]],
+    epochs: Iterable[int],
+    handed_out: tuple[int, str] | None = None,
+) -> Replayed:
+    """Train epochs again and compare them with a transcript.
+
+    Args:
+        kind: what was trained.
+        data: the listed images, their roles, and the run's settings.
+        history: the transcript: `epoch`, `order` and `state` of every epoch.
+        states: epoch → reads the state kept after it; the state before the first epoch follows
+            from the seed.
+        epochs: to be trained again; where the state before one was not kept, those since the last
+            that was are trained again, too.
+        handed_out: the epoch that the model handed out comes from, and the digest of its weights.
+
+    Raises:
+        SettingsError: the training starts from another one, or has no transcript.
+    """
+    _require_replayable(kind, history)
+    claimed = history.set_index("epoch")
+    two_stages = bool(data.settings.head_epochs)
+    started, found, ends, kept = time.perf_counter(), [], {}, {}
+    for start, last in _stretches(sorted(set(epochs)), sorted(states), two_stages):
+        state = states[start]() if start else None
+        if state is not None:
+            kept[start] = state_digest([state.model, state.optimizer, state.scales])
+        rows = _train_again(kind, data, state, last, ends)
+        found += [_compared(row, claimed) for row in rows if row["epoch"] > start]
+    weights = None
+    if handed_out is not None:
+        epoch, digest = handed_out
+        if epoch in states:
+            state = states[epoch]()
+            kept[epoch] = state_digest([state.model, state.optimizer, state.scales])
+            ends[epoch] = state_digest(state.model)
+        weights = ends[epoch] == digest if epoch in ends else None
+    return Replayed(
+        epochs=tuple(found),
+        kept={epoch: digest == claimed.loc[epoch, "state"] for epoch, digest in kept.items()},
+        total=len(history),
+        seconds=time.perf_counter() - started,
+        weights=weights,
+    )
+
+
+class _Reached(Exception):
+    """Ends a training after the epoch that was asked for."""
+
+
+def _train_again(
+    kind: Kind, data: Data, state: State | None, last: int, ends: dict[int, str]
+) -> list[dict]:
+    """Return the rows of the epochs after `state`, or after the initial weights, up to `last`.
+
+    Note in `ends` the digest of the weights after each.
+    """
+    rows: list[dict] = []
+
+    def keep(reached: State) -> None:
+        rows.append(reached.history[-1])
+        ends[reached.epoch] = state_digest(reached.model)
+        if reached.epoch == last:
+            raise _Reached
+
+    model, members = build(data), data.split.roles["members"]
+    given = {"monitor": None, "resume": state, "keep": keep, "title": "replay"}
+    try:
+        whole = fit_model(kind, data, model, members, **given)
+    except _Reached:
+        return rows
+    rows = whole.to_dict("records")  # two stages, which keep nothing in between
+    ends[rows[-1]["epoch"]] = state_digest(model.state_dict())
+    return rows
+
+
+def _stretches(
+    epochs: Sequence[int], kept: Sequence[int], two_stages: bool
+) -> list[tuple[int, int]]:
+    """Return (kept state to start from, last epoch to reach), so that no epoch is trained twice."""
+    if two_stages:
+        return [(0, max(epochs))]
+    starts: dict[int, int] = {}
+    for epoch in epochs:
+        start = max((one for one in kept if one < epoch), default=0)
+        starts[start] = max(epoch, starts.get(start, 0))
+    return sorted(starts.items())
+
+
+def _compared(row: Mapping, claimed: pd.DataFrame) -> Epoch:
+    said = claimed.loc[row["epoch"]]
+    return Epoch(int(row["epoch"]), row["order"] == said["order"], row["state"] == said["state"])
+
+
+def _require_replayable(kind: Kind, history: pd.DataFrame) -> None:
+    if kind.starts_from is not None:
+        raise SettingsError(
+            f"The {kind.name} model starts from a finished {kind.starts_from.name} model. Replay "
+            "the run that trained that one; a head on top of it changes none of its weights."
+        )
+    if not {"order", "state"} <= set(history):
+        raise SettingsError(
+            "The history has no hashes of order and state: it was made by an older version, or by "
+            "`amint grid`. Train with `amint run` to have a transcript."
+        )

@@ -1,0 +1,165 @@
+"""Replay a finished run from its folder: its transcript, its kept states, its listed images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from amint_core import provenance
+from amint_core.audit.replay import CANNOT_TELL, Replayed, drawn, replay
+from amint_core.config import RunConfig
+from amint_core.data.prepare import prepare
+from amint_core.errors import DamagedError, ResultsError
+from amint_core.locations import shown
+from amint_core.run.folder import EPOCHS
+from amint_core.run.needs import kind_of
+from amint_core.run.steps import best_epoch
+from amint_core.run.trainings import training_of
+from amint_core.settings import create
+from amint_core.store import run_file, run_json
+from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.loop import State
+from amint_core.training.transcript import state_digest
+
+#: Of a training's identity: what the machine brings with it, not the run.
+_OF_MACHINE = {
+    "code": "the code that trains",
+    "torch": "PyTorch",
+    "timm": "timm",
+    "computed_in": "the precision",
+}
+
+
+def replay_run(run: Path | str, epochs: int = 3) -> Replayed:
+    """Draw epochs of a finished run by lot, train them again, compare hashes.
+
+    Needs the run's dataset; and a machine of the kind that it was trained on, since the last bits
+    of a sum differ between processors.
+
+    Args:
+        run: the run's folder, with the states that `keep_epochs` kept in it.
+        epochs: how many to draw.
+
+    Raises:
+        ResultsError: the run is not finished, or its dataset is not what it was.
+        DamagedError: a file is not what the run wrote.
+        SettingsError: the training cannot be replayed.
+    """
+    run = Path(run)
+    settings, manifest = create(**run_json(run / "config.json")), run_json(run / "manifest.json")
+    history = pd.read_csv(run_file(run / "history.csv"))
+    weights = run_file(run / "model.safetensors")
+    data, kind = prepare(settings), kind_of(settings)
+    now = training_of(kind, data).identity
+    _require_same_images(run, manifest, now)
+    handed_out = best_epoch(history, settings), state_digest(load_file(weights))
+    lot = drawn(len(history), epochs)
+    found = replay(kind, data, history, states_in(run / EPOCHS), lot, handed_out)
+    reasons = _elsewhere(_identity_of(weights), now, manifest, settings)
+    return dataclasses.replace(found, elsewhere=reasons)
+
+
+def sentences(found: Replayed) -> list[str]:
+    """Say what a replay found, what it is worth, and what it cannot show."""
+    done = ", ".join(str(each.epoch) for each in found.epochs)
+    said = [
+        f"{len(found.epochs)} of {found.total} epochs were trained again ({done}) in "
+        f"{found.seconds:.0f} s: {found.cost:.0%} of the training."
+    ]
+    said += [
+        f"Epoch {each.epoch}: the listed images do not come in the order that the transcript says."
+        for each in found.epochs
+        if not each.order
+    ]
+    said += [
+        f"Epoch {each.epoch}: it ends in another state than the transcript says."
+        for each in found.epochs
+        if not each.state
+    ]
+    said += [
+        f"The state kept after epoch {epoch} is not the transcript's."
+        for epoch, same in found.kept.items()
+        if not same
+    ]
+    if found.outcome == CANNOT_TELL:
+        said.append(
+            f"States may differ for another reason: {'; '.join(found.elsewhere)}. Replay it on a "
+            "machine like that of the training."
+        )
+    return [*said, *_worth(found)]
+
+
+def _worth(found: Replayed) -> list[str]:
+    weights = {
+        None: "Whether the weights handed out are those of this training was not checked: the "
+        "state after its last epoch was not kept (keep_epochs).",
+        True: "The weights handed out are those that the training ended with.",
+        False: "The weights handed out are not those that the training ended with.",
+    }
+    return [
+        weights[found.weights],
+        f"Had one epoch seen other images, it would have been met with probability "
+        f"{found.caught():.0%}; had every epoch, for certain. That the transcript was fixed before "
+        "the epochs were drawn, and that the listed images hide no others, is not shown here.",
+    ]
+
+
+def states_in(folder: Path) -> dict[int, Callable[[], State]]:
+    """Return epoch → reads the state that was kept after it."""
+    return {int(path.stem): partial(_read, path) for path in sorted(folder.glob("[0-9]*.pt"))}
+
+
+def _read(path: Path) -> State:
+    try:
+        # weights_only: a state from elsewhere runs no code.
+        return State(**torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # whatever a damaged file makes of PyTorch
+        raise DamagedError(
+            f"{shown(path)} is no state of a training ({type(error).__name__}). Get the run's "
+            "folder from its owner again."
+        ) from error
+
+
+def _identity_of(weights: Path) -> dict[str, Any]:
+    """Return what a trained model says that it was trained from."""
+    with safe_open(weights, "pt") as stored:
+        return json.loads((stored.metadata() or {}).get("amint", "{}"))
+
+
+def _require_same_images(run: Path, manifest: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if any(manifest[name] != now[name] for name in ("data", "split")):
+        raise ResultsError(
+            f"The images at hand are not those that the run in {shown(run)} lists: dataset or "
+            "split differ. Get the very images; without them nothing can be replayed."
+        )
+
+
+def _elsewhere(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    settings: RunConfig,
+) -> tuple[str, ...]:
+    """Return in words what differs between the machine of the training and this one."""
+    differing = [
+        f"{what} ({then.get(name)}, here {now[name]})" if name != "code" else what
+        for name, what in _OF_MACHINE.items()
+        if then.get(name) != now[name]
+    ]
+    device = open_accelerator(settings.precision).device
+    with repeatable(settings.cpu_threads):
+        here = provenance.hardware(device)
+    if manifest["hardware"] != here:
+        differing.append(f"the processor ({manifest['hardware']}, here {here})")
+    if device.type != "cpu":
+        differing.append("a GPU, whose sums may come out differently each time")
+    return tuple(differing)

@@ -1,0 +1,238 @@
+"""A training is trained again in parts: honest ones match, tampered ones do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from short_training import settings, train
+
+from amint_core import provenance
+from amint_core.audit import replayed_run
+from amint_core.audit.replay import (
+    CANNOT_TELL,
+    DIFFERS,
+    MATCHES,
+    drawn,
+    probability,
+    replay,
+)
+from amint_core.audit.replayed_run import replay_run, sentences, states_in
+from amint_core.cli import main
+from amint_core.errors import DamagedError, ResultsError, SettingsError
+from amint_core.run import steps
+from amint_core.run.folder import Run
+from amint_core.run.models import build, fit_model
+from amint_core.training.kinds import ACTIVE
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory) -> Path:
+    """Return a finished run of four epochs that kept the state after each."""
+    root = tmp_path_factory.mktemp("honest")
+    with pytest.MonkeyPatch.context() as moved:
+        moved.setenv("AMINT_CACHE", str(root / "cache"))
+        moved.setenv("AMINT_RESULTS", str(root / "results"))
+        run = Run(settings(epochs=4, keep_epochs=1, recipe="best"))
+        steps.train(run)
+        steps.score(run)
+        steps.evaluate(run)
+    return run.folder
+
+
+def test_an_honest_run_matches_whichever_epochs_are_drawn(honest) -> None:
+    assert sorted(states_in(honest / "epochs")) == [1, 2, 3, 4]
+    found = replay_run(honest, epochs=4)
+    assert [each.epoch for each in found.epochs] == [1, 2, 3, 4]
+    assert found.outcome == MATCHES
+    assert found.weights is True
+    assert found.kept == dict.fromkeys((1, 2, 3, 4), True)
+    one = replay_run(honest, epochs=1)
+    assert (one.outcome, len(one.epochs), one.cost) == (MATCHES, 1, 0.25)
+
+
+def test_epochs_that_were_not_kept_are_trained_again_from_the_last_one_that_was(
+    honest, tmp_path
+) -> None:
+    run = shutil.copytree(honest, tmp_path / "run")
+    (run / "epochs" / "0003.pt").unlink()
+    (run / "epochs" / "0001.pt").unlink()
+    found = replay_run(run, epochs=4)
+    assert [each.epoch for each in found.epochs] == [1, 2, 3, 4]
+    assert found.outcome == MATCHES
+    shutil.rmtree(run / "epochs")
+    found = replay_run(run, epochs=4)  # the initial weights follow from the seed
+    assert (found.outcome, found.weights, found.kept) == (MATCHES, True, {})
+
+
+def test_a_state_kept_every_other_epoch_and_the_last(tmp_path, monkeypatch) -> None:
+    _, run = train(settings(epochs=3, keep_epochs=2))
+    assert sorted(states_in(run.folder / "epochs")) == [2, 3]
+    _, none = train(settings(epochs=2))
+    assert not (none.folder / "epochs").exists()
+
+
+def test_keeping_epochs_is_no_other_training(capsys) -> None:
+    _, run = train(settings())
+    history, again = train(settings(keep_epochs=1))
+    assert run.settings.id == again.settings.id
+    assert "Already trained" in capsys.readouterr().out
+    assert len(history) == 3
+
+
+def tampered(data, change, at: int, epochs: int) -> tuple[pd.DataFrame, dict]:
+    """Train with other members in one epoch; return the transcript and the states.
+
+    The owner forges what he can: the transcript's order is that of the listed images.
+    """
+    reached, members = {}, data.split.roles["members"]
+
+    class Over(Exception):
+        pass
+
+    def pass_over(chosen, state, last):
+        def keep(one):
+            reached[one.epoch] = dataclasses.replace(
+                one,
+                model={name: value.clone() for name, value in one.model.items()},
+                optimizer=torch.utils._pytree.tree_map(
+                    lambda value: value.clone() if torch.is_tensor(value) else value, one.optimizer
+                ),
+                scales={name: value.clone() for name, value in one.scales.items()},
+                history=list(one.history),
+            )
+            if one.epoch == last:
+                raise Over
+
+        with pytest.raises(Over):
+            fit_model(
+                *(ACTIVE, data, build(data), chosen),
+                **{"monitor": None, "resume": state, "keep": keep, "title": ""},
+            )
+        return reached[last]
+
+    state = pass_over(members, None, at - 1) if at > 1 else None
+    state = pass_over(change(members, data), state, at)
+    if at < epochs:
+        state = pass_over(members, state, epochs)
+    return pd.DataFrame(state.history), reached
+
+
+def with_one_more(members, data):
+    return np.append(members, data.split.roles["holdout"][0])
+
+
+def with_one_less(members, data):
+    return members[:-1]
+
+
+def with_another(members, data):
+    return np.append(members[:-1], data.split.roles["holdout"][0])
+
+
+@pytest.mark.parametrize("change", [with_one_more, with_one_less, with_another])
+def test_one_image_more_less_or_another_is_caught_in_the_epoch_that_saw_it(change) -> None:
+    data = Run(settings(epochs=4)).data
+    honest, _ = tampered(data, lambda members, data: members, 3, 4)
+    history, states = tampered(data, change, 3, 4)
+    assert history["order"][2] != honest["order"][2]
+    reads = {epoch: (lambda one=state: one) for epoch, state in states.items()}
+    for transcript in (history, history.assign(order=honest["order"])):  # the second is forged
+        assert replay(ACTIVE, data, transcript, reads, [3]).outcome == DIFFERS
+        assert replay(ACTIVE, data, transcript, reads, [1, 2, 4]).outcome == MATCHES
+        assert replay(ACTIVE, data, transcript, {}, [4]).outcome == DIFFERS  # from the seed
+
+
+def test_a_state_that_is_not_the_transcripts_and_other_weights_are_told(honest, tmp_path) -> None:
+    run = shutil.copytree(honest, tmp_path / "run")
+    state = states_in(run / "epochs")[2]()
+    next(iter(state.model.values())).add_(1e-6)
+    torch.save(vars(state), run / "epochs" / "0002.pt")
+    found = replay_run(run, epochs=4)
+    assert found.kept[2] is False
+    assert found.outcome == DIFFERS
+    assert "The state kept after epoch 2 is not the transcript's." in sentences(found)
+    shutil.copy(run / "epochs" / "0001.pt", run / "epochs" / "0004.pt")
+    found = replay_run(run, epochs=4)
+    assert found.weights is False
+    assert any("not those that the training ended with" in said for said in sentences(found))
+
+
+def test_elsewhere_a_differing_state_proves_nothing_but_a_differing_order_does(
+    honest, monkeypatch
+) -> None:
+    monkeypatch.setattr(provenance, "hardware", lambda device: "another processor")
+    found = replay_run(honest, epochs=1)
+    assert found.outcome == MATCHES  # equal is equal
+    assert any("another processor" in reason for reason in found.elsewhere)
+    epoch = dataclasses.replace(found.epochs[0], state=False)
+    differs = dataclasses.replace(found, epochs=(epoch,))
+    assert differs.outcome == CANNOT_TELL
+    assert any("another processor" in said for said in sentences(differs))
+    assert dataclasses.replace(differs, elsewhere=()).outcome == DIFFERS
+    order = dataclasses.replace(epoch, order=False)
+    assert dataclasses.replace(differs, epochs=(order,)).outcome == DIFFERS
+
+
+def test_other_images_damaged_states_and_trainings_on_top_are_refused(
+    honest, tmp_path, monkeypatch
+) -> None:
+    run = shutil.copytree(honest, tmp_path / "run")
+    for state in (run / "epochs").iterdir():
+        state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(DamagedError, match=r"is no state of a training"):
+        replay_run(run, epochs=4)
+    identity = replayed_run.training_of
+
+    def other(kind, data):
+        found = identity(kind, data)
+        return dataclasses.replace(found, identity=found.identity | {"data": "other"})
+
+    monkeypatch.setattr(replayed_run, "training_of", other)
+    with pytest.raises(ResultsError, match=r"not those that the run in .* lists"):
+        replay_run(honest)
+    monkeypatch.undo()
+    run = Run(settings(method="passive"))
+    for step in (steps.train, steps.score, steps.evaluate):
+        step(run)
+    with pytest.raises(SettingsError, match="starts from a finished plain model"):
+        replay_run(run.folder)
+
+
+def test_a_training_in_two_stages_is_trained_again_as_a_whole(tmp_path) -> None:
+    run = Run(settings(epochs=2, head_epochs=2, head_batch=20, keep_epochs=1))
+    for step in (steps.train, steps.score, steps.evaluate):
+        step(run)
+    found = replay_run(run.folder, epochs=1)
+    assert len(found.epochs) == found.total == 4
+    assert (found.outcome, found.weights) == (MATCHES, True)
+
+
+def test_the_lot_is_fair_and_gives_the_probability() -> None:
+    random = np.random.default_rng(0)
+    met = [7 in drawn(20, 3, random) for _ in range(4000)]
+    assert np.mean(met) == pytest.approx(probability(3, 20), abs=0.02)
+    assert probability(3, 20) == pytest.approx(3 / 20)
+    assert probability(3, 20, tampered=20) == 1.0
+    assert probability(1, 10, tampered=4) == pytest.approx(0.4)
+    assert drawn(3, 5) == [1, 2, 3]
+    assert len({tuple(drawn(1000, 3)) for _ in range(20)}) == 20  # nobody can foresee it
+
+
+def test_the_command_ends_with_0_or_1(honest, tmp_path, capsys) -> None:
+    assert main(["replay", str(honest), "--epochs", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "amint: matches" in told
+    assert "2 of 4 epochs were trained again" in told
+    assert "with probability 50%" in told
+    run = shutil.copytree(honest, tmp_path / "run")
+    shutil.copy(run / "epochs" / "0001.pt", run / "epochs" / "0004.pt")
+    assert main(["replay", str(run)]) == 1
+    assert main(["replay", str(tmp_path)]) == 2
+    with pytest.raises(SystemExit):
+        main(["replay", str(honest), "--epochs", "0"])
