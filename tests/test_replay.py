@@ -27,8 +27,8 @@ from amint_core.cli import main
 from amint_core.errors import DamagedError, ResultsError, SettingsError
 from amint_core.run import steps
 from amint_core.run.folder import Run
-from amint_core.run.models import build, fit_model
 from amint_core.training.kinds import ACTIVE
+from benchmarks import replays
 
 
 @pytest.fixture(scope="module")
@@ -85,67 +85,30 @@ def test_keeping_epochs_is_no_other_training(capsys) -> None:
     assert len(history) == 3
 
 
-def tampered(data, change, at: int, epochs: int) -> tuple[pd.DataFrame, dict]:
-    """Train with other members in one epoch; return the transcript and the states.
-
-    The owner forges what he can: the transcript's order is that of the listed images.
-    """
-    reached, members = {}, data.split.roles["members"]
-
-    class Over(Exception):
-        pass
-
-    def pass_over(chosen, state, last):
-        def keep(one):
-            reached[one.epoch] = dataclasses.replace(
-                one,
-                model={name: value.clone() for name, value in one.model.items()},
-                optimizer=torch.utils._pytree.tree_map(
-                    lambda value: value.clone() if torch.is_tensor(value) else value, one.optimizer
-                ),
-                scales={name: value.clone() for name, value in one.scales.items()},
-                history=list(one.history),
-            )
-            if one.epoch == last:
-                raise Over
-
-        with pytest.raises(Over):
-            fit_model(
-                *(ACTIVE, data, build(data), chosen),
-                **{"monitor": None, "resume": state, "keep": keep, "title": ""},
-            )
-        return reached[last]
-
-    state = pass_over(members, None, at - 1) if at > 1 else None
-    state = pass_over(change(members, data), state, at)
-    if at < epochs:
-        state = pass_over(members, state, epochs)
-    return pd.DataFrame(state.history), reached
-
-
-def with_one_more(members, data):
-    return np.append(members, data.split.roles["holdout"][0])
-
-
-def with_one_less(members, data):
-    return members[:-1]
-
-
-def with_another(members, data):
-    return np.append(members[:-1], data.split.roles["holdout"][0])
-
-
-@pytest.mark.parametrize("change", [with_one_more, with_one_less, with_another])
+@pytest.mark.parametrize("change", replays.CHANGES)
 def test_one_image_more_less_or_another_is_caught_in_the_epoch_that_saw_it(change) -> None:
     data = Run(settings(epochs=4)).data
-    honest, _ = tampered(data, lambda members, data: members, 3, 4)
-    history, states = tampered(data, change, 3, 4)
-    assert history["order"][2] != honest["order"][2]
-    reads = {epoch: (lambda one=state: one) for epoch, state in states.items()}
-    for transcript in (history, history.assign(order=honest["order"])):  # the second is forged
-        assert replay(ACTIVE, data, transcript, reads, [3]).outcome == DIFFERS
-        assert replay(ACTIVE, data, transcript, reads, [1, 2, 4]).outcome == MATCHES
+    owner = replays.Owner(data)
+    owner.train(data.split.roles["members"], 4)
+    other = replays.tampered(data, owner, change, at=3)
+    assert other.transcript["order"][2] != owner.transcript["order"][2]
+    forged = replays.forged(other.transcript, owner.transcript)
+    assert (forged["order"] == owner.transcript["order"]).all()
+    for transcript in (other.transcript, forged):
+        assert replay(ACTIVE, data, transcript, other.reads, [3]).outcome == DIFFERS
+        assert replay(ACTIVE, data, transcript, other.reads, [1, 2, 4]).outcome == MATCHES
         assert replay(ACTIVE, data, transcript, {}, [4]).outcome == DIFFERS  # from the seed
+
+
+def test_the_experiment_counts_what_is_caught() -> None:
+    rows = replays.trial(settings(epochs=3), epochs=2)
+    table = replays.summary(pd.DataFrame(rows), total=3, epochs=2)
+    assert list(table.index) == ["honest", *replays.CHANGES]
+    assert table.loc["honest", "accused"] == 0
+    assert (table.loc[list(replays.CHANGES), "caught_when_drawn"] == 1).all()
+    assert (table["accused_when_not_drawn"] == 0).all()
+    assert (table["caught_by_lot"] == table["drawn"]).all()
+    assert table["probability"].unique() == pytest.approx([2 / 3])
 
 
 def test_a_state_that_is_not_the_transcripts_and_other_weights_are_told(honest, tmp_path) -> None:
