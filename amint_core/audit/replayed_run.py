@@ -25,7 +25,7 @@ from amint_core.run.needs import kind_of
 from amint_core.run.steps import best_epoch
 from amint_core.run.trainings import training_of
 from amint_core.settings import create
-from amint_core.store import run_file, run_json
+from amint_core.store import read_sealed, run_file, run_json
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.loop import State
 from amint_core.training.transcript import state_digest
@@ -55,7 +55,7 @@ def replay_run(run: Path | str, epochs: int = 3) -> Replayed:
         SettingsError: the training cannot be replayed.
     """
     run = Path(run)
-    settings, manifest = create(**run_json(run / "config.json")), run_json(run / "manifest.json")
+    settings, manifest = create(**run_json(run / "config.json")), read_sealed(run / "manifest.json")
     history = pd.read_csv(run_file(run / "history.csv"))
     weights = run_file(run / "model.safetensors")
     data, kind = prepare(settings), kind_of(settings)
