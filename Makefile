@@ -25,7 +25,7 @@ export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data plan reproduce paper lab test bench faults notebooks reference lint clean
+.PHONY: help setup data plan reproduce paper lab demo test bench faults notebooks reference lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,10 @@ paper: reproduce ## Run the paper's whole grid (real data, GPU)
 
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
+
+# MODEL: a folder that `amint export` wrote; without it a small one is trained on stand-ins first.
+demo: $(READY) ## Serve the audit as a web page on this machine (MODEL=folder)
+	$(PY) -m amint_core demo $(if $(MODEL),--model "$(MODEL)")
 
 lint: $(READY) ## Check style
 	$(PY) -m ruff check .

@@ -213,6 +213,13 @@ def replay(options: argparse.Namespace) -> int:
     return {"matches": 0, "differs": 1}.get(found.outcome, 3)
 
 
+def demo(options: argparse.Namespace) -> int:
+    """Serve the audit as a web page on this machine: images dropped in, verdicts out."""
+    from amint_core.audit.demo import serve
+
+    return serve(options.model, options.port, not options.no_browser)
+
+
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
     from amint_core.config import Augmentation, choices
@@ -290,6 +297,13 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument(
         "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
     )
+
+    served = _command(commands, "demo", demo)
+    served.add_argument(
+        "--model", type=Path, help="a folder `amint export` wrote (default: one of stand-ins)"
+    )
+    served.add_argument("--port", type=int, default=8866, help="(default: %(default)s)")
+    served.add_argument("--no-browser", action="store_true", help="open none")
 
     batch = _command(commands, "reproduce", reproduce, profiled=True)
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ STANDIN = {
     "cpu_threads": 1,
     "profile": "scratch",
 }
+_PATIENCE = 20  # seconds for kernels to end
 CODE = """import os
 from amint_core.audit.page import page
 page(os.environ["AMINT_DEMO_MODEL"])"""
@@ -50,12 +52,25 @@ def serve(model: Path | None = None, port: int = 8866, browser: bool = True) -> 
         environment["AMINT_DEMO_MODEL"] = str(asked)
         (folder / "served").mkdir()
         write_json(folder / "served" / "audit.ipynb", _notebook())
-        return subprocess.run(
-            _command(folder / "served" / "audit.ipynb", port, browser),
-            cwd=folder / "served",
-            env=environment,
-            check=False,
-        ).returncode
+        command = _command(folder / "served" / "audit.ipynb", port, browser)
+        return _until_interrupted(command, folder / "served", environment)
+
+
+def _until_interrupted(command: list[str], folder: Path, environment: dict[str, str]) -> int:
+    """Run Voilà, and end it with its kernels when this process is told to end."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    server = subprocess.Popen(command, cwd=folder, env=environment)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.terminate()
+        try:
+            server.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _places(folder: Path) -> dict[str, str]:
