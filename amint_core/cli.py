@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from amint_core.audit import commands as audits
 from amint_core.errors import AmintError, DataError, SettingsError, unknown_name
 from amint_core.extras import require
 from amint_core.locations import require_checkout
@@ -182,44 +183,6 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def audit(options: argparse.Namespace) -> int:
-    """Ask which images of a folder a model was trained on; ends with 3 where it cannot tell."""
-    require("audit", "matplotlib", "jinja2")
-
-    from amint_core.audit.ask import ask
-    from amint_core.audit.fingerprints import Published
-    from amint_core.locations import shown
-
-    published = Published.load(options.published) if options.published else None
-    found = ask(options.model, options.images, options.reference, options.fdr, published)
-    report = found.save(options.out)
-    print(f"amint: {found.verdict.headline}")
-    for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
-        print(f"  {sentence}")
-    refused = len(found.images.refused)
-    print(f"  {len(found.images)} images, {refused} files that are no usable image")
-    print(f"amint: report in {shown(report)}, every file in images.csv beside it")
-    return found.exit_code
-
-
-def replay(options: argparse.Namespace) -> int:
-    """Train some epochs of a finished run again and compare; ends with 1 where they differ."""
-    from amint_core.audit.replayed_run import replay_run, sentences
-
-    found = replay_run(options.run, options.epochs)
-    print(f"amint: {found.outcome}")
-    for sentence in sentences(found):
-        print(f"  {sentence}")
-    return {"matches": 0, "differs": 1}.get(found.outcome, 3)
-
-
-def demo(options: argparse.Namespace) -> int:
-    """Serve the audit as a web page on this machine: images dropped in, verdicts out."""
-    from amint_core.audit.demo import serve
-
-    return serve(options.model, options.port, not options.no_browser)
-
-
 def show_names(options: argparse.Namespace) -> int:
     """Print the names that settings may take."""
     from amint_core.config import Augmentation, choices
@@ -266,44 +229,7 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
     given.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
 
-    asked = _command(commands, "audit", audit)
-    asked.add_argument("--model", type=Path, required=True, help="a folder `amint export` wrote")
-    asked.add_argument("--images", type=Path, required=True, help="a folder of images in question")
-    asked.add_argument(
-        "--reference",
-        type=Path,
-        help="a folder of images of the same source, surely not used (default: the owner's)",
-    )
-    asked.add_argument(
-        "--fdr",
-        type=float,
-        default=0.05,
-        help="share of wrong ones to be expected among the accused (default: %(default)s)",
-    )
-    asked.add_argument(
-        "--published",
-        type=Path,
-        help="the owner's fingerprints of his training images, as `Published.save` wrote them",
-    )
-    asked.add_argument(
-        "--out",
-        type=Path,
-        default=Path("audit-report"),
-        help="where the report goes (default: %(default)s)",
-    )
-
-    again = _command(commands, "replay", replay)
-    again.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
-    again.add_argument(
-        "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
-    )
-
-    served = _command(commands, "demo", demo)
-    served.add_argument(
-        "--model", type=Path, help="a folder `amint export` wrote (default: one of stand-ins)"
-    )
-    served.add_argument("--port", type=int, default=8866, help="(default: %(default)s)")
-    served.add_argument("--no-browser", action="store_true", help="open none")
+    audits.add(commands, _command)
 
     batch = _command(commands, "reproduce", reproduce, profiled=True)
     batch.add_argument("--cluster", help="what does the runs: slurm; default: this machine")
@@ -329,12 +255,6 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
     _command(commands, "list", show_names)
     return top
-
-
-def _at_least_one(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("give 1 or more")
-    return number
 
 
 def _command(commands, name, action, *, profiled: bool = False) -> argparse.ArgumentParser:

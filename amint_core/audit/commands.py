@@ -1,0 +1,96 @@
+"""The auditor's commands: `amint audit`, `amint replay`, `amint demo`; see `cli.py`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from amint_core.extras import require
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Ask which images of a folder a model was trained on; ends with 3 where it cannot tell."""
+    require("audit", "matplotlib", "jinja2")
+
+    from amint_core.audit.ask import ask
+    from amint_core.audit.fingerprints import Published
+    from amint_core.locations import shown
+
+    published = Published.load(options.published) if options.published else None
+    found = ask(options.model, options.images, options.reference, options.fdr, published)
+    report = found.save(options.out)
+    print(f"amint: {found.verdict.headline}")
+    for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
+        print(f"  {sentence}")
+    refused = len(found.images.refused)
+    print(f"  {len(found.images)} images, {refused} files that are no usable image")
+    print(f"amint: report in {shown(report)}, every file in images.csv beside it")
+    return found.exit_code
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Train some epochs of a finished run again and compare; ends with 1 where they differ."""
+    from amint_core.audit.replayed_run import replay_run, sentences
+
+    found = replay_run(options.run, options.epochs)
+    print(f"amint: {found.outcome}")
+    for sentence in sentences(found):
+        print(f"  {sentence}")
+    return {"matches": 0, "differs": 1}.get(found.outcome, 3)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Serve the audit as a web page on this machine: images dropped in, verdicts out."""
+    from amint_core.audit.demo import serve
+
+    return serve(options.model, options.port, not options.no_browser)
+
+
+def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands to the command line's parser."""
+    asked = command(commands, "audit", audit)
+    asked.add_argument("--model", type=Path, required=True, help="a folder `amint export` wrote")
+    asked.add_argument("--images", type=Path, required=True, help="a folder of images in question")
+    asked.add_argument(
+        "--reference",
+        type=Path,
+        help="a folder of images of the same source, surely not used (default: the owner's)",
+    )
+    asked.add_argument(
+        "--fdr",
+        type=float,
+        default=0.05,
+        help="share of wrong ones to be expected among the accused (default: %(default)s)",
+    )
+    asked.add_argument(
+        "--published",
+        type=Path,
+        help="the owner's fingerprints of his training images, as `Published.save` wrote them",
+    )
+    asked.add_argument(
+        "--out",
+        type=Path,
+        default=Path("audit-report"),
+        help="where the report goes (default: %(default)s)",
+    )
+
+    again = command(commands, "replay", replay)
+    again.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
+    again.add_argument(
+        "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
+    )
+
+    served = command(commands, "demo", demo)
+    served.add_argument(
+        "--model", type=Path, help="a folder `amint export` wrote (default: one of stand-ins)"
+    )
+    served.add_argument("--port", type=int, default=8866, help="(default: %(default)s)")
+    served.add_argument("--no-browser", action="store_true", help="open none")
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
