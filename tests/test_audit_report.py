@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from audit_folders import HOW, ONERROR, SCRIPT, fill, hazards, pictures, recognises
+from browser import PROGRAM, needs_browser
 
 from amint_core.audit.audit import audit
 from amint_core.audit.fingerprints import Published
@@ -188,11 +188,11 @@ def test_the_report_stands_alone_and_names_are_only_text(found: Found, tmp_path)
         assert refused.reason in said
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium on the PATH")
+@needs_browser
 def test_markup_in_names_is_inert_in_a_browser(found: Found, tmp_path) -> None:
     report = found.save(tmp_path / "report")
     page = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000",
+        [PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", report.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     ).stdout  # fmt: skip
