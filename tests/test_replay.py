@@ -156,10 +156,10 @@ def test_other_images_damaged_states_and_trainings_on_top_are_refused(
         found = identity(kind, data)
         return dataclasses.replace(found, identity=found.identity | {"data": "other"})
 
-    monkeypatch.setattr(replayed_run, "training_of", other)
-    with pytest.raises(ResultsError, match=r"not those that the run in .* lists"):
-        replay_run(honest)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(replayed_run, "training_of", other)
+        with pytest.raises(ResultsError, match=r"not those that the run in .* lists"):
+            replay_run(honest)
     run = Run(settings(method="passive"))
     for step in (steps.train, steps.score, steps.evaluate):
         step(run)
