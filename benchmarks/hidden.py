@@ -46,9 +46,9 @@ FDR = 0.05
 CLASSES = ("predicted", "true")
 
 
-def trial(method: str, seed: int, epochs: int) -> list[dict[str, Any]]:
+def trial(method: str, seed: int, **sizes: int) -> list[dict[str, Any]]:
     """Train one model whose owner hides half of the members, audit it, and say what was found."""
-    run = Run(create(**RUN, method=method, seed=seed, epochs=epochs))
+    run = Run(create(**{**RUN, **sizes}, method=method, seed=seed))
     train(run)
     data, split = run.data, run.data.split
     strangers = np.random.default_rng(seed).permutation(split.roles["holdout"])
@@ -127,16 +127,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hidden", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
     parser.add_argument("--out", type=Path, default=results_root() / "audit")
     given = parser.parse_args(arguments)
-    rows = [
-        row
-        for seed in given.seeds
-        for method in METHODS
-        for row in trial(method, seed, given.epochs)
-    ]
-    table = pd.DataFrame(rows).assign(epochs=given.epochs)
-    write_text(given.out / "hidden.csv", table.to_csv(index=False, float_format="%.4g"))
+    sizes, rows = {"epochs": given.epochs, "image_size": given.image_size}, []
+    for seed in given.seeds:
+        for method in METHODS:
+            rows += trial(method, seed, **sizes)
+            table = pd.DataFrame(rows).assign(**sizes)
+            write_text(given.out / "hidden.csv", table.to_csv(index=False, float_format="%.4g"))
     print(table.groupby(["owner", "class"]).mean(numeric_only=True).T)
     return 0
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from short_training import settings, train
 
 from amint_core import provenance
 from amint_core.audit import replayed_run
+from amint_core.audit.ledger import Ledger
 from amint_core.audit.replay import (
     CANNOT_TELL,
     DIFFERS,
@@ -23,6 +25,12 @@ from amint_core.audit.replay import (
     replay,
 )
 from amint_core.audit.replayed_run import replay_run, sentences, states_in
+from amint_core.audit.statement import (
+    hash_of_transcript,
+    hash_of_weights,
+    public_key_of,
+    publish,
+)
 from amint_core.cli import main
 from amint_core.errors import DamagedError, ResultsError, SettingsError
 from amint_core.run import steps
@@ -185,6 +193,28 @@ def test_the_lot_is_fair_and_gives_the_probability() -> None:
     assert probability(1, 10, tampered=4) == pytest.approx(0.4)
     assert drawn(3, 5) == [1, 2, 3]
     assert len({tuple(drawn(1000, 3)) for _ in range(20)}) == 20  # nobody can foresee it
+
+
+def test_a_transcript_that_was_signed_before_is_held_to(honest, tmp_path, capsys) -> None:
+    key = bytes(range(32))
+    history = pd.read_csv(honest / "history.csv")
+    weights = hash_of_weights(load_file(honest / "model.safetensors"))
+    ledger = Ledger.of(bytes(32), members=[b"one"])
+    for name, (of, at) in {
+        "good": (weights, history),
+        "model": ("0" * 64, history),
+        "history": (weights, history.assign(state="0" * 64)),
+    }.items():
+        said = ledger.statement(of, transcript=hash_of_transcript(at))
+        publish(tmp_path / name, said, key)
+    asked = ["replay", str(honest), "--epochs", "1", "--key", public_key_of(key).hex()]
+    assert main([*asked, "--signed", str(tmp_path / "good")]) == 0
+    assert main([*asked, "--signed", str(tmp_path / "history")]) == 2
+    assert "not the transcript that was signed" in capsys.readouterr().err
+    assert main([*asked, "--signed", str(tmp_path / "model")]) == 2
+    assert "not about this run's" in capsys.readouterr().err
+    assert main(asked) == 2
+    assert "belong together" in capsys.readouterr().err
 
 
 def test_the_command_ends_with_0_or_1(honest, tmp_path, capsys) -> None:

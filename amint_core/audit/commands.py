@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from amint_core.errors import SettingsError
 from amint_core.extras import require
 
 
@@ -33,8 +34,12 @@ def audit(options: argparse.Namespace) -> int:
 def replay(options: argparse.Namespace) -> int:
     """Train some epochs of a finished run again and compare; ends with 1 where they differ."""
     from amint_core.audit.replayed_run import replay_run, sentences
+    from amint_core.audit.statement import read
 
-    found = replay_run(options.run, options.epochs)
+    if bool(options.signed) != bool(options.key):
+        raise SettingsError("--signed and --key belong together: give both, or neither.")
+    signed = read(options.signed, options.key) if options.signed else None
+    found = replay_run(options.run, options.epochs, signed)
     print(f"amint: {found.outcome}")
     for sentence in sentences(found):
         print(f"  {sentence}")
@@ -81,6 +86,8 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     again.add_argument(
         "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
     )
+    again.add_argument("--signed", type=Path, help="the owner's published statement")
+    again.add_argument("--key", type=_key, help="his public key, 64 hexadecimal digits")
 
     served = command(commands, "demo", demo)
     served.add_argument(
@@ -94,3 +101,10 @@ def _at_least_one(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError("give 1 or more")
     return number
+
+
+def _key(text: str) -> bytes:
+    key = bytes.fromhex(text)
+    if len(key) != 32:
+        raise argparse.ArgumentTypeError("a public key has 32 bytes, 64 hexadecimal digits")
+    return key

@@ -125,7 +125,9 @@ class Ledger:
         """Return all leaves in order: for `check_order`; they show no image."""
         return list(self._leaves)
 
-    def statement(self, weights: str, fingerprints: str | None = None) -> Statement:
+    def statement(
+        self, weights: str, fingerprints: str | None = None, transcript: str | None = None
+    ) -> Statement:
         """Return what to sign and publish, for the model whose weights have this hash."""
         counts = Counter(self.images.values())
         return Statement(
@@ -135,6 +137,7 @@ class Ledger:
             weights=weights,
             key_commitment=hashlib.sha256(self.key).hexdigest(),
             fingerprints=fingerprints,
+            transcript=transcript,
         )
 
     def prove(self, image: bytes) -> Proof:

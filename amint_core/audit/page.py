@@ -106,7 +106,8 @@ def unpacked(uploads: Sequence[Any], folder: Path) -> Path:
     folder.mkdir(parents=True)
     for number, each in enumerate(uploads):
         # What a browser sends as a name is text from outside: no folder of it counts.
-        name = printable(Path(each["name"].replace("\\", "/")).name)[:100] or "image"
+        name = printable(Path(each["name"].replace("\\", "/")).name)[:100]
+        name = "image" if name in ("", ".", "..") else name
         path = folder / name
         if path.exists():
             path = folder / f"{number}-{name}"

@@ -16,6 +16,12 @@ from safetensors.torch import load_file
 
 from amint_core import provenance
 from amint_core.audit.replay import CANNOT_TELL, Replayed, drawn, replay
+from amint_core.audit.statement import (
+    LedgerError,
+    Statement,
+    hash_of_transcript,
+    hash_of_weights,
+)
 from amint_core.config import RunConfig
 from amint_core.data.prepare import prepare
 from amint_core.errors import DamagedError, ResultsError
@@ -39,7 +45,7 @@ _OF_MACHINE = {
 }
 
 
-def replay_run(run: Path | str, epochs: int = 3) -> Replayed:
+def replay_run(run: Path | str, epochs: int = 3, signed: Statement | None = None) -> Replayed:
     """Draw epochs of a finished run by lot, train them again, compare hashes.
 
     Needs the run's dataset; and a machine of the kind that it was trained on, since the last bits
@@ -48,8 +54,10 @@ def replay_run(run: Path | str, epochs: int = 3) -> Replayed:
     Args:
         run: the run's folder, with the states that `keep_epochs` kept in it.
         epochs: how many to draw.
+        signed: what the owner published before (`statement.read`): his transcript is the run's.
 
     Raises:
+        LedgerError: the transcript, or the weights, are not those that were signed.
         ResultsError: the run is not finished, or its dataset is not what it was.
         DamagedError: a file is not what the run wrote.
         SettingsError: the training cannot be replayed.
@@ -58,6 +66,8 @@ def replay_run(run: Path | str, epochs: int = 3) -> Replayed:
     settings, manifest = create(**run_json(run / "config.json")), read_sealed(run / "manifest.json")
     history = pd.read_csv(run_file(run / "history.csv"))
     weights = run_file(run / "model.safetensors")
+    if signed is not None:
+        _require_signed(signed, history, load_file(weights))
     data, kind = prepare(settings), kind_of(settings)
     now = training_of(kind, data).identity
     _require_same_images(run, manifest, now)
@@ -66,6 +76,19 @@ def replay_run(run: Path | str, epochs: int = 3) -> Replayed:
     found = replay(kind, data, history, states_in(run / EPOCHS), lot, handed_out)
     reasons = _elsewhere(_identity_of(weights), now, manifest, settings)
     return dataclasses.replace(found, elsewhere=reasons)
+
+
+def _require_signed(signed: Statement, history: pd.DataFrame, weights: Mapping[str, Any]) -> None:
+    if signed.transcript != hash_of_transcript(history):
+        raise LedgerError(
+            "The run's history is not the transcript that was signed, so it may have been written "
+            "after the fact. Ask the owner for the run that he signed."
+        )
+    if signed.weights != hash_of_weights(weights):
+        raise LedgerError(
+            f"The statement is about the weights {signed.weights[:12]}…, not about this run's. Ask "
+            "the owner for the run that he signed."
+        )
 
 
 def sentences(found: Replayed) -> list[str]:

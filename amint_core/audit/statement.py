@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from amint_core.errors import AmintError
@@ -33,6 +34,9 @@ class Statement:
     weights: str  # hash of the model's weights
     key_commitment: str  # SHA-256 of the key of the order: the same for every auditor
     fingerprints: str | None = None  # hash of published perceptual fingerprints
+    transcript: str | None = (
+        None  # `hash_of_transcript`, fixed before epochs are drawn for a replay
+    )
     format: str = _FORMAT
 
     def to_bytes(self) -> bytes:
@@ -48,6 +52,13 @@ def hash_of_weights(state: Mapping[str, Any]) -> str:
         sha.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode())
         sha.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def hash_of_transcript(history: pd.DataFrame) -> str:
+    """Return the SHA-256 of a training's transcript: order and state of every epoch."""
+    lines = history[["epoch", "order", "state"]].itertuples(index=False)
+    text = "".join(f"{epoch} {order} {state}\n" for epoch, order, state in lines)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sign(statement: Statement, private_key: bytes) -> bytes:
