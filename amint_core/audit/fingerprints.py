@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from scipy.fft import dct
 
+from amint_core.data.perceptual import NEAR, perceptual_hash
 from amint_core.errors import DataError
 from amint_core.files import atomic_path
-
-#: Perceptual hashes of which at most so many of the 64 bits differ are taken for near copies.
-NEAR = 4
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
@@ -28,18 +24,6 @@ def content_hash(pixels: np.ndarray) -> bytes:
     """
     sha = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16)
     return sha.hexdigest().encode()
-
-
-def perceptual_hash(pixels: np.ndarray) -> int:
-    """Return the 64-bit pHash of an (H, W, C) uint8 image: signs of its lowest frequencies.
-
-    Bit by bit that of `imagehash.phash`, so owners may publish lists made with either. (The
-    library would bring a dependency on PyWavelets for these four lines.)
-    """
-    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).convert("L")
-    small = np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS), float)
-    low = dct(dct(small, axis=0), axis=1)[:8, :8]
-    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ SIDE = 16  # of the thumbnails, in pixels
 
 
 @torch.no_grad()
-def thumbnails(pixels: Tensor, batch: int = 4096) -> Tensor:
-    """Return (N, 256·C) thumbnails of (N, H, W, C) uint8 images: mean 0, length 1.
+def thumbnails(pixels: Tensor, batch: int = 4096, side: int = SIDE) -> Tensor:
+    """Return (N, side²·C) thumbnails of (N, H, W, C) uint8 images: mean 0, length 1.
 
     A blank image has no correlation: its thumbnail is all zeros.
     """
     parts = []
     for part in pixels.split(batch):
-        small = functional.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), SIDE).flatten(1)
+        small = functional.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), side).flatten(1)
         small = small - small.mean(1, keepdim=True)
         parts.append(functional.normalize(small, dim=1))
     return torch.cat(parts)

@@ -37,6 +37,8 @@ METHODS: Registry[Method] = Registry(
         "memorizer": "memorizer:METHOD",
         "blind": "blind:METHOD",
         "lookup": "lookup:METHOD",
+        "lookup_perceptual": "lookalikes:PERCEPTUAL",
+        "lookup_windows": "lookalikes:WINDOWS",
         "random": "random_scores:METHOD",
     },
 )
