@@ -6,6 +6,7 @@ import unicodedata
 
 import pandas as pd
 import pytest
+import said_of_lists_and_sets
 import said_of_table1
 import torch
 
@@ -451,6 +452,7 @@ SOURCES = (
     said_of_the_laptop_profile,
     said_of_the_comparison_profile,
     *said_of_table1.SOURCES,
+    *said_of_lists_and_sets.SOURCES,
 )
 
 

@@ -1,8 +1,7 @@
 """Control: look the image up in the list of the training set's content hashes.
 
 A model's owner can publish such a list; it takes no model at all. It finds exact copies only: one
-changed pixel and the image is a stranger. A membership test is worth having for what it finds
-beyond this, which the table of transformations shows.
+changed pixel and the image is a stranger. Lists that find altered copies are in `lookalikes.py`.
 """
 
 from __future__ import annotations
