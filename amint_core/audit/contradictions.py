@@ -29,16 +29,20 @@ class Contradictions:
         p: (m,) conformal p-values of how surely the classifier answers; None: it was not asked.
         undeclared: (m,) bool: the head denies what the classifier gives away.
         missing: (m,) bool: called a member, but not in the owner's list.
-        chance: p-value of so many or more undeclared ones among m strangers; 1 where none are.
         expected: how many of m strangers would be taken for undeclared on average, at most.
+        denied: how many images the head denies.
+        chance: p-value of "the classifier learnt none of those that the head denies".
+        least: how many of those it learnt at least, whichever they are.
         fewest: references that it takes to find any.
     """
 
     p: np.ndarray | None
     undeclared: np.ndarray
     missing: np.ndarray
-    chance: float = 1.0
     expected: float = 0.0
+    denied: int = 0
+    chance: float = 1.0
+    least: int = 0
     fewest: int = round(1 / LEVEL) - 1
 
     def of(self, index: int) -> str:
@@ -49,30 +53,49 @@ class Contradictions:
 
 
 def contradictions(
-    of_head: np.ndarray,
+    head: tuple[np.ndarray, np.ndarray],
     accused: np.ndarray,
     posterior: tuple[np.ndarray, np.ndarray] | None,
     listed: np.ndarray | None,
+    confidence: float,
 ) -> Contradictions:
     """Compare what head, classifier and list say of m images.
 
     Args:
-        of_head: (m,) conformal p-values of the head's scores.
+        head: its scores of the (m,) images and of the (n,) references.
         accused: (m,) bool: called a member by the head.
         posterior: how surely the classifier answers for the (m,) images and the (n,) references,
             higher for surer; None: not asked, or no reference that fits.
         listed: (m,) bool: the owner's list has the image; None: there is none.
+        confidence: of the bound.
     """
     missing = accused & ~listed if listed is not None else np.zeros(len(accused), bool)
     if posterior is None:
         return Contradictions(None, np.zeros(len(accused), bool), missing)
     p = conformal.p_values(*posterior)
-    denied = ~accused & (of_head > LEVEL)
-    undeclared = denied & (p <= LEVEL)
-    queries, references = len(p), len(posterior[1])
+    denied = ~accused & (conformal.p_values(*head) > LEVEL)
+    # References of which the head says the same, so that both sides are chosen alike.
+    others = conformal.p_values(head[1], head[1]) > LEVEL
+    references = len(others)
     rank = int(LEVEL * (references + 1) + 1e-9)  # so many p-values are LEVEL or less
-    chance, expected = 1.0, queries * rank / (references + 1)
-    if rank:
-        above = stats.betabinom(queries, rank, references + 1 - rank)
-        chance = float(above.sf(int(undeclared.sum()) - 1))
-    return Contradictions(p, undeclared, missing, chance, expected)
+    sides = posterior[0][denied], posterior[1][others]
+    chance, least = _of_all(*sides, confidence) if denied.any() else (1.0, 0)
+    return Contradictions(
+        p=p,
+        undeclared=denied & (p <= LEVEL),
+        missing=missing,
+        expected=len(p) * rank / (references + 1),
+        denied=int(denied.sum()),
+        chance=chance,
+        least=least,
+    )
+
+
+def _of_all(sure: np.ndarray, of_reference: np.ndarray, confidence: float) -> tuple[float, int]:
+    """Return a p-value for "all are strangers", and how many are not at least.
+
+    Single images drown among surely classified strangers long before a set of them does.
+    """
+    tails = conformal.Tails(sure, of_reference, confidence)
+    above = stats.mannwhitneyu(sure, of_reference, alternative="greater").pvalue
+    return min(1.0, 2 * min(float(above), tails.p_none())), tails.least_used

@@ -174,28 +174,29 @@ def on_contradictions(
     return said
 
 
-def _undeclared(
-    against: Contradictions, references: int, confidence: float
-) -> tuple[str, int | None]:
+def _undeclared(against: Contradictions, references: int, confidence: float) -> tuple[str, int]:
     """Return what is said of images that the head denies and the classifier gives away."""
     found, queries = int(against.undeclared.sum()), len(against.undeclared)
-    if references < against.fewest:
-        return (
-            f"Whether the classifier knows images that the head denies cannot be told with "
-            f"{references} references; it takes {against.fewest} or more."
-        ), None
     sentence = (
         f"{found} of {queries:,} images are possibly undeclared: the head does not recognise them, "
         f"but the classifier is as sure of them as it is of at most {LEVEL:.0%} of the references. "
-        f"Among as many strangers about {against.expected:.1f} would be"
+        f"Among as many strangers about {against.expected:.1f} would be."
     )
+    if references < against.fewest:
+        sentence = (
+            f"Which images the classifier knows and the head denies cannot be told with "
+            f"{references} references; it takes {against.fewest} or more."
+        )
     if against.chance > 1 - confidence:
         return (
-            f"{sentence}, so this is what chance brings ({_shown(against.chance)}). It is no sign "
-            "that nothing was left out: a classifier may be as sure of strangers."
+            f"{sentence} The {against.denied:,} that the head denies do not differ from strangers "
+            f"as a whole ({_shown(against.chance)}), which is no sign that nothing was left out: a "
+            "classifier may be as sure of strangers."
         ), found
     return (
-        f"{sentence}, so chance does not explain it ({_shown(against.chance)}). Such images were "
-        "kept from the head or declared as external, or are other copies of declared ones. Ask "
-        "the owner for his signed list and for a replay of the training."
+        f"{sentence} Of the {against.denied:,} that the head denies the classifier learnt at least "
+        f"{against.least}, whichever they are, with {confidence:.0%} confidence; chance does not "
+        f"explain it ({_shown(against.chance)}). They were kept from the head or declared as "
+        "external, or are other copies of declared ones. Ask the owner for his signed list and for "
+        "a replay of the training."
     ), found

@@ -45,7 +45,7 @@ class Verdict:
         if self.outcome == FOUND:
             said = f"{int(self.accused.sum())} of {len(self.p)} images accused, floor {self.floor}"
         if self.contradictions.chance <= 1 - self.confidence:  # more than chance brings
-            said += f"; {int(self.contradictions.undeclared.sum())} {UNDECLARED}"
+            said += f"; {self.contradictions.least} or more {UNDECLARED}"
         return said
 
     def decision(self, index: int) -> str:
@@ -93,7 +93,9 @@ def judge(
     p = conformal.p_values(scores, reference)
     accused = conformal.accused(p, fdr) & fit.holds
     floor = conformal.floor(len(scores), len(reference), fdr)
-    against = contradictions(p, accused, posterior if fit.holds else None, listed)
+    against = contradictions(
+        (scores, reference), accused, posterior if fit.holds else None, listed, confidence
+    )
     said = [sentences.on_images(accused, floor, len(reference), fdr, fit)]
     if fit.holds:
         tails = conformal.Tails(scores, reference, confidence)
