@@ -106,7 +106,12 @@ def _found(scored: dict[str, _Answers], classes: str) -> dict[str, Any]:
         "called member": verdict.accused,
     }
     of = np.repeat(names, [len(scored[name].predicted) for name in names])
-    return {"class": classes} | {
+    as_a_set = {
+        "hidden members": int((of == "hidden").sum()),
+        "at least": verdict.contradictions.least,
+        "chance": verdict.contradictions.chance,
+    }
+    return {"class": classes, **as_a_set} | {
         f"{name}: {test}": float(each[of == name].mean())
         for test, each in said.items()
         for name in names
@@ -128,9 +133,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
+    parser.add_argument("--members", type=int, default=2_000, help="half of them are hidden")
     parser.add_argument("--out", type=Path, default=results_root() / "audit")
     given = parser.parse_args(arguments)
     sizes, rows = {"epochs": given.epochs, "image_size": given.image_size}, []
+    sizes |= {"members": given.members, "external": 3 * given.members // 2}
     for seed in given.seeds:
         for method in METHODS:
             rows += trial(method, seed, **sizes)

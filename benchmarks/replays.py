@@ -33,12 +33,12 @@ RUN = {
     "model": "tiny",
     "recipe": "best",
     "image_size": 16,
-    "members": 100,
-    "external": 200,
-    "calibration": 50,
-    "holdout": 50,
-    "test": 50,
-    "epochs": 10,
+    "members": 60,
+    "external": 100,
+    "calibration": 20,
+    "holdout": 20,
+    "test": 20,
+    "epochs": 6,
     "batch_size": 50,
     "cpu_threads": 1,
 }
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, tamper, replay; write the rows and their summary."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replays", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=3, help="replayed by lot")
+    parser.add_argument("--epochs", type=int, default=2, help="replayed by lot")
     parser.add_argument("--out", type=Path, default=results_root() / "audit")
     given = parser.parse_args(arguments)
     rows = []
