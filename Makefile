@@ -25,7 +25,7 @@ export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data plan reproduce paper lab demo test bench faults notebooks reference lint clean
+.PHONY: help setup data plan reproduce paper lab demo test bench faults fuzz notebooks reference lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -86,10 +86,14 @@ test: lint ## Check style, run all tests and every notebook
 bench: $(READY) ## Measure speed and memory on this machine (at most 10 minutes on 2 cores, 6 GB of temporary disk)
 	$(PY) -m pytest benchmarks/suite.py -p no:xdist -q
 
-# Kills, damage, full disks and limits, counted; with the right to mount, on a small disk of its own.
+# Kills, damage, full disks and limits, counted; with the right to mount, on small disks of their own.
 MINUTES ?= 10
-faults: $(READY) ## Put faults to single runs for MINUTES and count what becomes of them
+faults: $(READY) ## Put faults to runs, grids and reports for MINUTES and count what becomes of them
 	$(PY) -m benchmarks.faults --minutes "$(MINUTES)"
+
+# `make test` tries a twentieth of these, the same ones each time.
+fuzz: $(READY) ## Try 20,000 odd or damaged inputs of every kind that comes from outside
+	$(PY) -m pytest -n 2 --dist loadfile --hypothesis-profile=nightly tests/test_fuzz_*.py
 
 # Runs of the notebooks as they are committed go elsewhere; the results notebook shows the profile's.
 notebooks: $(READY) ## Write the notebooks from notebooks/source and run them in place

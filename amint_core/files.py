@@ -34,7 +34,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         clear_unfinished(target.parent)
-        with _own_folder(target.parent) as folder:
+        with own_folder(target.parent) as folder:
             temporary = folder / target.name
             temporary.touch()
             try:
@@ -54,8 +54,12 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def _own_folder(parent: Path) -> Iterator[Path]:
-    """Make a locked folder to write in; libraries may replace files there, and leave others."""
+def own_folder(parent: Path) -> Iterator[Path]:
+    """Make a locked folder to write in; libraries may replace files there, and leave others.
+
+    It is gone afterwards, with what was not moved elsewhere; after a kill, `clear_unfinished` takes
+    it away.
+    """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
         descriptor = os.open(folder, os.O_RDONLY)

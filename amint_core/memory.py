@@ -1,4 +1,4 @@
-"""Memory that is used up, whatever a library calls it."""
+"""Memory, or the files that a process may open, used up, whatever a library calls it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _SIGNS = ("can't allocate memory", "could not create a primitive", "bad_alloc", 
 _SIGNS += ("cannot allocate memory", "can't start new thread", "failed to map")
 
 
+_ERRNOS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+
 def is_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory, or the address space, is used up."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    """Tell whether an error means that memory, address space, or open files are used up."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in _ERRNOS:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
@@ -35,8 +38,14 @@ def enough_memory() -> Iterator[None]:
     except (MemoryError, OSError, RuntimeError) as error:
         if not is_of_memory(error):
             raise
+        said = " ".join(str(error).split())[:200] or "no room"
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise ResourceError(
+                f"No more files can be opened ({said}). Nothing is lost: the same command goes on. "
+                "Raise the limit (ulimit -n), or end other programs."
+            ) from error
         raise ResourceError(
-            f"Memory is used up ({' '.join(str(error).split())[:200] or 'no room'}). Nothing is "
-            "lost: the same command goes on. Take a smaller batch_size, fewer workers or a smaller "
-            "model, end other programs, or raise the limit (ulimit -v)."
+            f"Memory is used up ({said}). Nothing is lost: the same command goes on. Take a "
+            "smaller batch_size, fewer workers or a smaller model, end other programs, or raise "
+            "the limit (ulimit -v)."
         ) from error

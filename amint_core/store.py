@@ -15,6 +15,7 @@ any.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import sys
@@ -24,9 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from amint_core.errors import DamagedError, ResultsError
+from amint_core.errors import AmintError, DamagedError, ResultsError
 from amint_core.files import atomic_path, read_json, write_json, write_text
 from amint_core.locations import shown
+from amint_core.memory import is_of_memory
 
 Value = TypeVar("Value")
 
@@ -89,12 +91,19 @@ def read(source: Path, load: Callable[[Path], Value]) -> Value:
 
 
 def read_or_set_aside(source: Path, load: Callable[[Path], Value]) -> Value | None:
-    """Read a file that can be made again; None where there is none, or only a damaged one."""
+    """Read a file that can be made again; None where there is none, or only a damaged one.
+
+    One that `load` cannot make sense of, as of another version, counts as damaged.
+    """
     if not source.is_file():
         return None
     try:
         return read(source, load)
-    except DamagedError:
+    except Exception as error:  # libraries raise nearly every kind over what they do not know
+        refused = isinstance(error, AmintError) and not isinstance(error, DamagedError)
+        of_system = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        if refused or of_system or is_of_memory(error):
+            raise
         set_aside(source)
         return None
 
@@ -194,6 +203,15 @@ def run_file(path: Path) -> Path:
             "manifest.json. Restore it, or run it again."
         )
     return path
+
+
+def run_manifest(run: Path) -> dict[str, Any]:
+    """Return a run's manifest, checked where it has a seal; empty where there is none.
+
+    Raises:
+        DamagedError: it is not what the run wrote.
+    """
+    return {} if _files_of(run) is None else read_sealed(run / "manifest.json")
 
 
 def run_json(path: Path) -> Any:

@@ -6,8 +6,11 @@ import os
 import random
 from pathlib import Path
 
+import fuzzing
 import numpy as np
 import pytest
+
+fuzzing.load_profile()
 
 
 @pytest.fixture(autouse=True)

@@ -2,36 +2,51 @@
 
 import json
 import random
-import time
+import signal
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from amint_core.files import UNFINISHED
 from amint_core.store import files_to_hash, hashes, write_sealed
-from benchmarks import faults
+from benchmarks.faults import damage, trial
+from benchmarks.faults.__main__ import planned
+from benchmarks.faults.known import Job, at_write, write_digits
+from benchmarks.faults.place import Place
+from benchmarks.faults.table import by_job, counted
+from benchmarks.faults.trial import Bench, Trial
 
 NUMBERS = {"auc": 0.5, "training": {"seconds": 0}}
 
 
-class Made(faults.Place):
+class Made(Place):
     """A place whose run writes what a test says."""
 
-    def __init__(self, folder, writes=NUMBERS, status=0, says=""):
-        super().__init__(folder)
-        self.writes, self.status, self.says = writes, status, says
+    def __init__(self, folder, writes=NUMBERS, status=0, says="", leaves=None, stays=()):
+        super().__init__(folder, folder)
+        self.writes, self.status, self.says, self.stays = writes, status, says, list(stays)
+        self.leaves = leaves
 
-    def start(self, more="", limit=None):
+    def do(self, command, before=None):
         run = self.folder / "results" / "quick" / "runs" / "one"
         run.mkdir(parents=True, exist_ok=True)
-        for name in ("scores.parquet", "history.csv", "model.safetensors", "config.json"):
-            (run / name).write_text("content")
+        (run / "config.json").write_text("{}")
         (run / "metrics.json").write_text(json.dumps(self.writes))
         write_sealed(run / "manifest.json", {"files": hashes(files_to_hash(run))})
-        return 0
-
-    def end(self, child, seconds=1):
+        if self.leaves:
+            (run / self.leaves).write_text("half")
         return self.status
+
+    def orphans(self, seconds=0):
+        return self.stays
+
+
+@pytest.fixture
+def job(tmp_path):
+    whole = Made(tmp_path / "whole")
+    whole.do(())
+    return Job("one", (), None, whole, 1.0, 0, whole.names(), whole.content())
 
 
 @pytest.mark.parametrize(
@@ -43,46 +58,93 @@ class Made(faults.Place):
         ({"status": 2}, 0, "lost"),
         ({"says": "Traceback (most recent call last)"}, 2, "foreign"),
         ({}, 1, "foreign"),
-        ({}, -6, "foreign"),
-        ({}, -9, "survived"),
+        ({}, -signal.SIGABRT, "foreign"),
+        ({}, -signal.SIGKILL, "survived"),
+        ({"stays": ["4711 S"]}, 0, "orphan"),
+        ({"leaves": f"{UNFINISHED}abc"}, 0, "leftover"),
+        ({"leaves": "checkpoint.pt"}, 0, "leftover"),
+        ({"leaves": "model.damaged-1"}, 0, "survived"),
     ],
 )
-def test_an_outcome_is_called_what_it_is(tmp_path, made, status, outcome):
+def test_an_outcome_is_called_what_it_is(tmp_path, job, made, status, outcome):
     place = Made(tmp_path / "place", **made)
     place.log.write_text(place.says)
-    assert place.outcome(NUMBERS, status) == outcome
+    assert trial.outcome(Bench(None, place, random.Random(0)), job, [status]) == outcome
 
 
-def test_what_stays_is_seen(tmp_path):
+def test_a_missing_file_is_lost(tmp_path, job):
     place = Made(tmp_path / "place")
-    (place.folder / f"{UNFINISHED}abc").mkdir()
-    assert place.outcome(NUMBERS, 0) == "left"
+    job.names.add("results/quick/runs/one/scores.parquet")
+    assert trial.outcome(Bench(None, place, random.Random(0)), job, [0]) == "lost"
+
+
+def test_a_file_that_is_not_its_manifests_is_lost(tmp_path, job):
+    place = Made(tmp_path / "place")
+    shown = place.do
+
+    def do(command, before=None):
+        shown(command)
+        (place.folder / "results/quick/runs/one/config.json").write_text("{ }")
+        return 0
+
+    place.do = do
+    assert trial.outcome(Bench(None, place, random.Random(0)), job, [0]) == "lost"
 
 
 def test_every_damage_changes_content():
     content, draw = bytes(range(1, 200)), random.Random(0)
-    for damage in faults.DAMAGES.values():
-        assert all(damage(content, draw) != content for _ in range(50))
+    for change in damage.DAMAGES.values():
+        assert all(change(content, draw) != content for _ in range(50))
+
+
+def test_another_schema_has_the_right_hashes(tmp_path):
+    write_sealed(tmp_path / "metrics.json", {"mint": 1, "audited": 2})
+    write_sealed(tmp_path / "manifest.json", {"files": hashes([tmp_path / "metrics.json"])})
+    damage.SCHEMAS[".json"](tmp_path / "metrics.json", random.Random(0))
+    damage.answer_for(tmp_path / "metrics.json")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["files"] == hashes([tmp_path / "metrics.json"])
+    assert len(json.loads((tmp_path / "metrics.json").read_text())) == 2  # one part, and the seal
+
+
+def test_something_happens_at_a_write_of_this_process_under_a_folder(tmp_path):
+    seen = []
+    at_write(tmp_path, 2, lambda: seen.append((tmp_path / "a").exists()))
+    (tmp_path / "a").write_text("1")
+    assert seen == []
+    (tmp_path / "a").read_text()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c").mkdir()
+    assert seen == [True]
+
+
+def test_made_up_digits_are_mnist(tmp_path):
+    from amint_core import data
+
+    write_digits(tmp_path / "MNIST" / "raw")
+    found = data.load("mnist", image_size=8, root=tmp_path, progress=False)
+    assert len(found) == 400
+    assert len(set(found.hashes)) == 400
 
 
 def test_outcomes_are_counted_by_kind():
     kinds = ["kill -9", "kill -9", "full disk", "Ctrl-C"]
-    outcomes = ["survived", "wrong", "not tried", "survived"]
-    table = faults.counted(pd.DataFrame({"kind": kinds, "outcome": outcomes})).set_index("kind")
-    assert list(table.index) == ["kill -9", "Ctrl-C", "full disk", "all"]
-    assert table.loc["all"].to_dict() == {
-        **{"trials": 4, "survived": 2, "lost": 0, "wrong": 1, "foreign": 0, "left": 0},
-        "not tried": 1,
-    }
+    outcomes = ["survived", "wrong", "leftover", "survived"]
+    rows = pd.DataFrame({"kind": kinds, "outcome": outcomes, "kills": [3, 1, 0, 0], "job": "run"})
+    table = counted(rows).set_index("kind")
+    assert list(table.index) == ["kill -9", "full disk", "Ctrl-C", "all"]
+    expected = {"trials": 4, "kills": 4, "survived": 2, "lost": 0, "wrong": 1, "foreign": 0}
+    assert table.loc["all"].to_dict() == expected | {"orphan": 0, "leftover": 1}
+    assert by_job(rows).to_dict("records") == [
+        {"job": "run", "trials": 4, "kills": 4, "survived": 2}
+    ]
 
 
-def test_trials_go_in_rounds_until_the_time_is_over(monkeypatch):
-    def trial(place, draw, known):
-        time.sleep(0.01)
-        return "survived", "made up"
-
-    monkeypatch.setattr(faults, "Known", lambda folder: None)
-    monkeypatch.setattr(faults, "KINDS", {"one": (trial, 2), "other": (trial, 1)})
-    rows = faults.trials(0.005)
-    assert set(rows["kind"]) == {"one", "other"}
-    assert set(rows["outcome"]) == {"survived"}
+def test_a_time_limit_cuts_all_kinds_alike(monkeypatch):
+    made = {"one": 20, "other": 10}
+    part = SimpleNamespace(
+        trials=lambda known: [Trial(k, "run", None) for k, n in made.items() for _ in range(n)]
+    )
+    monkeypatch.setattr("benchmarks.faults.__main__.PARTS", (part,))
+    first = [one.kind for one in planned(None, seed=0)][:15]
+    assert first.count("one") == pytest.approx(10, abs=2)

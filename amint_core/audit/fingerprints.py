@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from amint_core.data.entries import reading
 from amint_core.data.perceptual import NEAR, perceptual_hash
-from amint_core.errors import DataError
 from amint_core.files import atomic_path
+from amint_core.locations import shown
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
@@ -65,11 +66,10 @@ class Published:
         Raises:
             DataError: the file is none of them.
         """
-        try:
+        with reading(shown(Path(path)), "It holds no fingerprints. Ask the owner again."):
             with np.load(path, allow_pickle=False) as stored:
-                exact, looks = stored["exact"], stored["perceptual"].astype(np.uint64)
+                exact, looks = stored["exact"], stored["perceptual"]
+            kinds = exact.dtype, exact.shape[1:], looks.dtype, looks.ndim
+            if kinds != (np.uint8, (32,), np.uint64, 1):
+                raise ValueError("arrays of another form")
             return cls(frozenset(each.tobytes() for each in exact), looks)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{path} holds no fingerprints ({error}). Ask the owner again."
-            ) from error

@@ -28,7 +28,9 @@ from typing import Any
 
 from amint_core.audit import merkle
 from amint_core.audit.statement import ROLES, LedgerError, Statement
-from amint_core.files import read_json, write_json
+from amint_core.errors import DamagedError
+from amint_core.locations import shown
+from amint_core.store import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Proof:
             LedgerError: it has another form.
         """
         try:
-            place = record["place"] and _place(record["place"])
+            place = None if record["place"] is None else _place(record["place"])
             return cls(
                 key=bytes.fromhex(record["key"]),
                 role=record["role"],
@@ -70,7 +72,7 @@ class Proof:
                 place=place,
                 neighbours=tuple(_place(each) for each in record["neighbours"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise LedgerError(
                 f"This is no proof ({error!r}). Ask the owner for what `Proof.to_json` returned."
             ) from error
@@ -151,15 +153,25 @@ class Ledger:
     def save(self, path: Path) -> None:
         """Write the ledger with its secret; for the owner's eyes only."""
         images = {image.hex(): role for image, role in sorted(self.images.items())}
-        write_json(path, {"secret": self.secret.hex(), "images": images})
+        write_sealed(Path(path), {"secret": self.secret.hex(), "images": images})
         Path(path).chmod(0o600)
 
     @classmethod
     def load(cls, path: Path) -> Ledger:
-        """Read a ledger that `save` wrote."""
-        record = read_json(path)
-        images = {bytes.fromhex(image): role for image, role in record["images"].items()}
-        return cls(bytes.fromhex(record["secret"]), images)
+        """Read a ledger that `save` wrote.
+
+        Raises:
+            LedgerError: it is not what was written.
+        """
+        try:
+            record = read_sealed(Path(path))
+            images = {bytes.fromhex(image): role for image, role in record["images"].items()}
+            return cls(bytes.fromhex(record["secret"]), images)
+        except (DamagedError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise LedgerError(
+                f"{shown(Path(path))} is damaged, or no ledger: it is not what was written. "
+                "Restore it from a copy; without its secret nothing can be proved."
+            ) from error
 
     def _salt(self, image: bytes) -> bytes:
         return hmac.digest(self.secret, b"salt" + image, "sha256")

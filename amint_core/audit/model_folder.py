@@ -14,6 +14,8 @@ that an owner speaks of is what his signed statement is for (`statement.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,10 @@ from torch import nn
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
-from amint_core.errors import DamagedError, ModelError, ResultsError
+from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
 from amint_core.files import atomic_path
 from amint_core.locations import shown
+from amint_core.memory import enough_memory
 from amint_core.model import zoo
 from amint_core.model.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead
 from amint_core.model.inference import VIEWS
@@ -87,27 +90,60 @@ def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
         ModelError: the classifier is needed and not given, or the weights do not fit it.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
-    how = Preprocessing.from_record(manifest["preprocessing"])
-    enhanced = _build(manifest["model"], how, model, folder)
-    try:
-        enhanced.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
-        raise ModelError(
-            f"The weights in {shown(folder)} do not fit the model: {error}. Give the very class "
-            "that it was trained with, or install the timm version that it was made with."
-        ) from error
-    stored = safetensors.numpy.load_file(folder / SCORES)
-    calibration = Scored(
-        hashes=[row.tobytes() for row in stored["hashes"]],
-        scores=stored["scores"],
+    with _as_written(folder):
+        manifest = _manifest(folder)
+        how = Preprocessing.from_record(manifest["preprocessing"])
+        enhanced = _build(manifest["model"], how, model, folder)
+        try:
+            enhanced.load_state_dict(load_file(folder / WEIGHTS))
+        except RuntimeError as error:
+            raise ModelError(
+                f"The weights in {shown(folder)} do not fit the model: {error}. Give the very "
+                "class that it was trained with, or install the timm version that it was made with."
+            ) from error
+        stored = safetensors.numpy.load_file(folder / SCORES)
+        calibration, members = _scored(stored), stored.get("members")
+        if members is not None and (members.ndim != 1 or members.dtype.kind != "f"):
+            raise ValueError("scores of members that are none")
+        name, views, card = manifest["model"]["architecture"], manifest["views"], manifest["card"]
+        return AuditableModel(enhanced, how, calibration, members, views, name, dict(card))
+
+
+def _scored(stored: dict[str, np.ndarray]) -> Scored:
+    """Return the strangers of a model's folder.
+
+    Raises:
+        ValueError, KeyError: the arrays do not belong together.
+    """
+    hashes, scores = stored["hashes"], stored["scores"]
+    numbers = [stored[name] for name in ("scores", "statistics", "sureness") if name in stored]
+    lengths = {len(hashes), *map(len, numbers)}
+    if len(lengths) > 1 or any(one.dtype.kind != "f" for one in numbers):
+        raise ValueError("arrays of different lengths, or of no numbers")
+    if (scores.ndim, hashes.dtype, hashes.shape[1:]) != (1, np.uint8, (_HASH,)):
+        raise ValueError("scores or hashes of another shape")
+    return Scored(
+        hashes=[row.tobytes() for row in hashes],
+        scores=scores,
         statistics=stored["statistics"],
         sureness=stored.get("sureness"),
     )
-    name, views = manifest["model"]["architecture"], manifest["views"]
-    return AuditableModel(
-        enhanced, how, calibration, stored.get("members"), views, name, manifest["card"]
-    )
+
+
+@contextmanager
+def _as_written(folder: Path) -> Iterator[None]:
+    """Refuse a folder whose hashes fit and whose content does not, as a stranger can write it."""
+    try:
+        with enough_memory():
+            yield
+    except AmintError:
+        raise
+    except Exception as error:  # libraries raise nearly every kind over what they did not write
+        text = ascii(" ".join(str(error).split())[:200])
+        raise ModelError(
+            f"{shown(folder)} holds no auditable model that this version can read "
+            f"({type(error).__name__}: {text}). Get the folder from its owner again."
+        ) from error
 
 
 def _built(model: AuditableModel) -> dict[str, Any]:
@@ -152,7 +188,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = read_sealed(folder / MANIFEST)
-        damaged = changed(folder, manifest.get("files", {}))
+        files = manifest.get("files", {})
+        damaged = changed(
+            folder, {name: files[name] for name in (WEIGHTS, SCORES) if name in files}
+        )
     except DamagedError:
         damaged = [MANIFEST]
     if damaged:
@@ -163,7 +202,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT or manifest["views"] not in VIEWS:
         raise ResultsError(
             f"{shown(folder)} was written by another version of this package "
-            f"({manifest.get('format')}, not {FORMAT}). Use that version."
+            f"({manifest.get('format')!a}, not {FORMAT}). Use that version."
         )
     if missing := {WEIGHTS, SCORES} - set(manifest["files"]):
         raise DamagedError(

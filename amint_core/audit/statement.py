@@ -94,7 +94,7 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
         statement = Statement(**record["statement"])
         signature = bytes.fromhex(record["signature"])
         signed = _verifies(signature, statement, public_key)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LedgerError(f"{path} is no published ledger ({error!r}).") from error
     if not signed:
         raise LedgerError(

@@ -25,7 +25,7 @@ from amint_core.batch.planning import busy, estimate, made_up
 from amint_core.batch.planning.flops import step_flops
 from amint_core.batch.planning.work import Cost, Part, Work, work_of
 from amint_core.config import RunConfig
-from amint_core.errors import SettingsError
+from amint_core.errors import ResultsError, SettingsError
 from amint_core.files import read_json, write_text
 from amint_core.locations import results_root, shown
 from amint_core.progress import progress_bar
@@ -250,6 +250,10 @@ def _row(
     }
 
 
+#: Columns of a plan that a cluster is asked by.
+_ASKED = ("hours_alone", "memory_gib")
+
+
 def resources(settings: RunConfig) -> dict[str, int]:
     """Return what a cluster should set aside for a run, without measuring anything.
 
@@ -268,14 +272,23 @@ def resources(settings: RunConfig) -> dict[str, int]:
 
 
 def _planned(settings: RunConfig) -> dict[str, Any]:
+    """Return a run's row of its profile's plan, or else one that is assumed."""
     file = results_root() / settings.profile / "plan.csv"
     if file.is_file():
-        table = pd.read_csv(file)
-        # `workers` is no part of a run's id.
-        alike = table.get("workers", 1) == workers_of(settings)
-        found = table[(table["run"] == settings.id) & alike]
-        if len(found):
-            return found.iloc[0].to_dict()
+        try:
+            table = pd.read_csv(file)
+            # `workers` is no part of a run's id.
+            alike = table.get("workers", 1) == workers_of(settings)
+            found = table[(table["run"] == settings.id) & alike].to_dict("records")
+            if found and not all(0 <= float(found[0][name]) < 1e9 for name in _ASKED):
+                raise ValueError("hours or memory that no run takes")
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ResultsError(
+                f"{shown(file)} is no plan ({error!r}). Make it again: amint plan --profile "
+                f"{settings.profile}."
+            ) from error
+        if found:
+            return found[0]
     work, gpu = work_of(settings), bool(reproduce.gpus(settings))
     costs = {one.key: estimate.assumed(one, gpu) for one in work.workloads}
     return _row(work, costs, {}, "to run", 0.0, cores=None)

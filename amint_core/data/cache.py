@@ -21,13 +21,16 @@ import numpy as np
 
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.building import build, listing
+from amint_core.data.entries import printable
 from amint_core.data.sources import Source
-from amint_core.errors import CacheError, ResultsError
+from amint_core.errors import CacheError, DamagedError, ResultsError
 from amint_core.locations import cache_root, shown
+from amint_core.memory import is_of_memory
 from amint_core.store import changed, read_sealed, set_aside
 
 VERSION = 2  # of the format and of the decoding; a new one decodes anew
-KINDS = ("pixels", "labels", "groups", "hashes", "official_test")
+#: Array → type.
+KINDS = {"pixels": "u1", "labels": "i8", "groups": "i8", "hashes": "S32", "official_test": "?"}
 
 
 def load_cached(
@@ -40,17 +43,17 @@ def load_cached(
         CacheError: the files changed since they were decoded.
     """
     folder = cache_folder(spec, image_size, source)
-    description = None if rebuild else _description(folder)
-    if description is None:
+    whole = None if rebuild else _whole(folder)
+    if whole is None:
         with _sole_writer(folder, spec, rebuild):
-            description = _description(folder)
-            if description is None:
+            whole = _whole(folder)
+            if whole is None:
                 if folder.is_dir():
                     set_aside(folder)
                 build(folder, spec, image_size, source, progress)
-                description = read_sealed(folder / "description.json")
+                whole = _read(folder)
+    description, arrays = whole
     _check_unchanged(folder, spec, source, description)
-    arrays = {kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in KINDS}
     return Dataset(
         spec=spec,
         source="real",
@@ -69,13 +72,42 @@ def cache_folder(spec: DatasetSpec, image_size: int, source: Source) -> Path:
     return cache_root() / f"{name}-{image_size}x{spec.channels}-v{VERSION}-{key}"
 
 
-def _description(folder: Path) -> dict[str, Any] | None:
-    """Return the description of a cache, or None where there is none or a file is damaged."""
+def _whole(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """Return what `_read` does, or None where there is no cache or a file is damaged."""
     try:
-        description = read_sealed(folder / "description.json")
+        return _read(folder)
     except ResultsError:
         return None
-    return None if changed(folder, description["files"]) else description
+    except Exception as error:  # numpy raises nearly every kind over what it did not write
+        if isinstance(error, OSError) or is_of_memory(error):
+            raise
+        return None
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a cache's description, and its arrays as memory maps, if they are what `build` makes.
+
+    Raises:
+        ResultsError: there is no description, or a file is damaged.
+        ValueError: among others: it is another version's.
+    """
+    description = read_sealed(folder / "description.json")
+    if set(description["files"]) != {*(f"{kind}.npy" for kind in KINDS), "files.txt"}:
+        raise ValueError("hashes of other files")
+    if changed(folder, description["files"]):
+        raise DamagedError(f"{shown(folder)} is damaged.")
+    arrays = {kind: np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in KINDS}
+    names = list(description["class_names"])
+    texts = [description["fingerprint"], *names, *description["notes"]]
+    count, labels = len(arrays["pixels"]), arrays["labels"]
+    forms = {kind: (array.dtype, array.shape[:1]) for kind, array in arrays.items()}
+    if forms != {kind: (np.dtype(dtype), (count,)) for kind, dtype in KINDS.items()}:
+        raise ValueError("arrays of other types or lengths")
+    if arrays["pixels"].ndim != 4 or not 0 <= labels.min() <= labels.max() < len(names):
+        raise ValueError("pixels of another shape, or labels of no class")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("names that are no texts")
+    return description, arrays
 
 
 def _notes(
@@ -98,10 +130,11 @@ def _check_unchanged(
     if hashlib.sha256(listed).hexdigest() == description["files"]["files.txt"]:
         return
     now, before = _stamps(listed), _stamps((folder / "files.txt").read_bytes())
+    other = [name for name in now if before.get(name, now[name]) != now[name]]
     changes = [
-        *(f"{name} was added" for name in sorted(now.keys() - before.keys())),
-        *(f"{name} was removed" for name in sorted(before.keys() - now.keys())),
-        *(f"{name} was changed" for name in now if before.get(name, now[name]) != now[name]),
+        *(f"{printable(name)} was added" for name in sorted(now.keys() - before.keys())),
+        *(f"{printable(name)} was removed" for name in sorted(before.keys() - now.keys())),
+        *(f"{printable(name)} was changed" for name in other),
     ]
     more = f" and {len(changes) - 3:,} more changes" if len(changes) > 3 else ""
     raise CacheError(
@@ -115,7 +148,7 @@ def _check_unchanged(
 def _stamps(listed: bytes) -> dict[str, str]:
     """Map the name of each file in a listing to its size and time of change."""
     lines = listed.decode("utf-8", "surrogateescape").split("\n")
-    rows = (line.split(" ", 2) for line in lines if line)
+    rows = (line.split(" ", 2) for line in lines if line.count(" ") >= 2)
     return {name: f"{size} {time}" for size, time, name in rows}
 
 

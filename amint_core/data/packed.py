@@ -29,6 +29,7 @@ from PIL import Image
 from amint_core.data import DATASETS, load
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.decode import decode
+from amint_core.data.entries import MOST_TEXT, reading
 from amint_core.data.identity import fingerprint, image_hashes
 from amint_core.data.sources import Item, Part
 from amint_core.errors import AmintError, DataError
@@ -90,21 +91,20 @@ def load_packed(path: Path) -> Dataset:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            description = json.loads(archive.read("description.json"))
-            spec = DATASETS[description["dataset"]]
-            labels, groups = (
-                np.frombuffer(lzma.decompress(archive.read(kind)), np.int32).astype(np.int64)
-                for kind in ("labels", "groups")
-            )
-            official_test = np.arange(len(labels)) >= description["pool"]
-            counts = {"pool": description["pool"], "test": int(official_test.sum())}
-            pixels = [_pixels(archive, part, counts[part], description, spec) for part in counts]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise DataError(f"{shown(path)} cannot be read ({error!r}). Pack it again.") from error
-    arrays = {"pixels": np.concatenate(pixels), "labels": labels, "groups": groups}
-    arrays["official_test"] = official_test
+    with reading(shown(path), "Pack it again."), zipfile.ZipFile(path) as archive:
+        description = _checked(json.loads(_member(archive, "description.json", MOST_TEXT)))
+        spec = DATASETS[description["dataset"]]
+        labels, groups = (
+            np.frombuffer(_unpacked(_member(archive, kind, MOST_TEXT), MOST_TEXT), np.int32)
+            for kind in ("labels", "groups")
+        )
+        official_test = np.arange(len(labels)) >= description["pool"]
+        counts = {"pool": description["pool"], "test": int(official_test.sum())}
+        pixels = [_pixels(archive, part, counts[part], description, spec) for part in counts]
+        arrays = {"pixels": np.concatenate(pixels), "official_test": official_test}
+        arrays |= {"labels": labels.astype(np.int64), "groups": groups.astype(np.int64)}
+        if {len(one) for one in arrays.values()} != {len(labels)}:
+            raise ValueError("parts of different lengths")
     found, notes = fingerprint(**arrays), tuple(description["notes"])
     if found != description["fingerprint"]:
         if set(description["forms"].values()) != {"files"}:
@@ -121,11 +121,41 @@ def load_packed(path: Path) -> Dataset:
     )
 
 
+def _checked(description: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a description whose numbers and texts are none."""
+    sizes = [description["image_size"], description["pool"]]
+    texts = [description["fingerprint"], *description["class_names"], *description["notes"]]
+    if any(type(size) is not int or size < 0 for size in sizes) or not 4 <= sizes[0] <= 1024:
+        raise ValueError("sizes that no images have")
+    if any(type(text) is not str for text in texts):
+        raise ValueError("names that are no texts")
+    return description
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Read a member, which is stored as it is and is no longer than it can be."""
+    found = archive.getinfo(name)
+    if found.file_size > most or found.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} has {found.file_size:,} bytes, or was packed by something else")
+    return archive.read(name)
+
+
+def _unpacked(content: bytes, most: int) -> bytes:
+    """Unpack at most so many bytes: a few may unpack to any number."""
+    unpacker = lzma.LZMADecompressor()
+    found = unpacker.decompress(content, most + 1)
+    if len(found) > most or not unpacker.eof:
+        raise ValueError(f"it would unpack to more than {most:,} bytes, or is cut short")
+    return found
+
+
 def _pixels(
     archive: zipfile.ZipFile, part: str, count: int, description: dict, spec: DatasetSpec
 ) -> np.ndarray:
-    read = _FORMS[description["forms"][part]]
-    return read(archive.read(f"{part}.images"), count, description["image_size"], spec)
+    side, read = description["image_size"], _FORMS[description["forms"][part]]
+    # No form takes much more than the pixels; a small JPEG file is mostly head.
+    most = count * (2 * side * side * spec.channels + 4096) + 4096
+    return read(_member(archive, f"{part}.images", most), count, side, spec)
 
 
 def _encoded(dataset: Dataset, rows: np.ndarray, part: Part) -> tuple[str, bytes]:
@@ -168,7 +198,7 @@ def _strips(pixels: np.ndarray) -> bytes:
 
 
 def _from_files(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:
-    raw = lzma.decompress(content)
+    raw = _unpacked(content, count * (2 * side * side * spec.channels + 4096))
     items = [
         Item(f"image {number}", one)
         for number, one in enumerate(_cut(raw[4 * count :], raw[: 4 * count]))
@@ -190,13 +220,19 @@ def _decoded(items: list[Item], name: str, side: int) -> np.ndarray:
 def _from_strips(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:
     strips = int(np.frombuffer(content[:4], np.int32)[0])
     parts = _cut(content[4 * strips + 4 :], content[4 : 4 * strips + 4])
-    read = _threads(lambda one: np.asarray(Image.open(io.BytesIO(one)).convert("RGB")), parts)
-    return np.concatenate(list(read)).reshape(count, side, side, 3)
+
+    def pixels(strip: bytes) -> np.ndarray:
+        image = Image.open(io.BytesIO(strip), formats=["WEBP"])
+        if image.width != side or image.height > side * STRIP:
+            raise ValueError(f"a strip of {image.width} × {image.height} pixels")
+        return np.asarray(image.convert("RGB"))
+
+    return np.concatenate(list(_threads(pixels, parts))).reshape(count, side, side, 3)
 
 
 def _from_pixels(content: bytes, count: int, side: int, spec: DatasetSpec) -> np.ndarray:
-    raw = np.frombuffer(lzma.decompress(content), np.uint8)
-    return raw.reshape(count, side, side, spec.channels)
+    raw = _unpacked(content, count * side * side * spec.channels)
+    return np.frombuffer(raw, np.uint8).reshape(count, side, side, spec.channels)
 
 
 _FORMS: dict[str, Callable[[bytes, int, int, DatasetSpec], np.ndarray]] = {
@@ -207,6 +243,7 @@ _FORMS: dict[str, Callable[[bytes, int, int, DatasetSpec], np.ndarray]] = {
 
 
 def _cut(content: bytes, sizes: bytes) -> list[bytes]:
+    """Cut content into pieces of these sizes, (N,) int32."""
     ends = np.cumsum(np.frombuffer(sizes, np.int32), dtype=np.int64)
     starts = np.concatenate([[0], ends[:-1]])
     return [content[start:end] for start, end in zip(starts, ends, strict=True)]

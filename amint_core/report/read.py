@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -20,66 +18,23 @@ from amint_core.evaluation.scores import JUDGED_FILE
 from amint_core.locations import results_root, shown
 from amint_core.recipes import RECIPES
 from amint_core.report import paper
+from amint_core.report.checked import (
+    FACTS,
+    MEASURES,
+    PARTS,
+    TRANSFORMED,
+    at,
+    damaged,
+    read_metrics,
+)
 from amint_core.report.names import method_order
-from amint_core.store import run_file, run_json, without_copies
+from amint_core.store import run_file, without_copies
 
-#: Measure → its place in metrics.json, each {value, low, high}.
-MEASURES = {
-    "mint_accuracy": "mint.accuracy",
-    "audited_accuracy": "audited.accuracy",
-    "accuracy_calibrated": "mint.accuracy_calibrated",
-    "auc": "mint.auc",
-    "tpr_at_1pct_fpr": "mint.tpr_at_fpr.0.01",
-    "tpr_at_01pct_fpr": "mint.tpr_at_fpr.0.001",
-    "precision_at_1pct_prior": "mint.precision_at_prior.0.01",
-    "precision_at_10pct_prior": "mint.precision_at_prior.0.1",
-}
-#: Measures that runs made before they existed do not have.
-LATER = ("precision_at_1pct_prior", "precision_at_10pct_prior")
-#: What is measured on transformed images, too: measure → place in an entry of `transformations`.
-TRANSFORMED = {
-    "auc": "auc",
-    "accuracy_calibrated": "accuracy_calibrated",
-    "tpr_at_1pct_fpr": "tpr_at_fpr.0.01",
-}
-#: What a run was, but for its settings: column → place in metrics.json.
-FACTS = {
-    "run": "run.id",
-    "dataset": "run.settings.dataset",
-    "title": "data.title",
-    "setup": "run.settings.setup",
-    "model": "run.settings.model",
-    "method": "run.settings.method",
-    "target": "run.settings.target",
-    "protocol": "run.settings.protocol",
-    "recipe": "run.settings.recipe",
-    "seed": "run.settings.seed",
-    "source": "data.source",
-    "fingerprint": "data.fingerprint",
-    "members": "data.sizes.members",
-    "external": "data.sizes.external",
-    "judged_members": "mint.judged.members",
-    "judged_non_members": "mint.judged.non_members",
-    "judged_member_tracks": "mint.judged.tracks.members",
-    "judged_non_member_tracks": "mint.judged.tracks.non_members",
-    "judged_role": "mint.judged.role",
-    "audited_role": "audited.role",
-    "threshold_calibrated": "mint.threshold_calibrated",
-    "epochs": "training.epochs",
-    "best_epoch": "training.best_epoch",
-    "seconds": "training.seconds",
-    "shadows": "training.shadows.count",
-    "shadow_seconds": "training.shadows.seconds",
-    "device": "training.device",
-    "hardware": "training.hardware",
-    "audited_parameters": "training.parameters.audited",
-    "head_parameters": "training.parameters.head",
-}
-#: Facts without which a run cannot stand in a table.
-NEEDED = ("run", "dataset", "title", "setup", "model", "method", "protocol", "seed", "source")
 #: False-positive rate on judged non-members at which methods say which images are members.
 VERDICT_FPR = 0.01
-PARTS = {"value": "", "low": "_low", "high": "_high"}
+#: Columns of a run's judged scores → what numpy calls their kind: texts, truth values, numbers.
+_COLUMNS = {"role": "OTU", "member": "b", "judged": "b", "score": "f"}
+_COLUMNS |= dict.fromkeys(("index", "label", "predicted"), "iu")
 
 
 @dataclass(eq=False)
@@ -234,46 +189,6 @@ def unfinished(profile: str) -> list[str]:
     return [path.name for path in folders if not (path / "metrics.json").is_file()]
 
 
-def read_metrics(source: Path | str) -> dict[str, Any]:
-    """Read a run's metrics.json and check that a table can be made of it.
-
-    Raises:
-        ResultsError: the file is missing, damaged or lacks a part; the message names both.
-    """
-    source = Path(source)
-    metrics = run_json(source)
-    for place in (FACTS[name] for name in NEEDED):
-        if at(metrics, place) is None:
-            raise _damaged(source, f"lacks {place}")
-    for name, place in MEASURES.items():
-        measure = at(metrics, place)
-        if measure is not None or name not in LATER:
-            _check_measure(measure, place, source)
-    transformed = metrics.get("transformations") or {}
-    if not isinstance(transformed, dict):
-        raise _damaged(source, "has transformations that are no table of names")
-    for name, entry in transformed.items():
-        for place in TRANSFORMED.values():
-            _check_measure(at(entry, place), f"transformations.{name}.{place}", source)
-    if metrics["data"]["source"] == "standin" and "STAND-IN" not in metrics["data"]["title"]:
-        raise _damaged(source, "holds a stand-in whose data.title does not say STAND-IN")
-    return metrics
-
-
-def at(metrics: Any, place: str) -> Any:
-    """Return what stands at a dotted place, or None; a key such as "0.01" may hold a dot itself."""
-    if not place:
-        return metrics
-    if not isinstance(metrics, dict):
-        return None
-    parts = place.split(".")
-    for length in range(len(parts), 0, -1):
-        key = ".".join(parts[:length])
-        if key in metrics:
-            return at(metrics[key], ".".join(parts[length:]))
-    return None
-
-
 def judged(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that are judged.
 
@@ -293,7 +208,7 @@ def judged(scores: pd.DataFrame) -> pd.DataFrame:
 def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
     if facts["run"] != source.parent.name:
-        raise _damaged(source, f"holds another run, {facts['run']}")
+        raise damaged(source, f"holds another run, {facts['run']}")
     # Settings that came later than a run have their default in it.
     defaults = RunConfig.model_fields
     settings = {name: field.default for name, field in defaults.items() if not field.is_required()}
@@ -316,25 +231,6 @@ def _values(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _check_measure(measure: Any, place: str, source: Path) -> None:
-    if not isinstance(measure, dict) or "value" not in measure:
-        raise _damaged(source, f"lacks {place}.value")
-    for part in PARTS:
-        value = measure.get(part)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise _damaged(source, f"has {place}.{part} = {value!r}, which is no number")
-        if not (math.isfinite(value) and 0 <= value <= 1):
-            raise _damaged(source, f"has {place}.{part} = {value!r}, which is no fraction")
-
-
-def _damaged(source: Path, what: str) -> ResultsError:
-    return ResultsError(
-        f"{shown(source)} {what}. Delete {shown(source.parent)} and run it again to write it anew."
-    )
-
-
 def _order(facts: dict[str, Any]) -> tuple[Any, ...]:
     place = (
         paper.dataset_order(facts["dataset"]),
@@ -355,8 +251,11 @@ def _are_counts(values: pd.Series) -> bool:
 def _counted(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(run_file(path))
+        for name, kinds in _COLUMNS.items():
+            if table[name].dtype.kind not in kinds:
+                raise ValueError(f"{name} holds something else")
         return table.assign(image=table["index"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsError(
             f"{shown(path)} is not a readable table of scores ({error}). Delete "
             f"{shown(path.parent)} and run it again to write it anew."

@@ -13,7 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from amint_core.errors import ResultsError
+from amint_core.locations import shown
 from amint_core.report import paper
+from amint_core.report.checked import damaged, in_short, is_number, is_text
 from amint_core.store import run_json
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
@@ -25,14 +28,38 @@ METHODS = {
 }
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
 VERDICTS = ("above", "within", "below", "not reached")
+TEXTS = ("dataset", "setup", "model", "method", "run", "hardware")
 #: What names a cell.
 KEY = ["dataset", "setup", "model"]
 
 
 def read(root: Path) -> pd.DataFrame:
-    """Return one row per saved run: its settings that matter, and its numbers."""
+    """Return one row per saved run: its settings that matter, and its numbers.
+
+    Raises:
+        ResultsError: there is none, or a file of one is damaged (named).
+    """
     files = sorted((root / "runs").glob("*/metrics.json"))
-    return pd.DataFrame([_row(run_json(file)) for file in files])
+    if not files:
+        raise ResultsError(
+            f"{shown(root / 'runs')} holds no finished run, so there is nothing to report. Run the "
+            f"grid first: amint grid --profile {root.name}."
+        )
+    return pd.DataFrame([_checked(file) for file in files])
+
+
+def _checked(file: Path) -> dict[str, Any]:
+    """Return a run's row; its texts are texts, and all else are numbers or missing."""
+    metrics = run_json(file)
+    try:
+        row = _row(metrics)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise damaged(file, f"lacks a part of what a timed grid writes ({error!r})") from error
+    for name, value in row.items():
+        fits = is_text if name in TEXTS else is_number
+        if not fits(value) and not (value is None and name not in TEXTS):
+            raise damaged(file, f"has {name} = {in_short(value)}")
+    return row
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +110,8 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
             given |= {"paper_mint": printed.mint, "paper_audited": printed.audited}
             rows.append({**_mean(chosen), **given, "seeds": len(chosen)})
     table = pd.DataFrame(rows)
+    # Where no cell is reached, the columns are there all the same.
+    table = table.reindex(columns=dict.fromkeys([*table, *runs, "mint_spread"]))
     for ours in ("mint", "audited"):
         column = "mint_paper" if ours == "mint" else "audited"
         table[f"{ours}_verdict"] = [

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from amint_core.errors import CacheError, ResultsError
+from amint_core.files import UNFINISHED, clear_unfinished, in_words, own_folder
 from amint_core.locations import cache_root, shown
 from amint_core.store import changed, hashes, read_sealed, set_aside, write_sealed
 from amint_core.training.activations import (
@@ -63,12 +65,23 @@ def recorded(
     if _is_whole(folder):
         (folder / "identity.json").touch()  # used last
         return opened(folder, taps, shapes, count)
-    _make_room(folder.parent, size_of(shapes, count))
-    folder.mkdir(parents=True)
-    recording = record(audited, taps, images, parts, seed, folder, half)
-    files = hashes(activation_file(folder, tap) for tap in taps)
-    write_sealed(folder / "identity.json", {**identity, "files": files})  # last: all is written
-    return recording
+    try:
+        _make_room(folder.parent, size_of(shapes, count))
+        with own_folder(folder.parent) as outside:
+            own = outside / key
+            own.mkdir()
+            recording = record(audited, taps, images, parts, seed, own, half)
+            files = hashes(activation_file(own, tap) for tap in taps)
+            write_sealed(own / "identity.json", {**identity, "files": files})
+            with suppress(OSError):  # another process has recorded the same meanwhile
+                own.rename(folder)
+        return recording  # maps stay what they are, wherever the file is
+    except OSError as error:
+        raise CacheError(
+            f"Could not record activations in {shown(folder.parent)}: "
+            f"{in_words(error, folder.parent)}. Free some space, or name another folder by "
+            "AMINT_CACHE; nothing is lost."
+        ) from error
 
 
 def _identity(
@@ -86,21 +99,22 @@ def _identity(
 
 
 def _is_whole(folder: Path) -> bool:
-    """Tell whether a recording is there and undamaged; of others the folder is cleared."""
+    """Tell whether a recording is there and undamaged; another is set aside."""
+    if not folder.is_dir():
+        return False
     try:
-        files = read_sealed(folder / "identity.json")["files"]
-    except ResultsError:  # it was cut off
-        shutil.rmtree(folder, ignore_errors=True)
-        return False
-    if changed(folder, files):
-        set_aside(folder)
-        return False
-    return True
+        if not changed(folder, read_sealed(folder / "identity.json").get("files", {"": ""})):
+            return True
+    except ResultsError:
+        pass
+    set_aside(folder)
+    return False
 
 
 def _make_room(folder: Path, size: int) -> None:
     """Delete the recordings used longest ago until `size` bytes fit into the budget."""
     folder.mkdir(parents=True, exist_ok=True)
+    clear_unfinished(folder)
     free = shutil.disk_usage(folder).free
     if size > min(DISK_BUDGET, free):
         raise CacheError(
@@ -108,7 +122,8 @@ def _make_room(folder: Path, size: int) -> None:
             f"{DISK_BUDGET / 2**30:.0f} GiB and the disk has {free / 2**30:.1f}. Lower external, "
             "head_copies or members, take deeper taps, or name another folder by AMINT_CACHE."
         )
-    kept = sorted((one for one in folder.iterdir() if one.is_dir()), key=_last_used, reverse=True)
+    whole = (one for one in folder.iterdir() if one.is_dir() and UNFINISHED not in one.name)
+    kept = sorted(whole, key=_last_used, reverse=True)
     total = size
     for one in kept:
         total += sum(file.stat().st_size for file in one.iterdir())

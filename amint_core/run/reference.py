@@ -96,10 +96,29 @@ def differences(profile: str, runs: Sequence[str]) -> list[Difference]:
         ResultsError: the reference file or a metrics file is missing, damaged or incomplete.
     """
     folder = results_root() / profile / "runs"
-    expected = read_json(reference_file(profile))
+    expected = _expected(reference_file(profile))
     found = [_difference(folder / run, expected.get(run)) for run in runs]
     outside = [run for run in expected if run not in runs]
     return found + [Difference(run, "missing", "The grid has no such run.") for run in outside]
+
+
+def _expected(file: Path) -> dict[str, Any]:
+    """Read reference values: run → what `key_values` returns."""
+    expected = read_json(file)
+    runs = expected.values() if isinstance(expected, dict) else [None]
+    if not all(isinstance(run, dict) and _is_reference(run) for run in runs):
+        raise ResultsError(
+            f"{shown(file)} holds no reference values. Restore it, or keep the present results as "
+            "such: amint reference."
+        )
+    return expected
+
+
+def _is_reference(run: dict[str, Any]) -> bool:
+    parts = [run.get(name) for name in ("metrics", "data", "machine")]
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    return all(value is None or type(value) in (int, float) for value in parts[0].values())
 
 
 def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:

@@ -13,8 +13,9 @@ import dataclasses
 import hashlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -259,15 +260,24 @@ def _logits(drawn: Draw, case: Case) -> np.ndarray:
 
 def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np.ndarray:
     file = training.folder / f"logits-{asked}.npy"
-    logits = read_or_set_aside(file, np.load)
+    count = len(case.images)
+    logits = read_or_set_aside(file, partial(_read_logits, count=count))
     if logits is not None:
         return logits
-    found = training.load()
+    model = build(data)
+    part = trained_part(shadow_kind(data.settings), model)
+    found = training.load(part)
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")
-    model = build(data)
-    trained_part(shadow_kind(data.settings), model).load_state_dict(found[0])
+    part.load_state_dict(found[0])
     logits = case.logits_of(model.audited.to(case.device), "ask a shadow model")
     with stored(file) as temporary:
         np.save(temporary, logits)
+    return logits
+
+
+def _read_logits(file: Path, count: int) -> np.ndarray:
+    logits = np.load(file)
+    if logits.ndim != 2 or len(logits) != count or logits.dtype.kind != "f":
+        raise ValueError(f"no logits of {count} images")
     return logits

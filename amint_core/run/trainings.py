@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build, fit_model, monitor_of, trained_part
 from amint_core.run.needs import training_settings
+from amint_core.run.read_back import read_history, read_state, read_weights
 from amint_core.run.recorded import recorded
 from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.device import agreed, chosen_precision, processes
@@ -153,26 +155,34 @@ class Training:
         """Tell whether the model has been trained to the end."""
         return self.weights.is_file() and self.history.is_file()
 
-    def is_whole(self) -> bool:
-        """Tell whether the model has been trained to the end; what is damaged is set aside."""
-        return _are_whole(self.weights, self.history)
+    def is_whole(self, part: torch.nn.Module | None = None) -> bool:
+        """Tell whether the model has been trained to the end; what is damaged is set aside.
 
-    def load(self) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
+        Args:
+            part: what the weights are for; those that do not fit count as damaged.
+        """
+        readers = {self.weights: partial(read_weights, part=part), self.history: read_history}
+        found = [read_or_set_aside(file, load) for file, load in readers.items()]
+        return all(one is not None for one in found)
+
+    def load(
+        self, part: torch.nn.Module | None = None
+    ) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
         """Return weights and history; None where training has not ended, or what it left is
-        damaged and set aside."""
-        if not agreed(self.is_whole):
+        damaged and set aside, see `is_whole`."""
+        if not agreed(lambda: self.is_whole(part)):
             return None
-        return load_file(self.weights), pd.read_csv(self.history)
+        return load_file(self.weights), read_history(self.history)
 
-    def state(self) -> State | None:
+    def state(self, part: torch.nn.Module | None = None) -> State | None:
         """Return the state that training goes on from; None where there is none, or a damaged one.
 
         Of the same identity, whatever it holds: the folder is named after that.
         """
-        if not agreed(lambda: _are_whole(self.checkpoint)):
+        read = partial(read_state, part=part)
+        if not agreed(lambda: read_or_set_aside(self.checkpoint, read) is not None):
             return None
-        # weights_only: a checkpoint from elsewhere runs no code.
-        state = State(**torch.load(self.checkpoint, map_location="cpu", weights_only=True))
+        state = read(self.checkpoint)
         if processes().is_main_process:
             tqdm.write(f"Going on after epoch {state.epoch}, from {self.checkpoint.name}.")
         return state
@@ -207,11 +217,6 @@ class Training:
         return shown(self.folder)
 
 
-def _are_whole(*files: Path) -> bool:
-    """Tell whether all files are there and undamaged; damaged ones are said and set aside."""
-    return None not in [read_or_set_aside(file, lambda path: path) for file in files]
-
-
 def training_of(kind: Kind, data: Data) -> Training:
     """Return where the training of `kind` that a run's data and settings name is stored."""
     return Training(identity(data.settings, kind, data.dataset.fingerprint, data.split.digest))
@@ -232,7 +237,7 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
         train_model(kind.starts_from, data, model)
     training = training_of(kind, data)
     with training.alone():
-        found = training.load()
+        found = training.load(trained_part(kind, model))
         if found:
             weights, history = found
             trained_part(kind, model).load_state_dict(weights)
@@ -283,7 +288,7 @@ def train_and_store(
         model,
         members,
         monitor=monitor,
-        resume=training.state(),
+        resume=training.state(trained_part(kind, model)),
         keep=keep,
         title=title,
         record=recorded,

@@ -6,6 +6,7 @@ On a GPU they stay in its memory; on a CPU they may lie in memory-mapped files.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,7 +155,19 @@ def _room(
     size = (count, math.prod(shape))
     if folder is None:
         return torch.empty(size, dtype=torch.bfloat16, device=device)
-    return _mapped(activation_file(folder, tap), size, "w+")
+    path = activation_file(folder, tap)
+    with path.open("wb") as file:
+        _reserve(file.fileno(), 2 * math.prod(size))
+    return _mapped(path, size, "r+")
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take a file's room on the disk: a map of a file without it kills the process when the disk
+    is full, where this is an error."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:  # macOS
+        os.truncate(file, size)
 
 
 def activation_file(folder: Path, tap: str) -> Path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import psutil
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from amint_core import data
@@ -21,10 +23,12 @@ from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.split import ROLES
-from amint_core.errors import AmintError
-from amint_core.files import read_json, write_json
+from amint_core.errors import AmintError, ResultsError
+from amint_core.files import in_words, read_json, write_json
+from amint_core.locations import shown
 from amint_core.training.cpu_bf16 import fast_operations
 
+_PATIENCE = 5.0  # seconds to wait for another process to let go of the grid
 MARGIN = 4.0  # seconds before the limit in which nothing is computed: what is done gets written
 
 
@@ -85,7 +89,30 @@ class Timed:
 
         Raises:
             SettingsError: a timed grid does not know a run's method, protocol or target.
+            ResultsError: another process is running a grid into the same folder.
         """
+        with self._alone():
+            return self._run(runs)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from writing the same runs."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / ".grid.lock", timeout=_PATIENCE):
+                yield
+        except Timeout:
+            raise ResultsError(
+                f"Another process is running a grid into {shown(self.root)}. Wait until it has "
+                "ended, or stop it."
+            ) from None
+        except OSError as error:
+            raise ResultsError(
+                f"Cannot write to {shown(self.root)}: {in_words(error, self.root)}. Free some "
+                "space, mend the permissions, or name another folder by AMINT_RESULTS."
+            ) from error
+
+    def _run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
         units = units_of([run for run in runs if not is_done(self.root, run)])
         self._dealt: dict[tuple, Dealt] = {}
         self._read_ahead(units)

@@ -23,24 +23,46 @@ from amint_core import provenance
 from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig
+from amint_core.errors import DamagedError
 from amint_core.evaluation.twofold import judge_twice
 from amint_core.files import atomic_path
+from amint_core.locations import shown
 from amint_core.model import zoo
 from amint_core.run.folder import seal
 from amint_core.run.steps import describe_data
+from amint_core.store import files_to_hash, run_file, run_manifest, set_aside, sha256
 
 DIGITS = 3  # of a stored score; metrics are computed from scores as they are stored
 
 
 def is_done(root: Path, run: RunConfig) -> bool:
-    """Tell whether a run has been saved."""
-    return (root / "runs" / run.id / "metrics.json").is_file()
+    """Tell whether a run has been saved and is what was saved; of a damaged one it is said."""
+    folder = root / "runs" / run.id
+    if not (folder / "metrics.json").is_file():
+        return False
+    try:
+        for file in files_to_hash(folder):
+            run_file(file)
+    except DamagedError as error:
+        print(f"amint: {error}", flush=True)
+        return False
+    return True
 
 
 def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
-    """Return a run's scores beside the images they belong to; see `Dealt.table`."""
-    images = pd.read_parquet(root / "splits" / split)
-    return pd.concat([images, pd.read_parquet(run / "scores.parquet")], axis=1)
+    """Return a run's scores beside the images they belong to; see `Dealt.table`.
+
+    Raises:
+        DamagedError: a file is not what the run wrote.
+    """
+    images, expected = root / "splits" / split, run_manifest(run).get("split_file")
+    if expected is not None and sha256(images) != expected:
+        raise DamagedError(
+            f"{shown(images)} is not what the runs of this split were judged on. Restore it, or "
+            "delete it and run the grid again."
+        )
+    answers = pd.read_parquet(run_file(run / "scores.parquet"))
+    return pd.concat([pd.read_parquet(images), answers], axis=1)
 
 
 @cache
@@ -94,10 +116,9 @@ class Saver:
         run, dataset, split = result.run, dealt.dataset, dealt.split
         folder = self.root / "runs" / run.id
         images = self.root / "splits" / f"{dataset.spec.name}-{split.digest[:12]}.parquet"
-        for path, table in ((images, dealt.table), (folder / "scores.parquet", answers)):
-            if table is answers or not path.is_file():
-                with atomic_path(path) as temporary:
-                    table.to_parquet(temporary, index=False, compression="zstd")
+        if not _holds(images, dealt.table):
+            _write_table(images, dealt.table)
+        _write_table(folder / "scores.parquet", answers)
         with atomic_path(folder / "history.csv") as temporary:
             pd.DataFrame(result.history).to_csv(temporary, index=False, float_format="%.5g")
         metrics = {
@@ -109,8 +130,27 @@ class Saver:
         manifest = {"run": run.id, "finished": now, **self._machine}
         manifest["code"] = _code_of(run.model)
         manifest |= {"data": dataset.fingerprint, "split": split.digest}
+        manifest["split_file"] = sha256(images)
         seal(folder, metrics, manifest)
         self.say(f"  {run.id}: {in_a_line(metrics)}")
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False, compression="zstd")
+
+
+def _holds(path: Path, table: pd.DataFrame) -> bool:
+    """Tell whether a file holds a table; one that holds another, or is damaged, is set aside."""
+    if not path.is_file():
+        return False
+    try:
+        if pd.read_parquet(path).equals(table):
+            return True
+    except (OSError, ValueError):  # pyarrow's errors are either
+        pass
+    set_aside(path)
+    return False
 
 
 def in_a_line(metrics: dict[str, Any]) -> str:

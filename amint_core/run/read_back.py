@@ -1,0 +1,51 @@
+"""Read what a training left: a file that is not what a training writes is an error.
+
+Which error, is the library's choice; `store.read_or_set_aside` takes any for damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from amint_core.training.loop import State
+
+
+def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:
+    """Read weights, which are to fit the model that they are for; None: any."""
+    weights = load_file(file)
+    _check_fit(weights, part)
+    return weights
+
+
+def read_history(file: Path) -> pd.DataFrame:
+    """Read a history, one row per epoch."""
+    history = pd.read_csv(file)
+    numbers = history[["epoch", "seconds", "calibration_auc"]].dtypes
+    if not len(history) or any(kind.kind not in "if" for kind in numbers):
+        raise ValueError("no history of a training")
+    return history
+
+
+def read_state(file: Path, part: nn.Module | None) -> State:
+    """Read the state that a training goes on from; see `read_weights`."""
+    # weights_only: a checkpoint from elsewhere runs no code.
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    if set(content) != {one.name for one in fields(State)}:
+        raise ValueError("no state of a training")
+    state = State(**content)
+    _check_fit(state.model, part)
+    return state
+
+
+def _check_fit(weights: Mapping[str, Tensor], part: nn.Module | None) -> None:
+    """Refuse weights with other names or shapes than those of the model they are for."""
+    own = weights if part is None else part.state_dict()
+    if {name: one.shape for name, one in weights.items()} != {n: w.shape for n, w in own.items()}:
+        raise ValueError("weights of another model")
