@@ -75,3 +75,29 @@ def test_shadow_models_are_asked_about_the_transformed_images():
     exact, flipped = case.shadows.logits, case.after("flip", judged_only=False).shadows.logits
     assert np.allclose(exact[:, ~judged], flipped[:, ~judged], atol=1e-4)
     assert not np.allclose(exact[:, judged], flipped[:, judged], atol=1e-2)
+
+
+#: 1,000 images beside the external ones.
+THOUSAND = {**SMALL, "members": 100, "external": 150, "calibration": 100, "holdout": 800}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"views": "flips"},
+        {"head_epochs": 1, "head_rate": 0.0},
+        {"method": "yeom"},
+        {"method": "watson", "shadows": 2},
+    ],
+    ids=["active", "in_two_stages", "yeom", "watson"],
+)
+def test_scores_of_a_model_trained_in_bf16_are_not_rounded_to_it(changes):
+    settings = create(**THOUSAND, precision="bf16", transformations=("noise",), **changes)
+    run_all(settings)
+    scores = pd.read_parquet(run_folder(settings) / "scores.parquet")
+    found = scores.loc[~scores["role"].isin(["external", "test"]), "score"]
+    assert len(found) == 1000
+    assert found.nunique() > 900
+    transformed = pd.read_parquet(run_folder(settings) / "transformed.parquet")
+    noisy = transformed.loc[transformed["transformation"] == "noise", "score"]
+    assert noisy.nunique() > 0.9 * len(noisy)

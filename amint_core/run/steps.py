@@ -67,7 +67,8 @@ def train(run: Run) -> pd.DataFrame:
 def score(run: Run) -> pd.DataFrame:
     """Score the images of all roles, and after each transformation those that are judged.
 
-    Test images are scored where they are judged; otherwise they only are classified.
+    Test images are scored where they are judged; otherwise they only are classified. Whatever the
+    model was trained in, answers are in fp32: in bf16 a thousand of them fall on some 200 values.
 
     Returns:
         The table of `evaluation/scores.py`, of images as they are; the run has both.
@@ -78,7 +79,7 @@ def score(run: Run) -> pd.DataFrame:
     if run.history is None:
         raise ResultsError("This run's model is not trained yet: call train(run) first.")
     case, name = case_of(run), run.settings.method
-    with repeatable(run.settings.cpu_threads), open_accelerator(run.settings.precision).autocast():
+    with repeatable(run.settings.cpu_threads):
         values = METHODS[name].score(case).astype(np.float64)
         scores = case.images.assign(predicted=case.predicted, method=name, score=values)
         scores = pd.concat([scores, _classified(case)], ignore_index=True)
@@ -182,7 +183,7 @@ def _after_transformations(run: Run, case: Case, scores: pd.DataFrame) -> pd.Dat
     rows = [exact.assign(transformation=EXACT)]
     for name in settings.transformations:
         transformed = case.after(name, method.transformed == "alone")
-        with repeatable(settings.cpu_threads), open_accelerator(settings.precision).autocast():
+        with repeatable(settings.cpu_threads):
             values = method.score(transformed).astype(np.float64)
         scored = transformed.images.assign(transformation=name, score=values)
         rows.append(scored[scored["judged"]])

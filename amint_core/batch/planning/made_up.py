@@ -130,15 +130,13 @@ class MadeUpTraining:
     def classify(self, count: int) -> float:
         """Classify some images and return the seconds."""
         model = self.model.audited
-        with self.accelerator.autocast():
-            return timed(lambda: class_logits(model, self._some, count, self.device), self.device)
+        return timed(lambda: class_logits(model, self._some, count, self.device), self.device)
 
     def score(self, count: int) -> float:
         """Score some images for membership and return the seconds."""
-        with self.accelerator.autocast():
-            return timed(
-                lambda: membership_logits(self.model, self._some, count, self.device), self.device
-            )
+        return timed(
+            lambda: membership_logits(self.model, self._some, count, self.device), self.device
+        )
 
     def _some(self, rows: np.ndarray) -> np.ndarray:
         return self.pixels[rows % len(self.pixels)]
