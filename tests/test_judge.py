@@ -150,6 +150,25 @@ def test_precision_is_taken_at_the_calibrated_threshold_where_there_is_one():
     assert mint["precision_at_prior"]["0.01"]["threshold"] == "paper"
 
 
+def test_where_one_in_a_hundred_is_a_member_one_in_a_thousand_others_is_accused():
+    scores = table(calibration=2000)
+    mint = judge(scores, settings())["mint"]
+    strangers = np.sort(scores.loc[scores["role"] == "calibration", "score"])
+    assert mint["threshold_at_fpr"] == {"0.001": strangers[-3]}
+    rows = scores[scores["judged"]]
+    sides = rows.score[rows.member].values, rows.score[~rows.member].values
+    for prior, which, cut in (
+        ("0.01", "fpr_0.001", strangers[-3]),
+        ("0.1", "calibrated", mint["threshold_calibrated"]),
+    ):
+        expected = metrics.precision_at_prior(*sides, cut, float(prior))
+        assert mint["precision_at_prior"][prior] == expected | {"threshold": which}
+    # 999 images have no threshold that one in a thousand passes.
+    few = judge(table(calibration=999), settings())["mint"]
+    assert few["threshold_at_fpr"] == {"0.001": None}
+    assert few["precision_at_prior"]["0.01"]["threshold"] == "calibrated"
+
+
 def test_scores_that_all_tie_are_at_chance():
     mint = judge(table().assign(score=1.0), settings())["mint"]
     for name in ("accuracy", "accuracy_calibrated", "auc"):

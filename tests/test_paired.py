@@ -174,6 +174,10 @@ def test_a_verdict_that_is_the_same_for_all_has_no_kappa(constant):
     same, mixed = np.full(4, constant), np.array([True, True, False, False])
     for pair in ((same, mixed), (mixed, same), (same, same), (same, ~same)):
         assert np.isnan(paired.kappa(*pair))
+    # A test that finds all but two in a thousand: kappa would rest on those two.
+    nearly = np.arange(1000) < 998
+    assert np.isnan(paired.kappa(nearly, np.arange(1000) < 500))
+    assert not np.isnan(paired.kappa(np.arange(1000) < 980, np.arange(1000) < 500))
     assert paired.kappa(mixed, mixed) == 1
     assert paired.kappa(mixed, ~mixed) == -1
 

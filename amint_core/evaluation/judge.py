@@ -18,6 +18,9 @@ from amint_core.evaluation.scores import groups_of
 FPRS = ("0.01", "0.001")
 #: Shares of members among all images at which the precision is given.
 PRIORS = ("0.01", "0.1")
+#: Prior → the FPR that chooses who is accused there, on calibration images: where few images are
+#: members, the threshold with the highest balanced accuracy accuses mostly others.
+STRICT = {"0.01": "0.001"}
 #: The methods that train an audited model, and test nothing.
 NO_TEST = ("plain", "joint")
 #: Probability .5, the paper's threshold, as a logit.
@@ -66,7 +69,7 @@ def _tested(
 ) -> dict[str, Any]:
     """Return the metrics of a membership test."""
     rows = scores[scores["judged"]]
-    choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
+    choosing = _choosing(scores, rows, settings)
     members, others = _by_membership(rows)
     groups = groups_of(rows)
     mint = _mint_metrics(members, others, groups)
@@ -74,11 +77,19 @@ def _tested(
         why = "this attack was published without a threshold of its own"
         mint |= {"accuracy": metrics.no_metric(why), "threshold": None}
     if "calibrated" in thresholds:
-        mint |= _calibrated(choosing, rows, settings)
+        mint |= _calibrated(choosing, rows)
     else:
         why = "its head learned from the members that would choose the threshold"
         mint |= {"accuracy_calibrated": metrics.no_metric(why), "threshold_calibrated": None}
-    return mint | {"precision_at_prior": _precision(members, others, groups, mint)}
+    strangers = _by_membership(choosing)[1]
+    mint["threshold_at_fpr"] = {
+        fpr: metrics.threshold_at_fpr(strangers, float(fpr)) for fpr in STRICT.values()
+    }
+    return mint | {
+        "precision_at_prior": {
+            prior: _precision(members, others, groups, mint, prior) for prior in PRIORS
+        }
+    }
 
 
 def _no_test() -> dict[str, Any]:
@@ -91,6 +102,7 @@ def _no_test() -> dict[str, Any]:
         "threshold": None,
         "accuracy_calibrated": empty,
         "threshold_calibrated": None,
+        "threshold_at_fpr": dict.fromkeys(STRICT.values()),
         "precision_at_prior": dict.fromkeys(PRIORS, empty | {"threshold": None}),
     }
 
@@ -112,14 +124,17 @@ def _mint_metrics(members: np.ndarray, others: np.ndarray, groups: Groups | None
     }
 
 
-def _calibrated(
-    choosing: pd.DataFrame, judged: pd.DataFrame, settings: RunConfig
-) -> dict[str, Any]:
-    """Choose the threshold on one set of images and judge it on another."""
+def _choosing(scores: pd.DataFrame, judged: pd.DataFrame, settings: RunConfig) -> pd.DataFrame:
+    """Return the rows that choose thresholds: none of those that are judged."""
     if settings.has("threshold_on_judged"):
-        choosing = judged
-    else:
-        _check_disjoint(choosing, judged, settings)
+        return judged
+    choosing = scores[~scores["judged"] & scores["role"].isin(["members", "calibration"])]
+    _check_disjoint(choosing, judged, settings)
+    return choosing
+
+
+def _calibrated(choosing: pd.DataFrame, judged: pd.DataFrame) -> dict[str, Any]:
+    """Choose the threshold on one set of images and judge it on another."""
     chosen = _by_membership(choosing)
     if not all(map(len, chosen)):
         why = "no calibration images: this run has no threshold but probability .5"
@@ -150,18 +165,21 @@ def _check_disjoint(choosing: pd.DataFrame, judged: pd.DataFrame, settings: RunC
 
 
 def _precision(
-    members: np.ndarray, others: np.ndarray, groups: Groups | None, mint: dict[str, Any]
+    members: np.ndarray, others: np.ndarray, groups: Groups | None, mint: dict[str, Any], prior: str
 ) -> dict[str, Any]:
-    """Return the precision at each prior, and which threshold accuses."""
-    for which, name in (("calibrated", "threshold_calibrated"), ("paper", "threshold")):
-        if mint[name] is not None:
-            return {
-                prior: metrics.precision_at_prior(members, others, mint[name], float(prior), groups)
-                | {"threshold": which}
-                for prior in PRIORS
-            }
+    """Return the precision at a prior, and which threshold accuses."""
+    strict = STRICT.get(prior)
+    thresholds = {
+        f"fpr_{strict}": mint["threshold_at_fpr"].get(strict),
+        "calibrated": mint["threshold_calibrated"],
+        "paper": mint["threshold"],
+    }
+    for which, threshold in thresholds.items():
+        if threshold is not None:
+            value = metrics.precision_at_prior(members, others, threshold, float(prior), groups)
+            return value | {"threshold": which}
     why = "neither a threshold of its own nor a calibrated one accuses anybody"
-    return dict.fromkeys(PRIORS, metrics.no_metric(why) | {"threshold": None})
+    return metrics.no_metric(why) | {"threshold": None}
 
 
 def _audited_metrics(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any]:

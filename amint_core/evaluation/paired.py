@@ -23,6 +23,8 @@ from amint_core.evaluation.metrics import Metric
 
 #: Resamples from which the correlation of two true-positive rates is estimated, and their seed.
 RESAMPLES, SEED = 500, 0
+#: Least share of the rarer verdict for which a kappa means something.
+LEAST_SPLIT = 0.01
 #: The difference of a test from itself, which other images would not change.
 _SAME = metrics.metric(0.0, (0.0, 0.0))
 
@@ -177,9 +179,11 @@ def agreement(
 def kappa(one: np.ndarray, two: np.ndarray) -> float:
     """Return Cohen's kappa of two (N,) bool verdicts.
 
-    NaN where either says the same of all: whatever the other says, it would be 0 or undefined.
+    NaN where either says the same of all, or of all but fewer than `LEAST_SPLIT`: it would rest on
+    a handful of images, and be near 0 or undefined whatever the other says.
     """
-    if one.all() or two.all() or not (one.any() and two.any()):
+    rarer = (min(verdict.mean(), 1 - verdict.mean()) for verdict in (one, two))
+    if min(rarer) < LEAST_SPLIT:
         return math.nan
     return float(cohen_kappa_score(one, two))
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from amint_core.config import settings_of
+from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.report.names import has_target
 from amint_core.report.read import Results, wide
 
@@ -72,8 +73,9 @@ def over_seeds(
     Returns:
         A row per entry, and per transformation in the column of that name. Columns: facts and
         settings, or all different values in words (counts: rounded means); each measure's mean,
-        `_low` and `_high`, the means of the runs' own 95 % intervals, and `_sd`, the standard
-        deviation over seeds (empty for one); `data`, `seeds`, `runs`.
+        `_low` and `_high`, its 95 % interval over seeds (of one: the run's own; see
+        `evaluation/seeds.py`), and `_sd`, the standard deviation over seeds (empty for one);
+        `data`, `seeds`, `runs`.
     """
     those = results.values[(results.values["transformation"] != "") == transformed]
     runs = runs[runs["run"].isin(those["run"])]
@@ -100,7 +102,9 @@ def _facts(group: pd.DataFrame) -> dict[str, Any]:
 
 def _means(values: pd.DataFrame, seeds: pd.Series) -> pd.DataFrame:
     groups = values.groupby(["entry", "transformation", "measure"], sort=False)
-    means = groups[["value", "low", "high"]].mean().assign(sd=groups["value"].std(ddof=1))
+    means = groups[["value"]].mean().assign(sd=groups["value"].std(ddof=1))
+    bounds = [within(rates) for _, rates in groups]
+    means = means.assign(**pd.DataFrame(bounds, means.index, ["low", "high"], dtype=float))
     known = groups[["value", "low", "high"]].count()
     wanted = seeds.reindex(known.index.get_level_values("entry")).to_numpy()
     for part in known:
@@ -108,6 +112,12 @@ def _means(values: pd.DataFrame, seeds: pd.Series) -> pd.DataFrame:
     return wide(
         means.assign(sd=means["sd"].where(known["value"] == wanted)).reset_index(), ["entry"]
     )
+
+
+def within(rates: pd.DataFrame) -> tuple[float, float]:
+    """Return the interval of the mean of shares: the columns `value`, `low` and `high`."""
+    low, high = interval_of_mean(*(rates[name].astype(float) for name in ("value", "low", "high")))
+    return max(0.0, low), min(high, max(1.0, rates["value"].max()))
 
 
 def joined(values: pd.Series) -> Any:

@@ -19,8 +19,8 @@ STANDIN = (
     "compared with the paper's values."
 )
 SEEDS = (
-    "A row of several seeds shows means: of its runs' values and of the ends of its runs' "
-    "intervals. Its interval is that of a single run, as in rows of one seed, not of the mean."
+    "A row of several seeds shows the mean of its runs' values, with Student's interval over "
+    "seeds, which is never narrower than the runs' own intervals leave the mean."
 )
 #: Columns of words; the others hold numbers.
 WORDS = (

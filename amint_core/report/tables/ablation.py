@@ -9,6 +9,7 @@ import pandas as pd
 from amint_core.errors import ProtocolError
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
+from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.report import render
 from amint_core.report.averages import laid_out
 from amint_core.report.names import method_title, model_title
@@ -50,9 +51,9 @@ def rows(results: Results) -> pd.DataFrame:
     What a base is, see `switches.families`. One thing is one setting, one defect more or less, or
     augmented copies with the transformations that make them. `_difference` is the mean over the
     seeds that both have (`matched_seeds`; where there are none, the difference of the means),
-    `_difference_sd` its spread over them, `_difference_low` and `_difference_high` the means of
-    their paired 95 % intervals: empty where a run's scores are not at hand, or where the switch
-    changes which images are judged.
+    `_difference_sd` its spread over them, `_difference_low` and `_difference_high` its 95 %
+    interval over seeds (of one: the paired one; see `evaluation/seeds.py`): empty where a run's
+    scores are not at hand, or where the switch changes which images are judged.
 
     Returns:
         The columns `COLUMNS`: per cell with such runs the base (empty `setting`), then a row per
@@ -81,11 +82,12 @@ def document(results: Results) -> Document:
     ]
     text = (
         "one thing switched at a time. In parentheses the difference to the base, over the seeds "
-        "that both have, with its paired 95 % interval: how far other images would change it, not "
-        "another training. The interval is left out of the accuracy at .5, where the judged images "
-        "are not the same, and where the scores are not at hand. ± is the standard deviation of "
-        "the AUC over seeds. MINT accuracy is taken at probability .5, calibrated at the threshold "
-        "chosen on calibration images."
+        "that both have, with its 95 % interval: of one seed the paired one, which tells how far "
+        "other images would change it, not another training; of several over seeds. The interval "
+        "is left out of the accuracy at .5, where the judged images are not the same, and where "
+        "the scores are not at hand. ± is the standard deviation of the AUC over seeds. MINT "
+        "accuracy is taken at probability .5, calibrated at the threshold chosen on calibration "
+        "images."
     )
     if not parts:
         text = "no active run differs from a base run in exactly one thing."
@@ -106,10 +108,10 @@ def _differences(
         row[f"{name}_difference_sd"] = each.std(skipna=False)
     found = [_paired(pair, results) | _answered(pair, results) for _, pair in both.iterrows()]
     for name in PAIRED:
-        for end in _ENDS:
-            bounds = [one[name][end] if name in one else None for one in found]
-            mean = pd.Series(bounds, dtype=float).mean(skipna=False)
-            row[f"{name}_difference_{end}"] = mean
+        known = found and all(name in one for one in found)
+        parts = [[one[name][part] for one in found] for part in ("value", *_ENDS)] if known else []
+        ends = interval_of_mean(*parts) if known else (None, None)
+        row |= {f"{name}_difference_{end}": at for end, at in zip(_ENDS, ends, strict=True)}
     return row
 
 

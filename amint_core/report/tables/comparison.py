@@ -101,10 +101,11 @@ def _intro(table: pd.DataFrame, profile: str, alone: int) -> str:
         "non-members at the paper's threshold (attacks: at the method's own); calibrated: at the "
         "threshold chosen on calibration images; in brackets 95 % intervals. TPR: true-positive "
         "rate, FPR: false-positive rate. Precision at 1 %: the share of members among the accused "
-        "where 1 % of all images are members. A dash: the images at hand cannot resolve it, the "
-        "method has no such threshold, or it is no test. The paper's accuracies are at its own "
-        "sizes and on other images; it states no model for its attacks and no setup for passive "
-        "MINT. ± is the standard deviation of the AUC over seeds."
+        "where 1 % of all images are members, at the threshold that metrics.json names "
+        "(`precision_at_prior`). A dash: the images at hand cannot resolve it or leave everything "
+        "open, the method has no such threshold, or it is no test. The paper's accuracies are at "
+        "its own sizes and on other images; it states no model for its attacks and no setup for "
+        "passive MINT. ± is the standard deviation of the AUC over seeds."
     )
     learn = [name for name, method in METHODS.items() if method.outsiders]
     if (table["method"].isin(learn) & (table["target"] == "active")).any():

@@ -12,6 +12,7 @@ from amint_core.config import settings_of
 from amint_core.errors import ProtocolError
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
+from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.report import render
 from amint_core.report.averages import DATA, laid_out
 from amint_core.report.names import reads_shadows, row_title
@@ -89,7 +90,7 @@ def document(results: Results) -> Document:
         "non-members: shares of the judged members that both find, that only one finds; Cohen's "
         "kappa of these verdicts; Spearman's rank correlation of the scores within members. A "
         "dash: a test has no calibrated threshold, the non-members cannot resolve 1 %, or a test "
-        "says the same of all members. Several seeds: means, those of the intervals too."
+        "says the same of nearly all members. Several seeds: means, with Student's intervals."
     )
     if found.empty:
         text = "no method has scores beside those of an active run."
@@ -171,6 +172,9 @@ def _text(those: pd.DataFrame, other: str) -> pd.DataFrame:
     texts = []
     for _, of_row in those.groupby(["method", "target", "variant"], sort=False, dropna=False):
         mean = of_row[[*_MEASURED, *AGREEMENT]].astype(float).mean(skipna=False)
+        for name in DIFFERENCES.values():
+            ends = [f"{name}_low", f"{name}_high"]
+            mean[ends] = interval_of_mean(*(of_row[one].astype(float) for one in (name, *ends)))
         texts.append(
             {
                 "Method": row_title(of_row.iloc[0]),

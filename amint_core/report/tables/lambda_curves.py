@@ -10,9 +10,9 @@ import pandas as pd
 from amint_core.config import settings_of
 from amint_core.recipes import defects_of
 from amint_core.report import render
-from amint_core.report.averages import ATTACK, keys, laid_out, over_seeds, variants
+from amint_core.report.averages import ATTACK, keys, laid_out, over_seeds, variants, within
 from amint_core.report.names import cell_title
-from amint_core.report.read import Results, run_rows
+from amint_core.report.read import PARTS, Results, run_rows
 from amint_core.report.registry import Table
 from amint_core.report.render import Document, Part, with_intervals
 
@@ -101,9 +101,12 @@ def _alone(row: pd.Series, curve: pd.DataFrame, results: Results) -> dict[str, A
     plain = plain.drop_duplicates("seed")
     both = runs.loc[row["runs"].split("; ")].merge(plain, on="seed", suffixes=("", "_plain"))
     each = both["audited_accuracy"] - both["audited_accuracy_plain"]
-    parts = [f"audited_accuracy{part}" for part in ("", "_low", "_high")]
+    parts = {f"audited_accuracy{part}": name for name, part in PARTS.items()}
+    low, high = within(plain.rename(columns=parts)) if len(plain) else (None, None)
     return {
-        **{f"plain_{part}": plain[part].mean(skipna=False) for part in parts},
+        "plain_audited_accuracy": plain["audited_accuracy"].mean(skipna=False),
+        "plain_audited_accuracy_low": low,
+        "plain_audited_accuracy_high": high,
         "plain_audited_accuracy_sd": plain["audited_accuracy"].std(skipna=False),
         "plain_seeds": len(plain) or pd.NA,
         "plain_runs": "; ".join(plain["run"]) or None,

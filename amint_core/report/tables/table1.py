@@ -147,8 +147,8 @@ def _caption(done: pd.DataFrame, profile: str) -> str:
     )
     if (done["seeds"] > 1).any():
         text += (
-            " Several seeds: the mean over them, the mean of their intervals, and ± the standard "
-            "deviation of MINT accuracy over seeds."
+            " Several seeds: the mean over them, Student's interval over seeds, and ± the standard "
+            "deviation of MINT accuracy."
         )
     for title, ours in done.groupby("title", sort=False):
         said = dict.fromkeys(render.tracks(row) for _, row in ours.iterrows())
