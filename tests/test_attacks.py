@@ -6,7 +6,7 @@ from made_logits import ROLES, made_case
 from sklearn.metrics import roc_auc_score
 
 from amint_core.errors import ModelError, SettingsError
-from amint_core.methods import lira, rmia, salem, watson, yeom
+from amint_core.methods import bavaria, lira, rmia, salem, watson, yeom
 from amint_core.run.shadows import Shadows
 
 ATTACKS = {
@@ -17,6 +17,8 @@ ATTACKS = {
         watson.METHOD,
         lira.ONLINE,
         lira.OFFLINE,
+        bavaria.ONLINE,
+        bavaria.OFFLINE,
         rmia.ONLINE,
         rmia.OFFLINE,
     )
@@ -100,7 +102,9 @@ def test_the_least_number_of_shadow_models_suffices(name):
     assert auc(case, ATTACKS[name].score(case)) > 0.6
 
 
-@pytest.mark.parametrize("name", ["watson", "lira_online", "lira_offline", "rmia_online"])
+@pytest.mark.parametrize(
+    "name", ["watson", "lira_online", "lira_offline", "bavaria_offline", "rmia_online"]
+)
 def test_images_inside_every_shadow_model_are_refused(name):
     case = made_case()
     case.shadows.inside[:, :7] = True
@@ -118,6 +122,10 @@ def test_every_attack_with_shadows_says_where_published_results_come_from():
         "power.",
         "lira_offline": "LiRA (offline): 4 shadow models; its paper used 64 to 256: expect less "
         "power.",
+        "bavaria_online": "BaVarIA (online): 4 shadow models; how many its paper used is not known "
+        "to us.",
+        "bavaria_offline": "BaVarIA (offline): 4 shadow models; how many its paper used is not "
+        "known to us.",
         "rmia_online": "RMIA (online): 4 shadow models; its paper used 2 to 254.",
         "rmia_offline": "RMIA (offline): 4 shadow models; its paper used 2 to 254.",
     }

@@ -200,6 +200,22 @@ def test_align_brings_both_into_one_order():
     np.testing.assert_array_equal(two, np.arange(len(first))[rows])
 
 
+def test_non_members_that_one_test_cannot_judge_are_left_out_of_both():
+    first = made_scores(n=20)
+    second = first.assign(score=np.arange(len(first)))
+    unknown = (second["role"] == "holdout") & (second.index % 2 == 0)
+    second["judged"] &= ~unknown
+    for tables in ((first, second), (second, first)):
+        both = paired.judged_by_both(*tables)
+        member, one, _ = paired.align(*both)
+        assert len(member) == first["judged"].sum() - (first["judged"] & unknown).sum()
+        assert np.array_equal(one, tables[0].loc[second["judged"], "score"])
+    # Members that one test does not judge are another matter.
+    second.loc[second["member"], "judged"] = False
+    with pytest.raises(ProtocolError, match="judge different images"):
+        paired.align(*paired.judged_by_both(first, second))
+
+
 def other_images(table):
     return table.assign(image="other" + table["image"])
 

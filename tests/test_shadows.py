@@ -24,11 +24,57 @@ def test_each_set_has_the_targets_size_and_no_image_twice():
 
 def test_every_candidate_is_inside_of_about_as_many_sets():
     drawn = run(shadows=20).shadows
-    roles = drawn.data.split.roles
-    candidates = np.concatenate([roles[role] for role in ("members", "calibration", "holdout")])
-    counts = np.bincount(drawn.members.ravel())[candidates]
+    counts = np.bincount(drawn.members.ravel())[drawn.candidates]
     assert counts.max() - counts.min() <= 2
     assert counts.sum() == 20 * 60
+
+
+#: More non-members than 1.5 a member.
+MANY = {"members": 40, "external": 60, "calibration": 20, "holdout": 400}
+
+
+def test_a_larger_holdout_leaves_every_candidate_inside_of_as_many_models():
+    few, many = run(**{**MANY, "holdout": 40}).shadows, run(**MANY).shadows
+    # 40 members, 20 calibration images and 40 of the holdout, however large it is.
+    assert len(few.candidates) == len(many.candidates) == 100
+    roles = many.data.split.roles
+    drawn = {role: int(many.knows(roles[role]).sum()) for role in roles}
+    assert drawn == {"members": 40, "external": 0, "calibration": 20, "holdout": 40, "test": 0}
+    assert many.inside(many.candidates).mean() == pytest.approx(0.4)
+
+
+def test_images_that_no_shadow_model_can_know_are_not_judged_by_tests_that_ask_them():
+    shown = {
+        method: steps.judged_images(run(**MANY, method=method)) for method in ("watson", "yeom")
+    }
+    judged = {method: images[images["judged"]] for method, images in shown.items()}
+    counts = {method: rows["role"].value_counts().to_dict() for method, rows in judged.items()}
+    assert counts == {
+        "watson": {"members": 20, "holdout": 40},
+        "yeom": {"members": 20, "holdout": 400},
+    }
+    drawn = run(**MANY).shadows
+    assert drawn.knows(judged["watson"]["index"].to_numpy()).all()
+
+
+def test_a_holdout_that_is_not_larger_is_drawn_from_and_judged_whole():
+    assert shadows.others_drawn(2000, 1000, 2000) == 2000
+    made = run(holdout=50)
+    roles = made.data.split.roles
+    whole = np.concatenate([roles[role] for role in roles if role not in ("external", "test")])
+    assert np.array_equal(made.shadows.candidates, whole)
+    images = steps.judged_images(made)
+    assert images.equals(images_of(made.data.dataset, made.data.split))
+
+
+def test_judged_tracks_are_drawn_from_whole():
+    signs = {"dataset": "gtsrb", "members": 60, "external": 120, "calibration": 60, "holdout": 240}
+    drawn = run(**signs, shadows=6).shadows
+    holdout, groups = drawn.data.split.roles["holdout"], drawn.data.dataset.groups
+    known = drawn.knows(holdout)
+    assert known.sum() == 30
+    tracks, frames = np.unique(groups[holdout[known]], return_counts=True)
+    assert (frames < np.bincount(groups[holdout])[tracks]).sum() <= 1  # the last one is cut
 
 
 def test_external_and_test_images_are_inside_of_none():
@@ -43,6 +89,7 @@ def test_external_and_test_images_are_inside_of_none():
 def test_membership_in_the_target_says_nothing_of_membership_in_a_shadow():
     made = run(shadows=40)
     images = images_of(made.data.dataset, made.data.split)
+    images = images[made.shadows.knows(images["index"])]
     inside = made.shadows.inside(images["index"]).mean(0)
     member, judged = (images["member"].to_numpy(), images["role"].eq("holdout").to_numpy())
     assert inside[member].mean() == pytest.approx(inside[judged].mean(), abs=0.05)

@@ -52,6 +52,28 @@ def align(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.nda
     )
 
 
+def judged_by_both(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return two scores tables that judge what both did, where one left out only non-members.
+
+    As tests do that read shadow models: they do not judge what those could not be trained on.
+    """
+    tables = first, second
+    images = [set(table.loc[table["judged"], "image"]) for table in tables]
+    left_out = [
+        table["judged"] & ~table["image"].isin(theirs)
+        for table, theirs in zip(tables, reversed(images), strict=True)
+    ]
+    nested = not all(out.any() for out in left_out)
+    if not nested or any(
+        (table["member"] & out).any() for table, out in zip(tables, left_out, strict=True)
+    ):
+        return tables
+    return tuple(
+        table.assign(judged=table["judged"] & ~out)
+        for table, out in zip(tables, left_out, strict=True)
+    )
+
+
 def groups_of(scores: pd.DataFrame) -> np.ndarray | None:
     """Return the (N,) group numbers of a table's judged images, as `align` orders them."""
     return scores.loc[scores["judged"], "group"].to_numpy() if "group" in scores else None

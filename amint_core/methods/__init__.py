@@ -32,6 +32,8 @@ METHODS: Registry[Method] = Registry(
         "watson": "watson:METHOD",
         "lira_online": "lira:ONLINE",
         "lira_offline": "lira:OFFLINE",
+        "bavaria_online": "bavaria:ONLINE",
+        "bavaria_offline": "bavaria:OFFLINE",
         "rmia_online": "rmia:ONLINE",
         "rmia_offline": "rmia:OFFLINE",
         "memorizer": "memorizer:METHOD",

@@ -5,6 +5,11 @@ many steps on as many members, drawn from the target's members, the calibration 
 images; external images are never among them. Tracks stay whole as in the target's split
 (the last of a set may be cut to reach the size), and each is inside of about as many shadow models
 as any other.
+
+Non-members to draw from are at most `MOST_OTHERS` a member: a larger holdout would leave each image
+inside of so few models that they tell nothing of it. What is left over, no shadow model can know,
+which tells it from every member: a test that reads shadow models does not judge it
+(`Draw.knows`).
 """
 
 from __future__ import annotations
@@ -36,7 +41,9 @@ from amint_core.run.worker import begin_work
 from amint_core.store import read_or_set_aside, stored
 from amint_core.training.device import agreed, processes
 
-_DRAW, _SEED = 21, 22  # streams of random numbers that follow from a run's seed
+#: Non-members that shadow models are drawn from, for each member: images are inside of .4 of them.
+MOST_OTHERS = 1.5
+_DRAW, _SEED, _OTHERS = 21, 22, 24  # streams of random numbers that follow from a run's seed
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,19 @@ class Draw:
 
     Attributes:
         data: the run's data.
-        members: (S, members) indices into the dataset.
+        candidates: (C,) indices into the dataset: what the shadow models are drawn from.
+        members: (S, members) indices: what each is trained on.
         trainings: one per shadow model.
     """
 
     data: Data
+    candidates: np.ndarray
     members: np.ndarray
     trainings: tuple[Training, ...]
+
+    def knows(self, index: np.ndarray) -> np.ndarray:
+        """Return (n,) bool: whether a shadow model could be trained on the image at each index."""
+        return np.isin(index, self.candidates)
 
     def inside(self, index: np.ndarray) -> np.ndarray:
         """Return (S, n) bool: whether shadow model s is trained on the image at each index."""
@@ -64,10 +77,8 @@ def draw(data: Data) -> Draw:
     The first of them are the same however many there are.
     """
     settings, dataset, split = data.settings, data.dataset, data.split
-    roles = ("members", "calibration", split.judged_role)
-    candidates = np.concatenate([split.roles[role] for role in split.roles if role in roles])
-    by_image = settings.has("tracks_ignored")
-    tracks = np.arange(len(candidates)) if by_image else tracks_of(dataset, candidates)
+    candidates = _candidates(data)
+    tracks = _tracks(data, candidates)
     random = np.random.default_rng([settings.seed, _DRAW])
     count = METHODS[settings.method].shadows_used(settings.shadows)
     members = candidates[draw_sets(random, tracks, len(split.roles["members"]), count)]
@@ -80,7 +91,38 @@ def draw(data: Data) -> Draw:
         digest = _digest([*learnt, *dataset.hashes[chosen].astype(str)])
         own = _settings_of(settings, number)
         trainings.append(Training(identity(own, kind, dataset.fingerprint, digest)))
-    return Draw(data, members, tuple(trainings))
+    return Draw(data, candidates, members, tuple(trainings))
+
+
+def others_drawn(members: int, calibration: int, judged: int) -> int:
+    """Return how many of the judged non-members shadow models are drawn from."""
+    return min(judged, max(int(MOST_OTHERS * members) - calibration, members // 2))
+
+
+def _candidates(data: Data) -> np.ndarray:
+    """Return the indices of members, calibration images and as many judged ones as may join them.
+
+    Whole tracks of them, until there are enough.
+    """
+    split = data.split
+    parts = {
+        role: split.roles[role]
+        for role in split.roles
+        if role in ("members", "calibration", split.judged_role)
+    }
+    judged = parts[split.judged_role]
+    count = others_drawn(len(parts["members"]), len(parts.get("calibration", ())), len(judged))
+    if count < len(judged):
+        random = np.random.default_rng([data.settings.seed, _OTHERS])
+        (places,) = draw_sets(random, _tracks(data, judged), count, 1)
+        parts[split.judged_role] = judged[places]
+    return np.concatenate(list(parts.values()))
+
+
+def _tracks(data: Data, index: np.ndarray) -> np.ndarray:
+    """Return (n,) numbers that frames of one track share, unless the run ignores tracks."""
+    ignored = data.settings.has("tracks_ignored")
+    return np.arange(len(index)) if ignored else tracks_of(data.dataset, index)
 
 
 def draw_sets(random: np.random.Generator, tracks: np.ndarray, size: int, count: int) -> np.ndarray:

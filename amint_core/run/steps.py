@@ -82,7 +82,7 @@ def score(run: Run) -> pd.DataFrame:
     with repeatable(run.settings.cpu_threads):
         values = METHODS[name].score(case).astype(np.float64)
         scores = case.images.assign(predicted=case.predicted, method=name, score=values)
-        scores = pd.concat([scores, _classified(case)], ignore_index=True)
+        scores = pd.concat([scores, _classified(case, judged_images(run))], ignore_index=True)
     run.keep_scores(scores, _after_transformations(run, case, scores))
     return scores
 
@@ -147,7 +147,7 @@ def case_of(run: Run) -> Case:
     """Return what the run's method looks at: the model, and the images that it is asked about."""
     data, device = run.data, open_accelerator(run.settings.precision).device
     run.model.to(device, memory_format=torch.channels_last)
-    images = images_of(data.dataset, data.split)
+    images = judged_images(run)
     asked = images[images["judged"] | (images["role"] != "test")]
     return Case(
         settings=run.settings,
@@ -160,9 +160,24 @@ def case_of(run: Run) -> Case:
     )
 
 
-def _classified(case: Case) -> pd.DataFrame:
-    """Return the rows of test images that nobody judges: for audited accuracy alone."""
-    images = images_of(case.dataset, case.split)
+def judged_images(run: Run) -> pd.DataFrame:
+    """Return `scores.images_of` a run, judged as its method can.
+
+    A test that reads shadow models judges what these were drawn from: see `run/shadows.py`.
+    """
+    images = images_of(run.data.dataset, run.data.split)
+    if METHODS[run.settings.method].shadows:
+        images["judged"] &= run.shadows.knows(images["index"].to_numpy())
+    return images
+
+
+def _classified(case: Case, images: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of test images that nobody judges: for audited accuracy alone.
+
+    Args:
+        case: the run's case.
+        images: as from `judged_images`.
+    """
     images = images[~images["judged"] & (images["role"] == "test")].reset_index(drop=True)
     predicted = predicted_classes(
         case.target.audited,

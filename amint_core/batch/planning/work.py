@@ -19,6 +19,7 @@ from amint_core.methods import METHODS
 from amint_core.model.inference import VIEWS
 from amint_core.recipes import defects_of
 from amint_core.run.needs import kind_of, shadow_kind, training_key, training_settings
+from amint_core.run.shadows import others_drawn
 from amint_core.training.batches import batch_shape
 from amint_core.training.kinds import Kind
 
@@ -174,7 +175,10 @@ def work_of(settings: RunConfig) -> Work:
     judged_role = "holdout" if settings.protocol == "strict" else "test"
     asked = sum(sizes[role] for role in {"members", "external", "calibration", judged_role})
     of_members = sizes["members"] // (2 if sizes["calibration"] else 1)
-    judged, again = of_members + sizes[judged_role], len(settings.transformations)
+    of_others, again = sizes[judged_role], len(settings.transformations)
+    if method.shadows:
+        of_others = others_drawn(sizes["members"], sizes["calibration"], of_others)
+    judged = of_members + of_others
     all_asked = asked + again * (judged if method.transformed == "alone" else asked)
     # A head is asked for membership; attacks read classes again after each transformation.
     classified = asked if method.asks_head else all_asked

@@ -53,14 +53,17 @@ def votes(rows: pd.DataFrame, verdicts: Scores) -> pd.DataFrame:
         for _, all_seeds in scored(rows, verdicts).values()
     ]
     for first in tables[0]:
-        same = [
-            next((one for one in seeds if one["member"].equals(first["member"])), None)
-            for seeds in tables
-        ]
+        same = [next((one for one in seeds if _match(one, first)), None) for seeds in tables]
         if all(one is not None for one in same):
-            flagged = pd.concat([one["flagged"] for one in same], axis=1)
-            return first[["member"]].assign(votes=flagged.sum(axis=1), methods=len(same))
+            flagged = pd.concat([one["flagged"] for one in same], axis=1, join="inner")
+            member = first.loc[flagged.index, ["member"]]
+            return member.assign(votes=flagged.sum(axis=1), methods=len(same))
     return tables[0][0][["member"]].assign(votes=tables[0][0]["flagged"].astype(int), methods=1)
+
+
+def _match(one: pd.DataFrame, two: pd.DataFrame) -> bool:
+    """Tell whether two tests judge the same members; non-members may be missing from either."""
+    return one.index[one["member"]].equals(two.index[two["member"]])
 
 
 def _bars(axes: Axes, counted: pd.DataFrame) -> list:

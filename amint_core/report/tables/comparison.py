@@ -127,6 +127,11 @@ def _caption(title: str, cell: pd.DataFrame) -> str:
         f"{render.count(first['judged_members'])} members and "
         f"{render.count(first['judged_non_members'])} non-members judged. "
     )
+    if cell["judged_non_members"].nunique() > 1:
+        text += (
+            "Tests that read shadow models judge those non-members alone that these could be "
+            f"trained on ({render.count(cell['judged_non_members'].min())}). "
+        )
     text += f"Controls not run: {', '.join(missing)}." if missing else "All controls run."
     text += render.tracks(first)
     weak = [f"{row_title(row)} ({_shadows(row)})" for _, row in cell.iterrows() if is_weak(row)]

@@ -151,7 +151,7 @@ def _test(run: pd.Series) -> tuple[Any, ...]:
 def _pair(
     row: pd.Series, run: pd.Series, kind: str, reference: pd.Series, results: Results
 ) -> dict[str, Any] | None:
-    scores = results.scores[run["run"]], results.scores[reference["run"]]
+    scores = paired.judged_by_both(*(results.scores[one["run"]] for one in (run, reference)))
     try:
         both = paired.align(*scores)
     except ProtocolError:
