@@ -13,21 +13,25 @@ CLASSES = 4
 ROLES = {"members": 400, "external": 200, "calibration": 200, "holdout": 200}
 
 
-def made_images(random):
-    role = np.repeat(list(ROLES), list(ROLES.values()))
+def made_images(random, sizes):
+    role = np.repeat(list(sizes), list(sizes.values()))
     member = role == "members"
-    judged = (role == "holdout") | (member & (np.cumsum(member) <= ROLES["members"] // 2))
+    judged = (role == "holdout") | (member & (np.cumsum(member) <= sizes["members"] // 2))
     label = random.integers(0, CLASSES, len(role))
     return pd.DataFrame({"role": role, "member": member, "judged": judged, "label": label})
 
 
-def made_case(seed=0, gap=3.0, shadows=8, variance="global", secret=None, target="plain"):
+def made_case(seed=0, **changes):
+    return made_of(ROLES, seed, **changes)
+
+
+def made_of(sizes, seed, gap=3.0, shadows=8, variance="global", secret=None, target="plain"):
     """A case of logits: hard and easy images, and `gap` more on the class of who was trained on.
 
-    `secret` replaces the membership that the target's logits follow.
+    `sizes` are images by role; `secret` replaces the membership that the target's logits follow.
     """
     random = np.random.default_rng(seed)
-    images = made_images(random)
+    images = made_images(random, sizes)
     pool = (images["role"] != "external").to_numpy()
     order = np.argsort(random.random((shadows // 2, len(images))), axis=1)
     half = order % 2 == 0
