@@ -130,3 +130,17 @@ def test_metrics_without_a_part_name_it(results):
     put(results / "a", {name: part for name, part in METRICS.items() if name != "audited"})
     with pytest.raises(ResultsError, match=r"holds no audited.accuracy.value. Run a again"):
         reference.differences("quick", ["a"])
+
+
+def test_whoever_has_the_official_files_learns_what_the_reference_was_computed_from(results):
+    copy_of = changed("data.notes", ["pool: 50,000 JPEG files: close to the official pixels."])
+    put(results / "a", copy_of)
+    reference.bless("quick", ["a"])
+    put(results / "a", changed("data.fingerprint", "0ff1c1a1"))
+    found = only()
+    assert found.verdict == "other data"
+    assert "reference values are of other files: pool: 50,000 JPEG files" in found.detail
+    assert "Yours: the official ones, as far as is known." in found.detail
+    # The same files dealt otherwise are no other files.
+    put(results / "a", changed("data.split", "07h3r", of=copy_of))
+    assert "other files" not in only().detail

@@ -1,5 +1,7 @@
 """Tables of a profile: from made-up runs to table1 and runs.csv."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from made_runs import EIGHT, made_metrics, put, put_judged, put_many
 from read_back import profile, table, texts
 
 from amint_core import report
+from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.methods import METHODS
 from amint_core.report import paper, render
@@ -202,3 +205,15 @@ def test_runs_of_a_method_that_is_no_longer_there_are_reported(results, monkeypa
     files = report.write("quick")
     assert "gone" in files["comparison.md"].read_text()
     assert "gone" in files["differences.md"].read_text()
+
+
+def test_every_table_says_that_images_were_read_from_a_lossy_copy():
+    folder = put_judged(results_root(), n=50)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert "JPEG" not in report.write("quick")["comparison.md"].read_text()
+    metrics["data"]["notes"] = ["pool: 50,000 JPEG files: close to the official pixels, not equal."]
+    write_json(folder / "metrics.json", metrics)
+    files = report.write("quick")
+    said = f"{metrics['data']['title']} here is a JPEG copy: close to the official pixels"
+    for name in ("comparison", "table1", "transformations"):
+        assert files[f"{name}.md"].read_text().count(said) == 1

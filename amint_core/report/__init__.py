@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from amint_core.report.figures.diagram import tap_diagram
 from amint_core.report.figures.images import images_by_role, most_and_least_recognised
 from amint_core.report.figures.run import roc, score_distributions, training_curves
 from amint_core.report.names import run_title
-from amint_core.report.read import profile_folder, read, read_metrics, read_runs, unfinished
+from amint_core.report.read import (
+    profile_folder,
+    read,
+    read_metrics,
+    read_runs,
+    said_of_copies,
+    unfinished,
+)
 from amint_core.report.tables import TABLES
 from amint_core.report.tables.metrics import metrics_table
 
@@ -80,6 +88,9 @@ def write(profile: str) -> dict[str, Path]:
             continue  # an empty table has nothing to lose
         write_text(paths.pop("csv"), render.to_csv(results.once(table.rows)))
         document = table.document and table.document(results)
+        if document:
+            said = said_of_copies(results.runs)
+            document = replace(document, intro=(document.intro + said).strip())
         for form, path in paths.items():
             write_text(path, render.FORMS[form](document))
     for figure in FIGURES.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -205,6 +206,27 @@ def judged(scores: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def copied_in(metrics: dict[str, Any]) -> str:
+    """Return the lossy format that a run's images were read from, such as "JPEG", or ""."""
+    notes = at(metrics, "data.notes")
+    said = " ".join(map(str, notes)) if isinstance(notes, list) else ""
+    found = re.search(r"(\w+) files: close to the official pixels", said)
+    return found[1] if found else ""
+
+
+def said_of_copies(runs: pd.DataFrame) -> str:
+    """Say in a sentence each which datasets of some runs were read from lossy copies; or nothing.
+
+    Args:
+        runs: with the columns `title`, and `copied_in` as from the function.
+    """
+    copies = runs.loc[runs["copied_in"] != "", ["title", "copied_in"]].drop_duplicates()
+    return "".join(
+        f" {title} here is a {kind} copy: close to the official pixels, not equal."
+        for title, kind in copies.itertuples(index=False)
+    )
+
+
 def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
     if facts["run"] != source.parent.name:
@@ -215,7 +237,7 @@ def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     for name, value in (settings | metrics["run"]["settings"]).items():
         listed = isinstance(value, list | tuple | dict)
         facts[f"settings.{name}"] = json.dumps(value) if listed else value
-    return facts | {"path": source.parent}
+    return facts | {"path": source.parent, "copied_in": copied_in(metrics)}
 
 
 def _values(metrics: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from amint_core.errors import ResultsError
 from amint_core.locations import shown
 from amint_core.report import paper
 from amint_core.report.checked import damaged, in_short, is_number, is_text
+from amint_core.report.read import copied_in, said_of_copies
 from amint_core.store import run_json
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
@@ -28,7 +29,7 @@ METHODS = {
 }
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
 VERDICTS = ("above", "within", "below", "not reached")
-TEXTS = ("dataset", "setup", "model", "method", "run", "hardware")
+TEXTS = ("dataset", "setup", "model", "method", "run", "hardware", "title", "copied_in")
 #: What names a cell.
 KEY = ["dataset", "setup", "model"]
 
@@ -70,6 +71,8 @@ def _row(metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: settings[name] for name in named},
         "run": metrics["run"]["id"],
+        "title": data.get("title", settings["dataset"]),
+        "copied_in": copied_in(metrics),
         "members": data["sizes"]["members"],
         "external": data["sizes"]["external"],
         "image_size": data["image_size"],
@@ -223,7 +226,7 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
         f"{len(runs)} runs on {hardware}. MINT / audited accuracy, the paper's in brackets. MINT "
         "as the paper judges it: probability .5, all members against the official test images "
         f"(Tiny ImageNet: validation). A dash: not reached. The published noise is ±{NOISE:.2f}: "
-        "'within' means no farther from the printed value.",
+        "'within' means no farther from the printed value." + said_of_copies(runs),
         _markdown("Cells by verdict", counts(table).reset_index(names="Method")),
     ]
     for method, title in METHODS.items():

@@ -60,10 +60,12 @@ def key_values(run: Path) -> dict[str, Any]:
     """
     metrics, manifest = run_json(run / "metrics.json"), run / "manifest.json"
     machine = read_json(manifest) if manifest.is_file() else {}
+    notes = metrics["data"].get("notes") if isinstance(metrics.get("data"), dict) else None
     return {
         "metrics": {name: _at(metrics, path, run) for name, path in METRICS.items()},
         "data": {name: _at(metrics, path, run) for name, path in DATA.items()},
         "machine": {name: machine[name] for name in MACHINE if name in machine},
+        "notes": [str(note) for note in notes] if isinstance(notes, list) else [],
     }
 
 
@@ -131,12 +133,20 @@ def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:
     other = [name for name in DATA if ours["data"][name] != theirs["data"].get(name)]
     if other:
         detail = f"The {' and the '.join(other)} differ: the numbers are not comparable."
-        return Difference(run, "other data", detail)
+        return Difference(run, "other data", detail + _files(ours["notes"], theirs.get("notes")))
     changed = [name for name in METRICS if ours["metrics"][name] != theirs["metrics"].get(name)]
     if not changed:
         return Difference(run, "matches")
     detail = _largest(changed, ours["metrics"], theirs["metrics"])
     return Difference(run, "differs", f"{detail} {_reason(ours['machine'], theirs['machine'])}")
+
+
+def _files(ours: list[str], theirs: list[str] | None) -> str:
+    """Say which files both were computed from, where that may be why the pixels differ."""
+    if not theirs or ours == theirs:
+        return ""
+    said = " ".join(ours) or "the official ones, as far as is known."
+    return f" The reference values are of other files: {' '.join(map(str, theirs))} Yours: {said}"
 
 
 def _largest(changed: list[str], ours: dict[str, Any], theirs: dict[str, Any]) -> str:
