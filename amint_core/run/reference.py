@@ -60,7 +60,8 @@ def key_values(run: Path) -> dict[str, Any]:
     """
     metrics, manifest = run_json(run / "metrics.json"), run / "manifest.json"
     machine = read_json(manifest) if manifest.is_file() else {}
-    notes = metrics["data"].get("notes") if isinstance(metrics.get("data"), dict) else None
+    data = _at(metrics, ("data",), run)
+    notes = data.get("notes") if isinstance(data, dict) else None
     return {
         "metrics": {name: _at(metrics, path, run) for name, path in METRICS.items()},
         "data": {name: _at(metrics, path, run) for name, path in DATA.items()},
