@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,6 +16,8 @@ from amint_core.methods.method import Method
 from amint_core.model.zoo import is_known, known_names
 from amint_core.recipes import RECIPES
 from amint_core.training.kinds import ATTACHED, KINDS
+
+Settings = TypeVar("Settings", bound=config.RunConfig)
 
 #: Passes of the second stage where a method has two and the run does not say.
 HEAD_EPOCHS = 10
@@ -37,11 +39,7 @@ class RunConfig(config.RunConfig):
         told = {**RECIPES.get(str(given.get("recipe")), {}), **given}
         if method is not None and method.training == ATTACHED and "head_epochs" not in told:
             given["head_epochs"] = HEAD_EPOCHS  # two stages are its only way to be trained
-        try:
-            settings = cls(**given)
-        except ValidationError as error:
-            problems = [_in_words(problem) for problem in error.errors()]
-            raise SettingsError("Settings refused. " + " ".join(problems)) from None
+        settings = _filled(cls, given)
         _check_names(settings)
         _check_method(settings, METHODS[settings.method])
         return settings
@@ -60,6 +58,23 @@ class RunConfig(config.RunConfig):
 
 
 create, from_namespace = RunConfig.create, RunConfig.from_namespace
+
+
+def of_ones_own(**given: Any) -> config.RunConfig:
+    """Build the settings of a training on images and a model of one's own, which have no names.
+
+    Raises:
+        SettingsError: a setting is unknown, or a value does not fit.
+    """
+    return _filled(config.RunConfig, {"dataset": "own", "model": "own", **given})
+
+
+def _filled(cls: type[Settings], given: Mapping[str, Any]) -> Settings:
+    try:
+        return cls(**given)
+    except ValidationError as error:
+        problems = [_in_words(problem) for problem in error.errors()]
+        raise SettingsError("Settings refused. " + " ".join(problems)) from None
 
 
 def _in_words(problem: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ def test_a_record_comes_back_and_an_unknown_step_is_refused() -> None:
     for wrong, message in (
         ({"filter": "bilinaer"}, "Did you mean 'bilinear'"),
         ({"fit": "pad"}, "Unknown fit"),
-        ({"channels": 4}, "1 or 3 channels"),
+        ({"channels": 0}, "channels above 0"),
         ({"mean": (0.1, 0.2)}, "one value, or one for each channel"),
         ({"deviation": (0.0,)}, "above 0"),
     ):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,12 +22,34 @@ from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.errors import ModelError, ProtocolError, unknown_name
 from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.model.reading import class_logits
 
 #: Of an audit that no reference was given to.
 OWNERS_WORD = (
     "No reference of your own was given, so the owner's calibration images stand for strangers. "
     "That they were not used, and that they are of the same source as yours, is the owner's word."
 )
+
+
+class Card(dict[str, Any]):
+    """What an owner tells of his model; called, a table of its figures."""
+
+    def __call__(self) -> pd.DataFrame:
+        """Return one row per figure: `figure`, `value`, `low`, `high`, the last two of 95 %."""
+        rows = [(name, *values) for name, values in _rows(self)]
+        return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
+
+
+def _rows(told: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield name → value, low, high of every figure in a card, those in parts of it included."""
+    for key, value in told.items():
+        name = f"{within} {key}".strip().replace("_", " ")
+        if isinstance(value, Mapping) and {"value", "low", "high"} <= set(value):
+            yield name, (value["value"], value["low"], value["high"])
+        elif isinstance(value, Mapping):
+            yield from _rows(value, name)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, (value, None, None)
 
 
 @dataclass(frozen=True)
@@ -40,7 +63,8 @@ class AuditableModel:
         members: (k,) scores of members that the head learned from, or None.
         views: name of a set of `VIEWS`; the highest answer over the views of an image counts.
         architecture: the classifier's name in the zoo; "" for a class of the owner's own.
-        card: what the owner tells of the model; `notes` in it are shown with every audit.
+        card: what the owner tells of the model; `notes` in it are shown with every audit. Called,
+            `model.card()`, it is a table.
     """
 
     enhanced: EnhancedAuditedModel
@@ -49,7 +73,10 @@ class AuditableModel:
     members: np.ndarray | None = None
     views: str = "one"
     architecture: str = ""
-    card: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=Card)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "card", Card(self.card))
 
     def score(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits of (B, C, H, W) normalised images, in fp32."""
@@ -142,22 +169,27 @@ def auditable(
     )
 
 
-@torch.inference_mode()
 def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
-    """Score (B, C, H, W) images: whoever trained the model last may have left it in any mode."""
-    model.eval()
-    images = images.to(next(model.parameters()).device, torch.float32)
-    with torch.autocast(images.device.type, enabled=False):
+    def highest(images: Tensor) -> Tensor:
         return torch.stack([model.membership(view(images, *one)) for one in VIEWS[views]]).amax(0)
 
+    return _in_fp32(model, highest, images)
+
 
 @torch.inference_mode()
-def _logits(model: EnhancedAuditedModel, images: Tensor) -> Tensor:
-    """Classify (B, C, H, W) images; see `_scores`."""
+def _in_fp32(
+    model: EnhancedAuditedModel, answer: Callable[[Tensor], Tensor], images: Tensor
+) -> Tensor:
+    """Answer for (B, C, H, W) images: whoever trained the model last may have left it in any
+    mode."""
     model.eval()
     images = images.to(next(model.parameters()).device, torch.float32)
     with torch.autocast(images.device.type, enabled=False):
-        return model(images)[0]
+        return answer(images)
+
+
+def _logits(model: EnhancedAuditedModel, images: Tensor) -> Tensor:
+    return _in_fp32(model, lambda given: class_logits(model.audited(given)), images)
 
 
 def _require_fp32(model: EnhancedAuditedModel) -> None:

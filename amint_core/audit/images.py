@@ -188,6 +188,9 @@ def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
 
 
 def _from_array(pixels: np.ndarray, how: Preprocessing) -> Iterator[Picture]:
+    if pixels.dtype == np.uint8 and pixels.shape[1:] == (how.height, how.width, how.channels):
+        yield from (Picture(f"image {index}", each) for index, each in enumerate(pixels))
+        return
     for index, image in enumerate(_opened(pixels)):
         yield Picture(f"image {index}", how.apply(image))
 

@@ -165,6 +165,7 @@ def _built(model: AuditableModel) -> dict[str, Any]:
         "classes": logits.shape[1],
         "taps": list(enhanced.taps),
         "head": head,
+        "width": getattr(enhanced.head, "width", None),
     }
 
 
@@ -224,7 +225,8 @@ def _build(
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         if audited is None:
             audited = zoo.create(name, how.channels, how.height, built["classes"])
-        return enhance(audited, built["taps"], example, built["head"], name)
+        width = built.get("width")  # not in folders from before there were several
+        return enhance(audited, built["taps"], example, built["head"], name, width)
 
 
 def _blank(how: Preprocessing) -> torch.Tensor:

@@ -27,7 +27,7 @@ class Preprocessing:
 
     height: int
     width: int
-    channels: int = 3  # 1: grey
+    channels: int = 3  # 1: grey; others come in arrays alone, of the right size
     filter: str = "bilinear"  # of Pillow, antialiased; an image of this size is left as it is
     fit: str = "stretch"  # or "crop": the largest middle part of the right shape
     mean: tuple[float, ...] = (0.5,)  # of pixels from 0 to 1; one value, or one for each channel
@@ -38,10 +38,10 @@ class Preprocessing:
             raise SettingsError(unknown_name("filter", self.filter, FILTERS))
         if self.fit not in FITS:
             raise SettingsError(unknown_name("fit", self.fit, FITS))
-        if self.channels not in (1, 3) or min(self.height, self.width) < 1:
+        if min(self.height, self.width, self.channels) < 1:
             raise SettingsError(
                 f"{self.height} × {self.width} pixels in {self.channels} channels are no image. "
-                "Give sizes above 0, and 1 or 3 channels."
+                "Give sizes and channels above 0."
             )
         for name in ("mean", "deviation"):
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
@@ -51,7 +51,16 @@ class Preprocessing:
             raise SettingsError("`deviation` divides, so it must be above 0.")
 
     def apply(self, image: Image.Image) -> np.ndarray:
-        """Return (H, W, C) uint8 pixels of an RGB or grey image."""
+        """Return (H, W, C) uint8 pixels of an RGB or grey image.
+
+        Raises:
+            SettingsError: the model wants neither.
+        """
+        if self.channels not in (1, 3):
+            raise SettingsError(
+                f"The model's images have {self.channels} channels, which no file has. Give them "
+                f"as an array, (N, {self.height}, {self.width}, {self.channels}) uint8."
+            )
         image = image.convert("RGB" if self.channels == 3 else "L")
         if image.size != (self.width, self.height):
             image = image.resize(

@@ -1,0 +1,197 @@
+"""Make a trained classifier auditable afterwards, without a changed weight.
+
+A head learns on activations that are recorded once, in evaluation mode: so every image gives the
+same ones each time. Copies of external images that are mirrored and shifted count as strangers, so
+that a member is these very pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.config import RunConfig
+from amint_core.errors import SettingsError
+from amint_core.memory import enough_memory
+from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.own.batches import OwnResident
+from amint_core.own.deal import Roles, brought_together
+from amint_core.own.finishing import finished, handed_out, headed
+from amint_core.own.training import identity, start_of
+from amint_core.recipes import MOVES
+from amint_core.run.recorded import recorded
+from amint_core.settings import HEAD_EPOCHS, of_ones_own
+from amint_core.training.device import chosen_precision, repeatable
+from amint_core.training.head_stage import parts_of, train_head
+from amint_core.training.kinds import ATTACHED
+from amint_core.training.replay import Schedule
+from amint_core.training.transcript import order_digest, state_digest
+
+
+@enough_memory()
+def attach(
+    model: nn.Module,
+    members: Any,
+    external: Any,
+    calibration: Any,
+    holdout: Any = None,
+    *,
+    folder: Path | str | None = None,
+    taps: list[str] | str = "auto",
+    preprocessing: Preprocessing | None = None,
+    anew: bool = False,
+    **settings: Any,
+) -> AuditableModel:
+    """Train a MINT head on a trained classifier, whose weights stay as they are.
+
+    Args:
+        model: any classifier that is trained on the members, (B, C, H, W) → (B, classes).
+        members: images that it was trained on; with labels, the classifier's own answers on them
+            show whether the preprocessing is its own. See `gather`.
+        external: images that it was not trained on, which the head learns from as strangers.
+        calibration, holdout, folder, taps, anew: see `fit`.
+        preprocessing: how images were brought to one size and normalised when it was trained.
+        settings: further fields of `RunConfig`: head_epochs, head_batch, head_rate, head_copies,
+            head, seed, precision, cpu_threads, views.
+
+    Raises:
+        DataError: the roles do not fit each other.
+        ModelError: no head can read the model.
+        SettingsError: a setting does not fit, or the preprocessing is not the model's own.
+        TrainingError: training diverged.
+    """
+    given = {"members": members, "external": external, "calibration": calibration}
+    roles = brought_together({**given, "holdout": holdout}, preprocessing)
+    chosen = _settings(roles, settings)
+    with _frozen(model):
+        enhanced = headed(model, roles, taps, chosen)
+        require_own_preprocessing(enhanced, roles)
+        made_of = {**identity(enhanced, roles, ATTACHED, chosen), "weights": start_of(enhanced)}
+        place = None if folder is None else Path(folder)
+        done = None if anew else finished(place, made_of, enhanced)
+        if done is not None:
+            return done
+        history = _train(enhanced, roles, chosen)
+        return handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
+
+
+def _settings(roles: Roles, given: dict[str, Any]) -> RunConfig:
+    allowed = {"head_epochs", "head_batch", "head_rate", "head_copies", "head", "seed", "views"}
+    allowed |= {"precision", "cpu_threads", "external_transformations"}
+    odd = set(given) - allowed
+    if odd:
+        raise SettingsError(
+            f"{min(odd)} is no setting of attach; there are {', '.join(sorted(allowed))}."
+        )
+    filled = {"head_epochs": HEAD_EPOCHS, "external_transformations": MOVES, "precision": "auto"}
+    sizes = {role: len(rows) for role, rows in roles.rows.items() if role != "holdout"}
+    return of_ones_own(**sizes, method="attached", **{**filled, **given})
+
+
+def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) -> pd.DataFrame:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half, dataset = chosen_precision(settings.precision) == "bf16", roles.dataset
+    members, external = (
+        torch.from_numpy(roles.rows[role]).to(device) for role in ("members", "external")
+    )
+    copies = settings.head_copies if settings.external_transformations else 0
+    parts = parts_of(members, external, copies, settings.external_transformations)
+    numbers = torch.cat([part.rows for part in parts]).cpu()
+    schedule = Schedule(
+        epochs=settings.head_epochs,
+        batch=settings.head_batch,
+        muon=settings.head_rate,
+        seed=settings.seed,
+        half=half,
+    )
+
+    def watch(rows: Tensor) -> dict[str, str]:
+        order = order_digest(dataset.hashes[line] for line in numbers[rows.cpu()].numpy())
+        return {"order": order, "state": state_digest(enhanced.head.state_dict())}
+
+    with repeatable(settings.cpu_threads):
+        enhanced.to(device, memory_format=torch.channels_last)
+        images = OwnResident.of(dataset.pixels, dataset.labels, device)
+        images = OwnResident(images.pixels, images.labels, roles.preprocessing)
+        of_what = f"{dataset.fingerprint} {roles.preprocessing.record()}"
+        given = enhanced.audited, enhanced.taps, images, parts, settings.seed
+        recording = recorded(*given, half, fingerprint=of_what)
+        given = enhanced.head, enhanced.taps, recording, len(members), len(external), copies
+        title = f"{type(enhanced.audited).__name__}, head"
+        return pd.DataFrame(train_head(*given, schedule, title, watch))
+
+
+#: Normalisations in wide use: name → mean, deviation of pixels from 0 to 1.
+USUAL = {
+    "mean and deviation .5": ((0.5,), (0.5,)),
+    "none, pixels from 0 to 1": ((0.0,), (1.0,)),
+    "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "CIFAR-10's": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "MNIST's": ((0.1307,), (0.3081,)),
+}
+CHECKED, MARGIN = 256, 0.1  # members, and by how much accuracy another normalisation may be better
+
+
+@torch.no_grad()
+def require_own_preprocessing(enhanced: EnhancedAuditedModel, roles: Roles) -> None:
+    """Refuse a normalisation under which the model knows its own members much worse.
+
+    Raises:
+        SettingsError: another one in wide use is clearly the one that it was trained with.
+    """
+    rows = roles.rows["members"][:CHECKED]
+    labels = roles.dataset.labels[rows]
+    if (labels < 0).any():
+        return
+    own, pixels = roles.preprocessing, roles.dataset.pixels[rows]
+    usual = {
+        name: Preprocessing(**{**own.record(), "mean": mean, "deviation": deviation})
+        for name, (mean, deviation) in USUAL.items()
+        if len(mean) in (1, own.channels)
+    }
+    found = {name: _accuracy(enhanced, how, pixels, labels) for name, how in usual.items()}
+    given, best = _accuracy(enhanced, own, pixels, labels), max(found, key=found.get)
+    if found[best] > given + MARGIN:
+        how = usual[best]
+        raise SettingsError(
+            f"The model classifies {given:.0%} of its members right as they are normalised, but "
+            f"{found[best]:.0%} with another normalisation ({best}). Give the one that it was "
+            f"trained with: preprocessing=amint.Preprocessing({how.height}, {how.width}, "
+            f"{how.channels}, mean={how.mean}, deviation={how.deviation})."
+        )
+
+
+def _accuracy(
+    enhanced: EnhancedAuditedModel, how: Preprocessing, pixels: np.ndarray, labels: np.ndarray
+) -> float:
+    device = next(enhanced.parameters()).device
+    enhanced.eval()
+    images = how.normalise(pixels).to(device)
+    answers = [enhanced(part)[0].argmax(1).cpu().numpy() for part in images.split(64)]
+    return float((np.concatenate(answers) == labels).mean())
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Keep a trained model's weights, modes and layout as they were."""
+    before = {one: (one.requires_grad, one.data) for one in model.parameters()}
+    modes = {one: one.training for one in model.modules()}
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for one, (wants, data) in before.items():
+            one.requires_grad_(wants)
+            if one.data.device == data.device:
+                one.data = data
+        for one, training in modes.items():
+            one.training = training

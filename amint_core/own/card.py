@@ -1,0 +1,186 @@
+"""The card of a model: what it recognises, what that costs, and controls, with intervals."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional
+
+from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.fit import image_statistics
+from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation.clusters import Groups
+from amint_core.evaluation.judge import FPRS
+from amint_core.model.mint import EnhancedAuditedModel, parameter_count
+from amint_core.model.reading import class_logits
+from amint_core.own.deal import Roles
+from amint_core.training.losses import audited_loss, mint_loss
+
+#: Members and strangers that the card's figures are of, each at most; more would only take time.
+MOST_JUDGED = 5_000
+ROUNDS, STEP_IMAGES = 5, 32  # of the timed steps
+SELF_MADE = (
+    "The figures of the card are the owner's. They speak of members that he declared: a member "
+    "that was kept from the head, or declared as external, is seldom recognised."
+)
+NO_HOLDOUT = "No holdout images were given, so the card has no figures of strangers."
+
+
+def figures(model: AuditableModel, roles: Roles) -> dict[str, Any]:
+    """Return the card's figures: `mint`, `audited`, `controls`, and `notes`."""
+    if not len(roles.rows["holdout"]):
+        return {"notes": [SELF_MADE, NO_HOLDOUT]}
+    rows = _judged(roles)
+    scores = [_scores(model, roles, side) for side in rows]
+    groups = tuple(roles.dataset.groups[side] for side in rows)
+    logits = [_logits(model, roles, side) for side in rows]
+    labels = [roles.dataset.labels[side] for side in rows]
+    return {
+        "mint": _mint(*scores, groups),
+        "audited": _audited(logits, labels, groups),
+        "controls": _controls(roles, rows, logits, labels, groups),
+        "notes": [SELF_MADE],
+    }
+
+
+def _judged(roles: Roles) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return tuple(
+        np.sort(random.permutation(roles.rows[role])[:MOST_JUDGED])
+        for role in ("members", "holdout")
+    )
+
+
+def _mint(members: np.ndarray, others: np.ndarray, groups: Groups) -> dict[str, Any]:
+    return {
+        "auc": metrics.auc(members, others, groups),
+        "tpr_at_fpr": {
+            fpr: metrics.tpr_at_fpr(members, others, float(fpr), groups) for fpr in FPRS
+        },
+        "members": len(members),
+        "strangers": len(others),
+    }
+
+
+def _audited(logits: list[np.ndarray], labels: list[np.ndarray], groups: Groups) -> dict[str, Any]:
+    found = {}
+    for role, answers, truth, group in zip(
+        ("members", "holdout"), logits, labels, groups, strict=True
+    ):
+        known = truth >= 0
+        if known.any():
+            hits = answers[known].argmax(1) == truth[known]
+            value = int(hits.sum()) / len(hits)
+            found[role] = metrics.metric(value, intervals.share(hits, group[known]))
+        else:
+            found[role] = metrics.no_metric(f"the {role} have no labels")
+    return {"accuracy": found["holdout"], "accuracy_on_members": found["members"]}
+
+
+def _controls(
+    roles: Roles,
+    rows: tuple[np.ndarray, np.ndarray],
+    logits: list[np.ndarray],
+    labels: list[np.ndarray],
+    groups: Groups,
+) -> dict[str, Any]:
+    """Return what tells members from strangers without the head."""
+    controls = {"blind": _blind([roles.dataset.pixels[side] for side in rows], groups)}
+    if all((side >= 0).all() for side in labels):
+        gain = [
+            -functional.cross_entropy(
+                torch.from_numpy(answers), torch.from_numpy(truth), reduction="none"
+            ).numpy()
+            for answers, truth in zip(logits, labels, strict=True)
+        ]
+        controls["loss"] = metrics.auc(*gain, groups)
+    return controls
+
+
+def _blind(sides: list[np.ndarray], groups: Groups) -> dict[str, Any]:
+    """Return the AUC of a classifier that sees simple statistics of the images and no model.
+
+    Far from .5 the roles differ by more than membership, and no other figure means much.
+    """
+    seen = np.concatenate([image_statistics(side) for side in sides])
+    truth = np.repeat([1, 0], [len(side) for side in sides])
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scores = cross_val_predict(pipeline, seen, truth, cv=5, method="decision_function")
+    return metrics.auc(scores[truth == 1], scores[truth == 0], groups)
+
+
+def _scores(model: AuditableModel, roles: Roles, rows: np.ndarray) -> np.ndarray:
+    return _in_batches(model.score, model, roles, rows)
+
+
+def _logits(model: AuditableModel, roles: Roles, rows: np.ndarray) -> np.ndarray:
+    return _in_batches(model.classify, model, roles, rows)
+
+
+def _in_batches(
+    answer: Callable[[Tensor], Tensor], model: AuditableModel, roles: Roles, rows: np.ndarray
+) -> np.ndarray:
+    parts = [
+        answer(model.preprocessing.normalise(roles.dataset.pixels[part])).cpu().numpy()
+        for part in np.array_split(rows, max(1, -(-len(rows) // 256)))
+    ]
+    return np.concatenate(parts)
+
+
+def price(model: EnhancedAuditedModel, example: Tensor, joint: bool) -> dict[str, Any]:
+    """Return what the head adds: parameters, and the time of a training step where it has one.
+
+    Args:
+        model: it is left as it is.
+        example: (B, C, H, W) images.
+        joint: whether model and head were trained together.
+    """
+    head, audited = parameter_count(model.head), sum(p.numel() for p in model.audited.parameters())
+    found = {"head": head, "model": audited, "share": round(head / audited, 4)}
+    if joint:
+        copy = deepcopy(model).cpu().train()
+        batch = example[:1].expand(2 * STEP_IMAGES, *example.shape[1:]).contiguous()
+        labels = torch.zeros(STEP_IMAGES, dtype=torch.int64)
+        plain, both = _seconds(copy, batch, labels)
+        found["step"] = round(both / plain, 2)
+    return found
+
+
+def _seconds(model: EnhancedAuditedModel, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the seconds of a step of the classifier on its members, and of the joint step."""
+    members = len(labels)
+
+    def plain() -> None:
+        audited_loss(class_logits(model.audited(images[:members])), labels).backward()
+
+    def joint() -> None:
+        logits, membership = model(images, members=members)
+        (audited_loss(logits, labels) + mint_loss(membership, members)).backward()
+
+    return tuple(_median(step, model) for step in (plain, joint))
+
+
+def _median(step: Callable[[], None], model: nn.Module) -> float:
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - started)
+        model.zero_grad(set_to_none=True)
+    return statistics.median(seconds)
+
+
+def notes_of(card: Mapping[str, Any]) -> list[str]:
+    """Return the notes of a card, shown with every audit."""
+    return list(card.get("notes", ()))

@@ -1,0 +1,174 @@
+"""Train a model of one's own together with its MINT head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.config import RunConfig
+from amint_core.errors import DataError, SettingsError
+from amint_core.memory import enough_memory
+from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.own.batches import Normalised
+from amint_core.own.deal import Roles, brought_together
+from amint_core.own.finishing import finished, handed_out, headed
+from amint_core.own.training import OwnTraining, identity, start_of
+from amint_core.settings import of_ones_own
+from amint_core.training.batches import Copies, JointBatches
+from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.kinds import ACTIVE
+from amint_core.training.loop import fit as run_loop
+from amint_core.training.step import Step
+
+
+@enough_memory()
+def fit(
+    model: nn.Module,
+    members: Any,
+    external: Any,
+    calibration: Any,
+    holdout: Any = None,
+    *,
+    recipe: str = "best",
+    folder: Path | str | None = None,
+    taps: list[str] | str = "auto",
+    preprocessing: Preprocessing | None = None,
+    anew: bool = False,
+    **settings: Any,
+) -> AuditableModel:
+    """Train a classifier and its MINT head together, and make it ready for audits.
+
+    It starts from the weights that it has, so that a pretrained model is tuned further. Cut off,
+    the same call goes on from the last epoch; done before into the same folder, it loads that.
+
+    Args:
+        model: any classifier, (B, C, H, W) → (B, classes); trained in place.
+        members: labelled images that it is trained on, and learns to recognise; see `gather`.
+        external: images that the head learns from as strangers.
+        calibration: images that say how strangers score.
+        holdout: labelled images that the card's figures are of; None: it has none.
+        recipe: a name of `RECIPES` with one stage.
+        folder: where the model goes, and its state while it is trained; None: it is kept nowhere.
+        taps: names of modules that the head reads, or "auto".
+        preprocessing: how images are brought to one size, and normalised; None: as they are.
+        anew: train from the weights given, whatever is there.
+        settings: further fields of `RunConfig`, such as epochs, batch_size, lambda_mint.
+
+    Raises:
+        DataError: the roles do not fit each other, or members have no labels.
+        ModelError: the model cannot be trained with a head.
+        SettingsError: a setting is unknown or does not fit.
+        TrainingError: training diverged.
+    """
+    given = {"members": members, "external": external, "calibration": calibration}
+    roles = brought_together({**given, "holdout": holdout}, preprocessing)
+    chosen = _settings(roles, recipe, settings)
+    enhanced = headed(model, roles, taps, chosen)
+    _require_labels(enhanced, roles)
+    place = None if folder is None else Path(folder)
+    made_of = identity(enhanced, roles, ACTIVE, chosen)
+    done = None if anew else finished(place, made_of, enhanced)
+    if done is not None:
+        return done
+    training = OwnTraining(made_of, place, start_of(enhanced))
+    with training.alone():
+        training.begin(anew)
+        found = training.load()
+        if found:
+            enhanced.load_state_dict(found[0])
+            history = found[1]
+        else:
+            history = _train(enhanced, roles, chosen, training)
+            training.save(enhanced, history)
+        made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place)
+        training.end()
+    return made
+
+
+def _settings(roles: Roles, recipe: str, given: dict[str, Any]) -> RunConfig:
+    sizes = {role: len(rows) for role, rows in roles.rows.items() if role != "holdout"}
+    clash = set(given) & {*sizes, "holdout", "dataset", "model", "method", "protocol", "data"}
+    if clash:
+        raise SettingsError(f"{min(clash)} follows from what is given, and is no setting here.")
+    holdout = max(1, len(roles.rows["holdout"]))
+    chosen = of_ones_own(**sizes, holdout=holdout, recipe=recipe, **given)
+    if chosen.patience:
+        raise SettingsError(
+            "patience would stop training by the calibration images, which then are no strangers "
+            "any more. Leave it at 0, and set epochs."
+        )
+    if chosen.head_epochs or chosen.defects:
+        raise SettingsError(
+            f"recipe = {recipe!r} trains in two stages, or as the published notebooks. Train the "
+            "model as you like and use amint.attach, or take recipe = 'best'."
+        )
+    return chosen
+
+
+def _require_labels(enhanced: EnhancedAuditedModel, roles: Roles) -> None:
+    labels, how = roles.dataset.labels[roles.rows["members"]], roles.preprocessing
+    if (labels < 0).any():
+        raise DataError("The members have no labels, and the classifier learns from those.")
+    enhanced.eval()
+    with torch.no_grad():
+        device = next(enhanced.parameters()).device
+        classes = enhanced(torch.zeros(2, how.channels, how.height, how.width, device=device))[0]
+    if labels.max() >= classes.shape[1]:
+        raise DataError(
+            f"The members have class {labels.max()}, but the model tells {classes.shape[1]} "
+            f"classes, 0 to {classes.shape[1] - 1}. Give a model with more outputs."
+        )
+
+
+def _train(
+    enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig, training: OwnTraining
+) -> pd.DataFrame:
+    with repeatable(settings.cpu_threads):
+        accelerator = open_accelerator(settings.precision)
+        enhanced.to(accelerator.device, memory_format=torch.channels_last)
+        return run_loop(
+            enhanced,
+            Normalised(_batches(roles, settings, accelerator), roles.preprocessing),
+            _step(settings, accelerator),
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            schedule=settings.schedule,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
+            accelerator=accelerator,
+            resume=training.state(),
+            keep=training.keep,
+            title=type(enhanced.audited).__name__,
+        )
+
+
+def _step(settings: RunConfig, accelerator: Accelerator) -> Step:
+    return Step(
+        ACTIVE,
+        weights={"audited": settings.lambda_audited, "mint": settings.lambda_mint},
+        mean=lambda loss: accelerator.reduce(loss, "mean"),
+    )
+
+
+def _batches(roles: Roles, settings: RunConfig, accelerator: Accelerator) -> JointBatches:
+    return JointBatches(
+        pixels=roles.dataset.pixels,
+        labels=roles.dataset.labels,
+        hashes=roles.dataset.hashes,
+        members=roles.rows["members"],
+        external=roles.rows["external"],
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=accelerator.device,
+        member_copies=Copies(settings.augment_members, settings.member_transformations),
+        external_copies=Copies(settings.augment_external, settings.external_transformations),
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )

@@ -1,0 +1,232 @@
+"""One's own images, from wherever they are: arrays, a torch dataset, a folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from amint_core.audit.images import FORMATS, Picture, Refused, read
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.errors import DataError
+
+UNNORMALISED = (
+    "Give 8-bit pixels, or floats from 0 to 1 that are 8-bit pixels divided by 255; no copies that "
+    "are moved or normalised. What normalises them goes with the model: preprocessing="
+    "amint.Preprocessing(height, width, mean=…, deviation=…)."
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as a model sees them before they are normalised.
+
+    Attributes:
+        pixels: (N, H, W, C) uint8.
+        preprocessing: how they came to that, and how they are normalised.
+        labels: (N,) int64 class numbers, or None.
+        groups: (N,) int64, the same for images that belong together, such as frames of one video;
+            or None.
+    """
+
+    pixels: np.ndarray
+    preprocessing: Preprocessing
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: np.ndarray) -> Images:
+        """Return the images in some (n,) rows."""
+        parts = {
+            name: None if getattr(self, name) is None else getattr(self, name)[rows]
+            for name in ("labels", "groups")
+        }
+        return replace(self, pixels=np.asarray(self.pixels[rows]), **parts)
+
+
+def gather(
+    source: Any,
+    labels: Sequence[int] | None = None,
+    groups: Sequence[Any] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Images:
+    """Return one's own images, wherever they are.
+
+    Args:
+        source: `Images`; (N, H, W, C), (N, C, H, W) or (N, H, W) pixels; a dataset or DataLoader of
+            torch, whose images may be PIL's; a folder, whose subfolders are classes; or a pair of
+            pixels and labels.
+        labels: (N,) class numbers, where the source has none.
+        groups: (N,) names or numbers of what belongs together.
+        preprocessing: how images are brought to one size, and normalised; None: they have one
+            size, and mean and deviation are .5.
+
+    Raises:
+        DataError: there is no image, or they have several sizes, or are no 8-bit pixels; or there
+            are not as many labels as images.
+    """
+    if isinstance(source, tuple) and len(source) == 2:
+        source, labels = source
+    if isinstance(source, Images):
+        found = source if preprocessing is None else _as_asked(source, preprocessing)
+    elif isinstance(source, str | Path):
+        found = _of_folder(Path(source), preprocessing)
+    elif isinstance(source, np.ndarray | torch.Tensor):
+        found = _prepared(_pixels(source), preprocessing)
+    else:
+        found = _of_dataset(source, preprocessing)
+    given = {"labels": labels, "groups": groups}
+    numbered = {
+        name: _numbers(name, one, len(found)) for name, one in given.items() if one is not None
+    }
+    return replace(found, **numbered)
+
+
+def _as_asked(images: Images, preprocessing: Preprocessing) -> Images:
+    return replace(
+        _prepared(images.pixels, preprocessing), labels=images.labels, groups=images.groups
+    )
+
+
+def _numbers(name: str, given: Sequence[Any], count: int) -> np.ndarray:
+    values = np.asarray(given)
+    if values.shape != (count,):
+        raise DataError(f"{count} images, but {name} of shape {values.shape}: give one for each.")
+    if name == "groups":
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    if not np.issubdtype(values.dtype, np.integer) or (count and values.min() < 0):
+        raise DataError("Labels are class numbers from 0 on. Number the classes first.")
+    return values.astype(np.int64)
+
+
+def _pixels(given: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Return (N, H, W, C) uint8 pixels of an array in any of the usual forms."""
+    values = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given
+    if values.ndim == 3:
+        values = values[..., None]
+    if values.ndim != 4 or not len(values):
+        raise DataError(f"Images are (N, H, W, C), not {values.shape}. {UNNORMALISED}")
+    few = values.shape[1] < min(values.shape[2:])
+    if few and (values.shape[3] > 4 or isinstance(given, torch.Tensor)):
+        values = values.transpose(0, 2, 3, 1)  # torch's order
+    return np.ascontiguousarray(_bytes(values))
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """Return 8-bit pixels; floats must be such, divided by 255."""
+    if values.dtype == np.uint8:
+        return values
+    if np.issubdtype(values.dtype, np.floating):
+        whole = np.rint(values * 255)
+        exact = np.abs(values * 255 - whole).max() < 1e-2
+        if exact and whole.min() >= 0 and 1 < whole.max() <= 255:
+            return whole.astype(np.uint8)
+    raise DataError(
+        f"These images are {values.dtype} from {values.min():g} to {values.max():g}. {UNNORMALISED}"
+    )
+
+
+def _prepared(pixels: np.ndarray, how: Preprocessing | None) -> Images:
+    if how is None:
+        return Images(pixels, Preprocessing(*pixels.shape[1:]))
+    ready = [one.pixels for one in read(pixels, how) if isinstance(one, Picture)]
+    return Images(np.stack(ready), how)
+
+
+def _of_folder(folder: Path, how: Preprocessing | None) -> Images:
+    """Read a folder as an auditor's is read; its subfolders are the classes."""
+    how = how or _of_one_size(folder)
+    pixels, names, refused = [], [], []
+    for one in read(folder, how):
+        if isinstance(one, Refused):
+            refused.append(f"{one.name} {one.reason}")
+        else:
+            pixels.append(one.pixels)
+            names.append(one.name)
+    if not pixels:
+        raise DataError(f"{folder} holds no image. {'; '.join(refused[:3])}")
+    if refused:
+        more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+        warnings.warn(f"Passed over: {'; '.join(refused[:3])}{more}.", stacklevel=4)
+    classes = [str(Path(name).parent) for name in names]
+    labels = None
+    if "." not in classes:
+        labels = np.unique(classes, return_inverse=True)[1].astype(np.int64)
+    return Images(np.stack(pixels), how, labels)
+
+
+def _of_one_size(folder: Path) -> Preprocessing:
+    """Return the one size and colour of a folder's images."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Name one that holds images.")
+    kinds = set(_kinds(folder))
+    sizes = {size for size, _ in kinds}
+    if len(sizes) != 1:
+        found = ", ".join(f"{width}×{height}" for width, height in sorted(sizes)[:3])
+        raise DataError(
+            f"The images in {folder} have {len(sizes)} sizes ({found or 'no image'}). Say which "
+            "they are brought to: preprocessing=amint.Preprocessing(height, width)."
+        )
+    ((width, height),) = sizes
+    return Preprocessing(height, width, 1 if all(grey for _, grey in kinds) else 3)
+
+
+def _kinds(folder: Path) -> Iterator[tuple[tuple[int, int], bool]]:
+    """Yield (width, height) of each image, and whether it is grey."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            try:
+                with Image.open(path, formats=FORMATS) as image:
+                    yield image.size, image.mode in ("1", "L")
+            except (OSError, ValueError, SyntaxError):  # `read` says what it is
+                continue
+
+
+def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
+    """Walk a torch dataset, or that of a DataLoader, in its own order."""
+    dataset = source.dataset if isinstance(source, DataLoader) else source
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__") or not len(dataset):
+        raise DataError(
+            f"{type(source).__name__} is no source of images: give an array, a dataset with "
+            "__len__ and __getitem__, a DataLoader of one, or a folder."
+        )
+    pixels, labels = [], []
+    for number in range(len(dataset)):
+        image, label = _item(dataset[number])
+        pixels.append(_one(image, how))
+        labels.append(label)
+        if pixels[-1].shape != pixels[0].shape:
+            raise DataError(
+                f"Image {number} has the shape {pixels[-1].shape}, others {pixels[0].shape}. Say "
+                "which they are brought to: preprocessing=amint.Preprocessing(height, width)."
+            )
+    if not np.array_equal(pixels[0], _one(_item(dataset[0])[0], how)):
+        raise DataError(f"The dataset gives another image each time it is asked. {UNNORMALISED}")
+    known = None if None in labels else np.array([int(one) for one in labels], np.int64)
+    shape = pixels[0].shape
+    return Images(np.stack(pixels), how or Preprocessing(*shape), known)
+
+
+def _item(item: Any) -> tuple[Any, Any]:
+    return item[:2] if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
+
+
+def _one(image: Any, how: Preprocessing | None) -> np.ndarray:
+    """Return the (H, W, C) uint8 pixels of one image."""
+    if isinstance(image, Image.Image):
+        if how is not None:
+            return how.apply(image)
+        pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+    values = image[None] if hasattr(image, "ndim") else np.asarray(image)[None]
+    pixels = _pixels(values)
+    return pixels[0] if how is None else _prepared(pixels, how).pixels[0]

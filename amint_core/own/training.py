@@ -1,0 +1,113 @@
+"""Where the training of one's own model is kept while it goes on, and what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amint_core import provenance
+from amint_core.config import RunConfig
+from amint_core.errors import DamagedError, ResultsError
+from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.own import code
+from amint_core.own.deal import Roles
+from amint_core.run.needs import training_settings
+from amint_core.run.trainings import Training
+from amint_core.store import read_sealed, write_sealed
+from amint_core.training.device import chosen_precision
+from amint_core.training.kinds import Kind
+from amint_core.training.transcript import state_digest
+
+#: Where the code begins that a trained model depends on, besides the model's own.
+_TRAINING = ("amint_core.training.loop", "amint_core.training.step", "amint_core.own.batches")
+_HEAD = ("amint_core.training.head_stage", "amint_core.own.batches")
+_IDENTITY = "identity.json"
+
+
+@dataclass
+class OwnTraining(Training):
+    """A training whose state lies in the model's folder, or in the cache where there is none.
+
+    Attributes:
+        place: the model's folder, or None.
+        start: digest of the weights that it starts from.
+    """
+
+    place: Path | None = None
+    start: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The training's own folder."""
+        if self.place is not None:
+            return self.place / "training"
+        text = json.dumps([self.identity, self.start], sort_keys=True)
+        kept = hashlib.sha256(text.encode()).hexdigest()
+        return Training({"own": kept}).folder
+
+    def begin(self, anew: bool) -> None:
+        """Clear what another training, or one that is to be done anew, has left in the folder.
+
+        Weights that a model starts from are often random: who comes back with others goes on with
+        the training that was cut off, and is told so.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before = self._before()
+        if anew or before.get("identity") != self.identity:
+            for one in self.folder.iterdir():
+                if one.name != ".lock":
+                    one.unlink()
+        elif before["start"] != self.start:
+            print(
+                "This training began from other weights than those given now, and goes on. To "
+                "start from these: anew=True."
+            )
+            return
+        write_sealed(self.folder / _IDENTITY, {"identity": self.identity, "start": self.start})
+
+    def _before(self) -> dict[str, Any]:
+        try:
+            return read_sealed(self.folder / _IDENTITY)
+        except (ResultsError, DamagedError):
+            return {}
+
+    def end(self) -> None:
+        """Remove what the finished model's folder does not need."""
+        if self.place is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def identity(
+    model: EnhancedAuditedModel, roles: Roles, kind: Kind, settings: RunConfig
+) -> dict[str, Any]:
+    """Return everything that a trained model depends on but the weights that it starts from."""
+    versions, joint = provenance.versions(), kind.trains == "all"
+    sha = hashlib.sha256()
+    for role, rows in roles.rows.items():
+        if role in ("members", "external"):
+            sha.update(f"{role} {len(rows)}\n".encode())
+            sha.update(roles.dataset.hashes[rows].tobytes())
+            sha.update(roles.dataset.labels[rows].astype("<i8").tobytes() if joint else b"")
+    return {
+        "training": training_settings(settings, kind),
+        "images": sha.hexdigest(),
+        "preprocessing": roles.preprocessing.record(),
+        "taps": list(model.taps),
+        "head": code.digest(model.head),
+        "model": code.digest(model.audited),
+        "code": provenance.code_fingerprint(*(_TRAINING if joint else _HEAD)),
+        "torch": versions["torch"],
+        "computed_in": chosen_precision(settings.precision),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }
+
+
+def start_of(model: EnhancedAuditedModel) -> str:
+    """Return the digest of the weights that a training starts from."""
+    return state_digest(model.audited.state_dict())
