@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amint_core.audit.audit import audit
 from amint_core.audit.fingerprints import Published
@@ -20,6 +21,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored, score_all
 from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.errors import ModelError, ProtocolError, unknown_name
+from amint_core.extras import require
 from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import class_logits
@@ -31,12 +33,17 @@ OWNERS_WORD = (
 )
 
 
+#: The parts of a card that hold figures; the others say what was made of what.
+FIGURES = ("images", "mint", "audited", "controls", "price")
+
+
 class Card(dict[str, Any]):
     """What an owner tells of his model; called, a table of its figures."""
 
     def __call__(self) -> pd.DataFrame:
         """Return one row per figure: `figure`, `value`, `low`, `high`, the last two of 95 %."""
-        rows = [(name, *values) for name, values in _rows(self)]
+        told = {part: self[part] for part in FIGURES if part in self}
+        rows = [(name, *values) for name, values in _rows(told)]
         return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
 
 
@@ -119,6 +126,44 @@ class AuditableModel:
         )
         said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
         return dataclasses.replace(found, warnings=(*said, *found.warnings))
+
+    def save_pretrained(self, folder: Path | str, **settings: Any) -> None:
+        """Write the model's folder with a card for the hub; see huggingface_hub's ModelHubMixin."""
+        self._on_hub().save_pretrained(folder, **settings)
+
+    def push_to_hub(self, repository: str, **settings: Any) -> str:
+        """Upload the model's folder and return where it is; see huggingface_hub's ModelHubMixin."""
+        settings.setdefault("model_card_kwargs", {"repo": repository})
+        return self._on_hub().push_to_hub(repository, **settings)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: Path | str, model: nn.Module | None = None, **settings: Any
+    ) -> AuditableModel:
+        """Load a model from a folder or from the hub; see huggingface_hub's ModelHubMixin.
+
+        Args:
+            name: the folder, or the hub's repository.
+            model: the classifier, where its class is the owner's own.
+            settings: of the mixin, such as `revision` and `token`.
+        """
+        return _hub().OnHub.from_pretrained(name, model=model, **settings).model
+
+    def _on_hub(self) -> Any:
+        return _hub().OnHub(self)
+
+    def program(self, membership_only: bool = False) -> torch.export.ExportedProgram:
+        """Return the model as torch.export writes it down; see `graph.program`."""
+        return import_module("amint_core.audit.graph").program(self, membership_only)
+
+    def to_onnx(self, path: Path | str, membership_only: bool = False) -> Path:
+        """Write the model into an ONNX file; see `graph.to_onnx`."""
+        return import_module("amint_core.audit.graph").to_onnx(self, path, membership_only)
+
+
+def _hub() -> Any:
+    require("hub", "huggingface_hub", "jinja2", "tabulate")
+    return import_module("amint_core.audit.hub")
 
 
 def auditable(

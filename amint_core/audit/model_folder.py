@@ -36,6 +36,7 @@ from amint_core.model import zoo
 from amint_core.model.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead
 from amint_core.model.inference import VIEWS
 from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.model.zoo import timm_any
 from amint_core.store import changed, hashes, read_sealed, write_sealed
 
 WEIGHTS, SCORES, MANIFEST = "model.safetensors", "scores.safetensors", "auditable.json"
@@ -46,6 +47,8 @@ _HEADS = {
     PublishedHead: "published",
     PublishedTokenHead: "published",
 }
+#: Begins the name of an architecture that is timm's own.
+TIMM = "timm/"
 _HASH = 32  # bytes of a content hash
 
 
@@ -224,9 +227,15 @@ def _build(
         )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         if audited is None:
-            audited = zoo.create(name, how.channels, how.height, built["classes"])
+            audited = _created(name, how, built["classes"])
         width = built.get("width")  # not in folders from before there were several
         return enhance(audited, built["taps"], example, built["head"], name, width)
+
+
+def _created(name: str, how: Preprocessing, classes: int) -> nn.Module:
+    if name.startswith(TIMM):  # as timm has it; some of the zoo's are changed
+        return timm_any.build(name.removeprefix(TIMM), how.channels, how.height, classes)
+    return zoo.create(name, how.channels, how.height, classes)
 
 
 def _blank(how: Preprocessing) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -179,8 +179,3 @@ def _median(step: Callable[[], None], model: nn.Module) -> float:
         seconds.append(time.perf_counter() - started)
         model.zero_grad(set_to_none=True)
     return statistics.median(seconds)
-
-
-def notes_of(card: Mapping[str, Any]) -> list[str]:
-    """Return the notes of a card, shown with every audit."""
-    return list(card.get("notes", ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import torch
 from torch import nn
 
 from amint_core.audit.auditable import AuditableModel, auditable
-from amint_core.audit.model_folder import MANIFEST, load, save
+from amint_core.audit.model_folder import MANIFEST, TIMM, load, save
+from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
-from amint_core.errors import AmintError
+from amint_core.errors import AmintError, ModelError
 from amint_core.files import atomic_path, read_json
 from amint_core.model.mint import EnhancedAuditedModel, enhance
-from amint_core.own import card
+from amint_core.model.zoo import timm_any
+from amint_core.own import card, code
 from amint_core.own.deal import Roles
 from amint_core.own.taps import find_taps
 
@@ -71,7 +75,8 @@ def handed_out(
     """Make a trained model ready for audits, write its card and its folder."""
     how = roles.preprocessing
     strangers, members = roles.pixels("calibration"), roles.pixels("members")[:MOST_MEMBERS]
-    made = auditable(enhanced, how, strangers, members, views=settings.views)
+    name = timm_name(enhanced.audited, how)
+    made = auditable(enhanced, how, strangers, members, views=settings.views, architecture=name)
     example = torch.zeros(2, how.channels, how.height, how.width)
     told = {
         "verb": verb,
@@ -85,7 +90,7 @@ def handed_out(
         "seed": settings.seed,
         "made_of": made_of,
     }
-    made = auditable_with(made, told)
+    made = replace(made, card=told)
     if place is not None:
         save(made, place)
         with atomic_path(place / "history.csv") as temporary:
@@ -93,14 +98,16 @@ def handed_out(
     return made
 
 
-def auditable_with(model: AuditableModel, told: dict[str, Any]) -> AuditableModel:
-    """Return the model with a card."""
-    return AuditableModel(
-        model.enhanced,
-        model.preprocessing,
-        model.calibration,
-        model.members,
-        model.views,
-        model.architecture,
-        told,
-    )
+def timm_name(audited: nn.Module, how: Preprocessing) -> str:
+    """Return the name under which timm builds this very model again; "" where it does not."""
+    told = getattr(audited, "pretrained_cfg", None)
+    name = told.get("architecture", "") if isinstance(told, Mapping) else ""
+    classes = getattr(audited, "num_classes", 0)
+    if not name or not classes:
+        return ""
+    try:
+        with torch.random.fork_rng():
+            built = timm_any.build(name, how.channels, how.height, classes)
+    except ModelError:
+        return ""
+    return TIMM + name if code.digest(built) == code.digest(audited) else ""

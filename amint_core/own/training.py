@@ -94,7 +94,7 @@ def identity(
             sha.update(f"{role} {len(rows)}\n".encode())
             sha.update(roles.dataset.hashes[rows].tobytes())
             sha.update(roles.dataset.labels[rows].astype("<i8").tobytes() if joint else b"")
-    return {
+    found = {
         "training": training_settings(settings, kind),
         "images": sha.hexdigest(),
         "preprocessing": roles.preprocessing.record(),
@@ -106,6 +106,7 @@ def identity(
         "computed_in": chosen_precision(settings.precision),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
+    return json.loads(json.dumps(found))  # as it is read again
 
 
 def start_of(model: EnhancedAuditedModel) -> str:

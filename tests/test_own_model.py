@@ -1,0 +1,360 @@
+"""One's own model and images: dealt, trained or attached, loaded elsewhere, audited."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import timm
+import torch
+from audit_folders import fill, pictures
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+import amint_core as amint
+from amint_core.audit.preprocessing import Preprocessing
+from amint_core.errors import DataError, ModelError, ProtocolError, SettingsError
+from amint_core.files import read_json
+from amint_core.own import code
+from amint_core.own.images import gather
+from amint_core.own.taps import find_taps
+
+PIXELS, LABELS = pictures(0, 900), np.arange(900) % 3
+SIZES = {"members": 200, "external": 300, "calibration": 200, "holdout": 200}
+SHORT = {"epochs": 2, "batch_size": 50, "cpu_threads": 1}
+
+
+class OwnNet(nn.Module):
+    """Two convolutions, without batch normalisation."""
+
+    def __init__(self, activation=functional.relu) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2, padding=1)
+        self.classify, self.activation = nn.Linear(8, 3), activation
+
+    def forward(self, images):
+        maps = self.activation(self.second(self.activation(self.first(images))))
+        return self.classify(maps.mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def roles():
+    return amint.deal(PIXELS, LABELS, **SIZES)
+
+
+def net(seed: int = 0, **given) -> OwnNet:
+    torch.manual_seed(seed)
+    return OwnNet(**given)
+
+
+# Images from wherever they are.
+
+
+def test_images_come_the_same_from_arrays_datasets_loaders_and_folders(tmp_path):
+    pixels, labels = PIXELS[:12], np.repeat([0, 1, 2], 4)
+    for number, name in enumerate(("a", "b", "c")):
+        fill(tmp_path / name, pixels[labels == number])
+    tensors = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    pairs = [(Image.fromarray(one), int(label)) for one, label in zip(pixels, labels, strict=True)]
+    dataset = TensorDataset(tensors.float() / 255, torch.from_numpy(labels))
+    sources = [(pixels, labels), (tensors, labels), pairs, dataset, tmp_path]
+    for source in (*sources, DataLoader(dataset, batch_size=5, shuffle=True)):
+        found = gather(source)
+        assert np.array_equal(found.pixels, pixels)
+        assert found.labels.tolist() == labels.tolist()
+        assert found.preprocessing == Preprocessing(16, 16, 3)
+    assert gather(pixels[..., 0]).pixels.shape == (12, 16, 16, 1)
+    five = np.concatenate([pixels, pixels[..., :2]], 3)
+    assert gather(torch.from_numpy(five).permute(0, 3, 1, 2)).pixels.shape == (12, 16, 16, 5)
+
+
+def test_a_folder_of_several_sizes_asks_for_one_and_gets_it(tmp_path):
+    fill(tmp_path, PIXELS[:3])
+    fill(tmp_path, pictures(1, 2, side=24), "larger")
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"2 sizes \(16×16, 24×24\).*preprocessing="):
+        gather(tmp_path)
+    with pytest.warns(UserWarning, match="Passed over: notes.txt is not an image"):
+        found = gather(tmp_path, preprocessing=Preprocessing(8, 10))
+    assert found.pixels.shape == (5, 8, 10, 3)
+    assert found.labels is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: (PIXELS / 127.5 - 1).astype(np.float32), "float32 from -1 .* 8-bit pixels"),
+        (lambda: (PIXELS[:4], [0, 1]), r"4 images, but labels of shape \(2,\)"),
+        (lambda: (PIXELS[:2], [0.5, 1]), "Labels are class numbers"),
+        (lambda: [], "no source of images|__len__"),
+        (lambda: "nowhere", "nowhere is no folder"),
+    ],
+    ids=["normalised", "too few labels", "no class numbers", "nothing", "no folder"],
+)
+def test_images_that_are_none_are_refused(given, message):
+    with pytest.raises(DataError, match=message):
+        gather(given())
+
+
+def test_a_dataset_that_gives_another_copy_each_time_is_refused():
+    class Moving(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, number):
+            return torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8), 0
+
+    with pytest.raises(DataError, match=r"another image each time.*no copies that are moved"):
+        gather(Moving())
+
+
+# Roles.
+
+
+def test_roles_are_apart_by_image_and_by_group_and_dealt_alike_by_class():
+    twice = np.concatenate([PIXELS, PIXELS[:50]])
+    labels, groups = np.r_[LABELS, LABELS[:50]], np.r_[np.arange(900) // 3, np.arange(50) // 3]
+    sizes = {**SIZES, "holdout": 190}  # whole groups of three
+    roles = amint.deal(twice, labels, groups, **sizes)
+    assert {role: len(one) for role, one in roles.items()} == sizes
+    seen = [set(one.groups.tolist()) for one in roles.values()]
+    assert sum(map(len, seen)) == len(set.union(*seen))
+    hashes = [one.tobytes() for each in roles.values() for one in each.pixels]
+    assert len(set(hashes)) == sum(sizes.values())
+    for one in amint.deal(PIXELS, LABELS, **SIZES).values():
+        counts = np.bincount(one.labels)
+        assert counts.max() - counts.min() <= 1
+    again = amint.deal(twice, labels, groups, **sizes)
+    assert all(np.array_equal(again[role].pixels, one.pixels) for role, one in roles.items())
+
+
+def test_an_image_in_two_roles_and_one_made_ready_otherwise_are_refused(roles):
+    with pytest.raises(DataError, match="same image is among members and external"):
+        amint.fit(net(), **{**roles, "external": roles["members"]}, **SHORT)
+    other = {**roles, "external": pictures(5, 300, side=24)}
+    with pytest.raises(DataError, match="Bring all to one form"):
+        amint.fit(net(), **other, **SHORT)
+    with pytest.raises(ProtocolError, match="calibration = 20 is too small"):
+        amint.deal(PIXELS, **{**SIZES, "calibration": 20})
+    with pytest.raises(DataError, match=r"want 900 images.*Lower"):
+        amint.deal(PIXELS[:800], **SIZES)
+
+
+# Trained together.
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted") / "my_model"
+    with pytest.MonkeyPatch.context() as moved:
+        moved.setenv("AMINT_CACHE", str(folder.parent / "cache"))
+        roles = amint.deal(PIXELS, LABELS, **SIZES)
+        yield amint.fit(net(), **roles, folder=folder, **{**SHORT, "epochs": 12}), folder
+
+
+def test_what_was_trained_elsewhere_scores_bit_for_bit(fitted, tmp_path, monkeypatch):
+    model, folder = fitted
+    monkeypatch.chdir(tmp_path)
+    loaded = amint.load(folder, model=net(7))
+    batch = loaded.preprocessing.normalise(PIXELS[:100])
+    assert torch.equal(loaded.score(batch), model.score(batch))
+    assert loaded.card == model.card
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "auditable.json",
+        "history.csv",
+        "model.safetensors",
+        "scores.safetensors",
+    ]
+
+
+def test_the_card_has_figures_with_intervals_price_and_controls(fitted):
+    model, _ = fitted
+    table = model.card().set_index("figure")
+    assert table.loc["mint auc", "low"] < table.loc["mint auc", "value"]
+    assert table.loc["mint auc", "value"] > 0.7
+    assert table.loc["controls blind", "low"] < 0.5 < table.loc["controls blind", "high"]
+    assert table.loc["price step", "value"] > 0
+    assert table.loc["price share", "value"] == pytest.approx(
+        table.loc["price head", "value"] / table.loc["price model", "value"], rel=1e-3
+    )
+    assert {"controls loss", "audited accuracy", "images members"} <= set(table.index)
+    assert any("declared" in note for note in model.card["notes"])
+
+
+def test_an_image_prepared_otherwise_is_redone_or_refused(fitted, tmp_path):
+    model, _ = fitted
+    large = [Image.fromarray(one).resize((40, 48), Image.Resampling.BICUBIC) for one in PIXELS[:60]]
+    for number, one in enumerate(large):
+        one.save(tmp_path / f"{number:02}.png")
+    by_hand = np.stack([model.preprocessing.apply(one) for one in large])
+    found = amint.audit(model, tmp_path, PIXELS[600:])
+    expected = model.score(model.preprocessing.normalise(by_hand)).double().numpy()
+    assert np.array_equal(found.images.scores, expected)
+    for wrong in (by_hand / 255.0, model.preprocessing.normalise(by_hand).numpy()):
+        with pytest.raises(DataError, match=r"\(N, H, W, 1 or 3\) uint8"):
+            amint.audit(model, wrong, PIXELS[600:])
+
+
+def test_the_same_call_loads_and_a_changed_activation_trains_anew(fitted, roles, capsys):
+    model, folder = fitted
+    given = {**roles, "folder": folder, **SHORT, "epochs": 12}
+    again = amint.fit(net(), **given)
+    assert "Already trained" in capsys.readouterr().out
+    assert again.card == model.card
+    digests = [read_json(folder / "auditable.json")["card"]["made_of"]["model"]]
+    assert digests == [code.digest(net(3))]
+    amint.fit(net(activation=functional.gelu), **given)
+    assert "Already trained" not in capsys.readouterr().out
+    digests.append(read_json(folder / "auditable.json")["card"]["made_of"]["model"])
+    assert digests[1] == code.digest(net(activation=functional.gelu)) != digests[0]
+
+
+def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_path, monkeypatch):
+    whole = amint.fit(net(), **roles, folder=tmp_path / "whole", **{**SHORT, "epochs": 4})
+    from amint_core.own.training import OwnTraining
+
+    keep = OwnTraining.keep
+
+    def cut(training, state):
+        keep(training, state)
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as once, contextlib.suppress(KeyboardInterrupt):
+        once.setattr(OwnTraining, "keep", cut)
+        amint.fit(net(), **roles, folder=tmp_path / "cut", **{**SHORT, "epochs": 4})
+    assert (tmp_path / "cut" / "training" / "checkpoint.pt").is_file()
+    # Weights are drawn anew, as by a script that is started again.
+    rest = amint.fit(net(9), **roles, folder=tmp_path / "cut", **{**SHORT, "epochs": 4})
+    weights = rest.enhanced.state_dict()
+    for name, value in whole.enhanced.state_dict().items():
+        assert torch.equal(weights[name], value), name
+    assert not (tmp_path / "cut" / "training").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"recipe": "staged"}, SettingsError, "amint.attach"),
+        ({"patience": 2}, SettingsError, "no strangers any more"),
+        ({"epoch": 2}, SettingsError, "Did you mean 'epochs'"),
+        ({"members": PIXELS[:200]}, DataError, "members have no labels"),
+        ({"members": (PIXELS[:200], np.arange(200) % 4)}, DataError, "tells 3 classes"),
+        ({"taps": ["frist"]}, ModelError, "Did you mean 'first'"),
+        ({"dataset": "mnist"}, SettingsError, "dataset follows from what is given"),
+    ],
+    ids=["two stages", "patience", "unknown", "no labels", "more classes", "tap", "dataset"],
+)
+def test_what_cannot_be_fitted_is_refused_before_training(given, error, message):
+    own = {"members": (PIXELS[:200], LABELS[:200]), "external": PIXELS[200:400]}
+    with pytest.raises(error, match=message):
+        amint.fit(net(), **{**own, "calibration": PIXELS[400:600], **SHORT, **given})
+
+
+# Attached.
+
+
+def test_attaching_leaves_a_trained_model_as_it_is_to_the_last_bit(roles, tmp_path):
+    trained = nn.Sequential(net(), nn.BatchNorm1d(3)).train()
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    layouts = [one.stride() for one in trained.parameters()]
+    images = torch.randn(4, 3, 16, 16)
+    answers = trained.eval()(images)
+    trained.train()
+    model = amint.attach(
+        trained, **roles, folder=tmp_path / "a", taps=["0.second"], head_batch=50, cpu_threads=1
+    )
+    assert trained.training
+    assert all(one.requires_grad for one in trained.parameters())
+    assert [one.stride() for one in trained.parameters()] == layouts
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(trained.eval()(images), answers)
+    assert model.card["mint"]["auc"]["value"] > 0.7
+    assert "step" not in model.card["price"]
+    loaded = amint.load(tmp_path / "a", model=nn.Sequential(OwnNet(), nn.BatchNorm1d(3)))
+    batch = model.preprocessing.normalise(PIXELS[:50])
+    assert torch.equal(loaded.score(batch), model.score(batch))
+
+
+def test_a_normalisation_that_is_not_the_models_own_is_refused_by_its_answers(roles):
+    class Ranged(nn.Module):
+        """Knows class 0 where pixels are seen from 0 to 1, and nothing otherwise."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.tap, self.last = nn.Identity(), nn.Linear(3, 3)
+
+        def forward(self, images):
+            maps = self.tap(images)
+            seen = (maps.amin((1, 2, 3)) >= 0).float()
+            rest = self.last(maps.mean((2, 3))).clamp(-1, 1)
+            return rest + (9 * seen[:, None] - 3) * torch.tensor([1.0, 0, 0])
+
+    zeros = {role: (one.pixels, np.zeros(len(one), int)) for role, one in roles.items()}
+    given = {"taps": ["tap"], "head_epochs": 1, "head_batch": 50}
+    with pytest.raises(SettingsError, match=r"0% of its members.*100% with another.*mean=\(0.0,\)"):
+        amint.attach(Ranged(), **zeros, **given)
+    how = Preprocessing(16, 16, 3, mean=(0.0,), deviation=(1.0,))
+    assert amint.attach(Ranged(), **zeros, preprocessing=how, **given).preprocessing == how
+
+
+@pytest.mark.parametrize("odd", [{"epochs": 3}, {"lambda_mint": 2.0}])
+def test_attaching_knows_its_own_settings_only(roles, odd):
+    with pytest.raises(SettingsError, match=f"{next(iter(odd))} is no setting of attach"):
+        amint.attach(net(), **roles, **odd)
+
+
+# Taps and code.
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: timm.create_model("resnet18", num_classes=3),
+        lambda: timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=3),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.ReLU(), nn.Linear(8, 3)),
+    ],
+    ids=["resnet18", "vit", "mlp"],
+)
+def test_taps_are_found_in_any_classifier(build):
+    model, images = build(), torch.randn(2, 3, 32, 32)
+    taps = find_taps(model, images)
+    assert len(set(taps)) == 2
+    assert amint.enhance(model, taps, images, width="fit").taps == taps
+
+
+def test_a_model_without_two_places_to_cut_is_told_so():
+    with pytest.raises(ModelError, match=r"Name one or more yourself, taps=\[…\]"):
+        find_taps(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), torch.randn(2, 3, 2, 2))
+
+
+def test_a_models_digest_follows_its_code_and_settings_and_not_its_weights():
+    same = {code.digest(net(seed)) for seed in (0, 1)}
+    assert len(same) == 1
+    others = [net(activation=functional.gelu), net(activation=lambda maps: maps.clamp(0))]
+    others += [net(activation=lambda maps: maps.clamp(1)), nn.Sequential(net())]
+
+    class Child(OwnNet):
+        def forward(self, images):
+            return super().forward(images) * 2
+
+    digests = {code.digest(one) for one in [*others, Child()]}
+    assert len(digests) == 5
+    assert not digests & same
+
+
+def test_timms_models_come_back_without_their_class(roles, tmp_path):
+    torch.manual_seed(0)
+    trained = timm.create_model("resnet10t", num_classes=3)
+    model = amint.attach(trained, **roles, folder=tmp_path / "t", head_epochs=1, head_batch=50)
+    batch = model.preprocessing.normalise(PIXELS[:20])
+    assert torch.equal(amint.load(tmp_path / "t").score(batch), model.score(batch))
