@@ -150,7 +150,7 @@ class AuditableModel:
         return _hub().OnHub.from_pretrained(name, model=model, **settings).model
 
     def _on_hub(self) -> Any:
-        return _hub().OnHub(self)
+        return _hub().OnHub.of(self)
 
     def program(self, membership_only: bool = False) -> torch.export.ExportedProgram:
         """Return the model as torch.export writes it down; see `graph.program`."""
@@ -178,6 +178,8 @@ def auditable(
 ) -> AuditableModel:
     """Make a trained model ready for audits: score its owner's strangers and members.
 
+    Weights keep their values, and are laid out in memory as PyTorch does by default.
+
     Args:
         model: classifier and head, trained.
         preprocessing: what was done with the images it was trained on.
@@ -199,6 +201,8 @@ def auditable(
             f"{len(calibration)} calibration images are too few for an audit; keep at least "
             f"{FEWEST_REFERENCES}, better thousands, out of training."
         )
+
+    _lay_out_plainly(model)
 
     def score(images: Tensor) -> Tensor:
         return _scores(model, views, images)
@@ -235,6 +239,12 @@ def _in_fp32(
 
 def _logits(model: EnhancedAuditedModel, images: Tensor) -> Tensor:
     return _in_fp32(model, lambda given: class_logits(model.audited(given)), images)
+
+
+def _lay_out_plainly(model: EnhancedAuditedModel) -> None:
+    """Lay weights out as they are when loaded: the last bits of a score depend on it."""
+    for one in (*model.parameters(), *model.buffers()):
+        one.data = one.data.clone(memory_format=torch.contiguous_format)
 
 
 def _require_fp32(model: EnhancedAuditedModel) -> None:

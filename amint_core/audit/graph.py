@@ -66,6 +66,8 @@ def program(model: AuditableModel, membership_only: bool = False) -> torch.expor
             f"torch.export cannot follow the model: {' '.join(str(error).split())[:300]}. Write "
             "its forward pass without branches that depend on the images."
         ) from error
+    found.graph_module.graph.eliminate_dead_code()  # such as layers that membership does not need
+    found.graph_module.recompile()
     _require_same("torch.export", found.module()(example), drawn(example))
     return found
 

@@ -53,8 +53,14 @@ class OnHub(
 ):
     """An auditable model as the hub's mixin keeps it."""
 
-    def __init__(self, model: AuditableModel) -> None:
-        self.model = model
+    model: AuditableModel
+
+    @classmethod
+    def of(cls, model: AuditableModel) -> OnHub:
+        """Return a model for the hub. Given to the mixin, it would be taken for settings."""
+        made = cls()
+        made.model = model
+        return made
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save(self.model, save_directory)
@@ -95,4 +101,4 @@ class OnHub(
                 token=token,
                 allow_patterns=list(FILES),
             )
-        return cls(load(folder, model))
+        return cls.of(load(folder, model))

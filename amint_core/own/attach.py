@@ -182,16 +182,14 @@ def _accuracy(
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Keep a trained model's weights, modes and layout as they were."""
-    before = {one: (one.requires_grad, one.data) for one in model.parameters()}
+    """Keep a trained model's weights and modes as they were."""
+    before = {one: one.requires_grad for one in model.parameters()}
     modes = {one: one.training for one in model.modules()}
     model.requires_grad_(False)
     try:
         yield
     finally:
-        for one, (wants, data) in before.items():
+        for one, wants in before.items():
             one.requires_grad_(wants)
-            if one.data.device == data.device:
-                one.data = data
         for one, training in modes.items():
             one.training = training

@@ -16,8 +16,8 @@ from torch import nn
 
 from amint_core.imports import source_of
 
-#: What PyTorch itself keeps in a module, and what changes from one look at it to the next.
-_PYTORCHS = set(vars(nn.Module())) - {"training"}
+#: What PyTorch itself keeps in a module, and what timm notes of the call that built it.
+_OTHERS = {*vars(nn.Module()), "_model_args"}
 _DEPTH = 6  # of lists in lists, and of functions that call functions
 
 
@@ -28,7 +28,7 @@ def digest(model: nn.Module) -> str:
         kind = type(module)
         sha.update(f"{name} {kind.__qualname__}\n".encode())
         for key, value in sorted(vars(module).items(), key=lambda pair: pair[0]):
-            if key not in _PYTORCHS and key != "training" and not key.startswith("amint_"):
+            if key not in _OTHERS and not key.startswith("amint_"):
                 sha.update(f" {key}={_said(value)}\n".encode())
         if kind not in seen:
             seen.add(kind)
