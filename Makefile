@@ -91,7 +91,7 @@ MINUTES ?= 10
 faults: $(READY) ## Put faults to runs, grids and reports for MINUTES and count what becomes of them
 	$(PY) -m benchmarks.faults --minutes "$(MINUTES)"
 
-# `make test` tries a twentieth of these, the same ones each time.
+# `make test` tries a part of these, the same ones each time.
 fuzz: $(READY) ## Try 20,000 odd or damaged inputs of every kind that comes from outside
 	$(PY) -m pytest -n 2 --dist loadfile --hypothesis-profile=nightly tests/test_fuzz_*.py
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from amint_core.errors import AmintError
 from amint_core.store import hashes, sha256, write_sealed
 
-SUITE, NIGHTLY = 40, 800
+SUITE, NIGHTLY = 20, 320
 ROOM = 2**30  # bytes of address space that one input may take on top
 _STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"}
 _STARTS |= {"os.fork", "os.forkpty"}

@@ -16,7 +16,7 @@ from dataset_trees import (
     tiny_parquet,
 )
 from fuzzing import chances, spoiled, tried_on
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_on_disk import hub_digits, keras_archive, pixel_tables
@@ -25,6 +25,9 @@ from amint_core.data import DATASETS
 from amint_core.data.building import build
 from amint_core.data.decode import FORMATS, Decoded, decode
 from amint_core.data.sources import Item
+
+TRIALS = 200  # of each layout and format, or more where the profile tries more
+many = settings(max_examples=max(TRIALS, settings().max_examples))
 
 
 def damage(name, files, root, least):
@@ -35,6 +38,7 @@ def damage(name, files, root, least):
     """
     spec, refused, tried = DATASETS[name], [], []
 
+    @many
     @given(chance=chances())
     def one(chance):
         path, folder = chance.choice(files), root / "built"
@@ -107,6 +111,7 @@ def test_damaged_lists_and_tables(name, make, pattern, tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow tells of odd tags
 @pytest.mark.parametrize("kind", [*FORMATS, "EPS", "PDF", "JPEG2000", "DDS", "ICO"])
+@many
 @given(chance=chances(), name=st.sampled_from(["mnist", "cifar10"]))
 def test_damaged_images_of_every_format(kind, chance, name, tmp_path):
     spec, path = DATASETS[name], tmp_path / "image"
