@@ -1,0 +1,93 @@
+"""The lines of docs/audit.md that hold measured numbers, from results/audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from amint_core.locations import project_root
+
+FOLDER = project_root() / "results" / "audit"
+KINDS = ("as they are", "a quarter brighter", "resized by NEAREST", "MNIST", "noise")
+
+
+def table(name: str) -> pd.DataFrame:
+    """Return one of the committed tables."""
+    return pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share in per cent, as the page writes it."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def of_replays() -> Iterator[str]:
+    """Yield the rows of the table of replayed trainings."""
+    rows = table("replays_summary").set_index("training")
+    for name, row in rows.iterrows():
+        if name == "honest":
+            yield f"| honest, every epoch replayed | {row.trainings:.0f} | {row.accused:.0f} accused |"
+            continue
+        yield (
+            f"| an image {name} in one epoch | {row.trainings:.0f} | {row.caught_when_drawn:.0f} "
+            f"caught where that epoch is replayed, {row.accused_when_not_drawn:.0f} where only the "
+            f"others are; {row.replayed:.0f} of {row.epochs:.0f} epochs by lot caught "
+            f"{row.caught_by_lot:.0f} |"
+        )
+
+
+def of_cost() -> Iterator[str]:
+    """Yield what a replay by lot costs and finds."""
+    rows = table("replays_summary").set_index("training")
+    honest, others = rows.loc["honest"], rows.drop("honest")
+    found, all_ = int(others.caught_by_lot.sum()), int(others.trainings.sum())
+    yield (
+        f"{honest.replayed:.0f} of {honest.epochs:.0f} epochs meet one tampered epoch with probability "
+        f"{percent(honest.probability, 0)}; by lot they met {found} of {all_}, and every one that "
+        f"they met was caught. They took {percent(honest.cost, 0)} of the training's time (median)"
+    )
+
+
+def of_draws() -> Iterator[str]:
+    """Yield what holds in folders drawn anew."""
+    rows = table("draws")
+    count = len(rows)
+    yield (
+        f"p at most 1 % for {percent(rows['p at most 0.01'].mean(), 2)} of the strangers and at "
+        f"most 5 % for {percent(rows['p at most 0.05'].mean(), 2)}"
+    )
+    yield (
+        f"below .05 in {(rows['uniform'] <= 0.05).sum()} of {count} (Kolmogorov and Smirnov's test)"
+    )
+    for members in (50, 150):
+        accused, wrong = (
+            rows[f"{members} members: accused"],
+            rows[f"{members} members: wrong share"],
+        )
+        yield (
+            f"| {members} | {accused.mean():.1f} | {percent(wrong.mean())} | "
+            f"{rows[f'{members} members: bound holds'].sum()} of {count} |"
+        )
+    floor = (rows["10 members: headline"] == "cannot tell, floor 20").sum()
+    yield f"“cannot tell, floor 20” in {floor} of {count}"
+
+
+def of_kinds() -> Iterator[str]:
+    """Yield the rows of the table of strangers that look otherwise."""
+    means = table("kinds").groupby(["images", "reference"])
+    for kind in KINDS:
+        yield f"| {kind} | {_of_kind(means, kind, 'as they are')} | " + (
+            f"{_of_kind(means, kind, 'of the same kind')} |"
+        )
+
+
+def _of_kind(groups, kind: str, reference: str) -> str:
+    rows = groups.get_group((kind, reference))
+    if rows["another kind"].all():
+        return "cannot tell: another kind"
+    shares = [percent(rows[f"p at most {level}"].mean(), 2) for level in (0.01, 0.05)]
+    return f"{shares[0]} and {shares[1]}"
+
+
+LINES = (of_replays, of_cost, of_draws, of_kinds)
