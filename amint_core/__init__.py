@@ -19,6 +19,7 @@ _PUBLIC = {
     "score": "run.steps",
     "evaluate": "run.steps",
     "run_all": "run.steps",
+    "case_of": "run.steps",
     "versions": "provenance",
     "enhance": "model.mint",
     "EnhancedAuditedModel": "model.mint",

@@ -114,7 +114,7 @@ class RunConfig(BaseModel):
     # Stand-ins only on request.
     data: Annotated[Literal["real", "standin"], _for("data", "spelled")] = "real"
     # results/<profile>/ takes the results.
-    profile: Annotated[str, _for("nothing", "averaged")] = "quick"
+    profile: Annotated[str, _for("nothing", "averaged")] = "scratch"
     # Splits, initial weights and order of batches follow from it.
     seed: Annotated[int, Field(ge=0, lt=_LARGEST), _for("data", "model", "spelled", "averaged")] = 0
 

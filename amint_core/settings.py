@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -45,16 +45,35 @@ class RunConfig(config.RunConfig):
         return settings
 
     @classmethod
-    def from_namespace(cls, namespace: Mapping[str, Any]) -> RunConfig:
+    def from_namespace(cls, namespace: Mapping[str, Any], but: Collection[str] = ()) -> RunConfig:
         """Build settings from a notebook's `globals()`.
 
         Every plain value counts as a setting, so that a mistyped papermill parameter, for which
         papermill itself only warns, is refused here. So is a setting whose name now holds
         something else.
+
+        Args:
+            namespace: the notebook's names.
+            but: its parameters that are no settings.
         """
         values = given_values(namespace, also=cls.model_fields)
+        values = {name: value for name, value in values.items() if name not in but}
         plain = {name: one.item() if hasattr(one, "item") else one for name, one in values.items()}
         return cls.create(**plain)
+
+    def beside(self, **changes: Any) -> RunConfig:
+        """Return the settings of a run that stands beside this one: the same but for `changes`.
+
+        It measures no transformations, and what the other method cannot have falls to its default.
+
+        Raises:
+            SettingsError: a change names no setting, or does not fit the others.
+        """
+        given = self.model_dump(exclude={"transformations"}) | changes
+        method = METHODS.get(given["method"])
+        if method is not None and not method.asks_head and "views" not in changes:
+            del given["views"]
+        return type(self).create(**given)
 
 
 create, from_namespace = RunConfig.create, RunConfig.from_namespace

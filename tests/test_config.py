@@ -139,6 +139,23 @@ def test_a_notebooks_values_are_its_settings():
     assert from_namespace(notebook) == settings(epochs=3)
 
 
+def test_a_notebooks_other_parameters_are_no_settings():
+    notebook = {"dataset": "mnist", "model": "tiny", "beside": [{"method": "plain"}]}
+    assert from_namespace(notebook, but=["beside"]) == settings()
+    with pytest.raises(SettingsError, match="Unknown setting 'beside'"):
+        from_namespace(notebook)
+
+
+def test_a_run_beside_another_is_the_same_but_for_what_differs():
+    first = settings(recipe="robust", transformations=("flip",), epochs=3)
+    beside = first.beside(method="plain")
+    assert (beside.method, beside.views, beside.transformations) == ("plain", "one", ())
+    assert beside.augment_external == first.augment_external == 1.0
+    assert first.beside(method="memorizer").views == first.views == "flips_and_shifts"
+    with pytest.raises(SettingsError, match="Unknown setting 'epoch'"):
+        first.beside(epoch=2)
+
+
 def test_a_mistyped_papermill_parameter_is_refused():
     with pytest.raises(SettingsError, match="Did you mean 'epochs'"):
         from_namespace({"dataset": "mnist", "model": "tiny", "epohcs": 3})

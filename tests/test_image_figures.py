@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from made_case import made_case, structured_images
 from made_runs import made_scores
 from read_back import texts
 
@@ -93,3 +94,32 @@ def test_the_plain_models_figures_say_that_it_tests_nothing(small_dataset, small
         assert "no membership test" in texts(draw(scores, TITLE))
     figure = report.most_and_least_recognised(scores, small_dataset, small_split)
     assert "tests nothing" in texts(figure)
+
+
+def transformed_case():
+    """A case of ten members and ten others, and scores that each transformation lowers."""
+    case = made_case({"members": 10, "holdout": 10}, structured_images(20, seed=1))
+    case.dataset.title, case.dataset.source = "CIFAR-10 [STAND-IN]", "standin"
+    case.dataset.spec = SimpleNamespace(name="cifar10")
+    scored = case.images.assign(score=np.arange(20.0))
+    tables = [
+        scored.assign(transformation=name, score=scored["score"] - drop)
+        for name, drop in (("exact", 0), ("flip", 10), ("jpeg", 5))
+    ]
+    return case, pd.concat(tables, ignore_index=True)
+
+
+def test_members_are_shown_as_they_are_and_transformed_with_their_scores():
+    case, transformed = transformed_case()
+    figure = report.members_transformed(transformed, case, members=2)
+    text = texts(figure)
+    for title in ("exact\n9.0", "flip\n-1.0", "jpeg\n4.0", "exact\n5.0", "flip\n-5.0"):
+        assert title in text
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    np.testing.assert_array_equal(drawn[0], case.dataset.pixels[9])
+    np.testing.assert_array_equal(drawn[1], case.dataset.pixels[9, :, ::-1])
+
+
+def test_a_run_without_transformations_says_so():
+    case, _ = transformed_case()
+    assert "measures no transformations" in texts(report.members_transformed(None, case))

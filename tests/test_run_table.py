@@ -42,3 +42,22 @@ def test_metrics_of_a_cell_that_the_paper_lacks():
     table = report.metrics_table(made_metrics(dataset="casia_webface", model="densenet121"))
     assert "[STAND-IN]" in table.columns.name
     assert (table["paper"] == "").all()
+
+
+def test_runs_side_by_side_are_named_after_what_differs():
+    memorizer = made_metrics(method="memorizer", mint=0.95)
+    by_image = made_metrics(defects=("tracks_ignored",), mint=0.97)
+    table = report.side_by_side(made_metrics(), memorizer, by_image)
+    assert list(table.index) == [
+        "aMINT (active)",
+        "Memorizer",
+        "aMINT (active), defects = tracks_ignored",
+    ]
+    assert list(table["MINT accuracy at .5"]) == [".913", ".950", ".970"]
+    assert "[STAND-IN]" in table.columns.name
+
+
+def test_a_run_without_a_test_has_dashes_beside_others():
+    table = report.side_by_side(made_metrics(), made_metrics(method="plain", mint=None))
+    assert table.loc["Audited model alone", "MINT accuracy at .5"] == "–"
+    assert table.loc["Audited model alone", "audited accuracy"] == ".447"

@@ -50,9 +50,9 @@ def papermill_settings(settings: RunConfig) -> str:
     """Write `settings` as one line of YAML for papermill's `-y`.
 
     Every setting is given, since a notebook's own defaults are not those of `RunConfig`: what the
-    grid leaves open must not depend on the notebook.
+    grid leaves open must not depend on the notebook. Runs beside it are the grid's own.
     """
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json") | {"beside": []}
     return yaml.safe_dump(values, default_flow_style=True, width=float("inf"), sort_keys=False)
 
 

@@ -15,7 +15,11 @@ from amint_core.files import write_text
 from amint_core.report import glance, render, sheets, style
 from amint_core.report.figures import FIGURES
 from amint_core.report.figures.diagram import tap_diagram
-from amint_core.report.figures.images import images_by_role, most_and_least_recognised
+from amint_core.report.figures.images import (
+    images_by_role,
+    members_transformed,
+    most_and_least_recognised,
+)
 from amint_core.report.figures.run import roc, score_distributions, training_curves
 from amint_core.report.names import run_title
 from amint_core.report.read import (
@@ -27,10 +31,11 @@ from amint_core.report.read import (
     unfinished,
 )
 from amint_core.report.tables import TABLES
-from amint_core.report.tables.metrics import metrics_table
+from amint_core.report.tables.metrics import metrics_table, side_by_side
 
 __all__ = [
     "images_by_role",
+    "members_transformed",
     "metrics_table",
     "most_and_least_recognised",
     "profile_of",
@@ -39,6 +44,7 @@ __all__ = [
     "roc",
     "run_title",
     "score_distributions",
+    "side_by_side",
     "tap_diagram",
     "training_curves",
     "unfinished",

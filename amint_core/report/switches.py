@@ -148,7 +148,7 @@ def _overrides(entry: pd.Series, values: dict[str, Any], of_recipe: bool) -> int
 
 def shown(value: Any) -> str:
     """Write a setting's value as a reader gets it."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "none"
     if value is None:
         return "default"

@@ -10,12 +10,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from amint_core.config import EXACT
 from amint_core.report.read import judged
 from amint_core.report.style import ROLES, headed, nothing_to_draw, styled
 
 if TYPE_CHECKING:
     from amint_core.data.base import Dataset
     from amint_core.data.split import Split
+    from amint_core.methods.case import Case
 
 
 @styled
@@ -100,4 +102,40 @@ def most_and_least_recognised(
             _image(axes, dataset, dataset.pixels[int(row["index"])], text)
         look = {"ha": "right", "va": "center", "color": ROLES["members"], "fontweight": "bold"}
         line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, **look)
+    return figure
+
+
+@styled
+def members_transformed(transformed: pd.DataFrame | None, case: Case, members: int = 3) -> Figure:
+    """Show some judged members as they are and after each transformation, with their scores.
+
+    The members have the same place in their images' ranking by score: they are spread evenly from
+    the median to the highest score. Faces are never shown; their places stay blank.
+
+    Args:
+        transformed: as in transformed.parquet, of one run; None where it measures none.
+        case: what the run's method looked at.
+        members: how many, a row each.
+    """
+    title = f"{case.dataset.title}: members transformed"
+    if transformed is None:
+        return nothing_to_draw(title, "This run measures no transformations.")
+    names = list(transformed["transformation"].unique())
+    scores = transformed[transformed["member"]].pivot(
+        index="image", columns="transformation", values="score"
+    )[names]
+    ranked = scores.sort_values(EXACT, kind="stable")
+    places = np.linspace(len(ranked) // 2, len(ranked) - 1, min(members, len(ranked)))
+    chosen = ranked.iloc[places.round().astype(int)[::-1]]
+    size = (1.15 * len(names) + 0.4, 1.5 * len(chosen) + 0.6)
+    figure, grid = plt.subplots(len(chosen), len(names), figsize=size, squeeze=False)
+    headed(figure, title + _withheld(case.dataset))
+    for column, name in enumerate(names):
+        seen = case.after(name, judged_only=True)
+        rows = pd.Index(seen.images["image"]).get_indexer(chosen.index)
+        for axes, pixels, score in zip(
+            grid[:, column], seen.pixels(rows), chosen[name], strict=True
+        ):
+            axes.axis("off")
+            _image(axes, case.dataset, pixels, f"{name}\n{score:.1f}")
     return figure

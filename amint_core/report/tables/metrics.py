@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from amint_core.config import settings_of
 from amint_core.report import paper
 from amint_core.report.names import entry_title, run_title
 from amint_core.report.read import at
 from amint_core.report.render import short
+from amint_core.report.switches import shown
 
 METRICS = {
     "MINT accuracy (probability .5)": "mint.accuracy",
@@ -45,6 +47,51 @@ def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
     title += "" if method == "active" else f" · {entry_title(method, target)}"
     table = pd.DataFrame(rows).set_index("metric").rename_axis(columns=title)
     return table.drop(columns=[name for name in ("note",) if not table[name].any()])
+
+
+#: What runs side by side are compared in: column → measure.
+_COMPARED = {
+    "MINT accuracy at .5": "mint.accuracy",
+    "calibrated": "mint.accuracy_calibrated",
+    "AUC": "mint.auc",
+    "TPR at 1 % FPR": "mint.tpr_at_fpr.0.01",
+    "audited accuracy": "audited.accuracy",
+}
+
+
+def side_by_side(metrics: dict[str, Any], *others: dict[str, Any]) -> pd.DataFrame:
+    """Put runs that differ from a first one in some settings into one table.
+
+    Args:
+        metrics: as in metrics.json, of the first run.
+        others: the same of the others.
+
+    Returns:
+        A row per run, named after its method and what else differs; its columns are texts. A dash
+        stands where a run has no such number.
+    """
+    first = metrics["run"]["settings"]
+    rows = {}
+    for one in (metrics, *others):
+        name = _beside(first, one["run"]["settings"])
+        rows[name] = {
+            column: short((at(one, place) or {}).get("value")) or "–"
+            for column, place in _COMPARED.items()
+        }
+    title = run_title(metrics["data"]["title"], first["model"], first["setup"])
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=title)
+
+
+def _beside(first: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Name a run's method and the settings, of those that make a model, that `first` lacks."""
+    differing = [
+        name
+        for name in settings_of("data", "model", "head")
+        if settings.get(name) != first.get(name)
+    ]
+    title = entry_title(settings["method"], settings.get("target"))
+    values = (f"{name} = {shown(settings.get(name))}" for name in differing)
+    return ", ".join([title, *values])
 
 
 def _metric(name: str, measure: dict[str, Any], printed: float | None) -> dict[str, str]:
