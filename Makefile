@@ -11,6 +11,9 @@ UV := .venv/bin/uv
 READY := .venv/.ready
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 SUMMARY := notebooks/aMINTResults.ipynb
+# Those that have run.md for a source, and the others with code of their own.
+RUNS := $(patsubst notebooks/source/%.md,%,$(shell grep -l 'extends "run.md"' notebooks/source/*.md))
+OTHERS = $(filter-out $(SUMMARY) $(RUNS:%=notebooks/%.ipynb),$(NOTEBOOKS))
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 600
 EXECUTE := $(PY) -m nbconvert --to notebook --inplace --execute \
   --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 \
@@ -74,14 +77,18 @@ lint: $(READY) ## Check style
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-# Notebooks run on caches and results of their own, so that no test touches yours; the results
-# notebook comes last, on what the others left there.
+# Notebooks run as copies on stand-in images, with caches and results of their own, so that no test
+# touches yours; the results notebook comes last, on what the others left there.
 test: lint ## Check style, run all tests and every notebook
 	$(PY) -m pytest -n 2 --dist loadfile
-	rm -rf build/test
+	rm -rf build/test && mkdir -p build/test/notebooks
+	for notebook in $(RUNS); do \
+	  $(PY) -m papermill --prepare-only -k python3 -f notebooks/standin.yaml \
+	    notebooks/$$notebook.ipynb build/test/notebooks/$$notebook.ipynb || exit 1; done
+	$(PY) -m papermill --prepare-only -k python3 -p profile scratch $(SUMMARY) build/test/results.ipynb
 	export AMINT_RESULTS="$$PWD/build/test/results" AMINT_CACHE="$$PWD/build/test/cache" TQDM_DISABLE=1 && \
-	  $(PY) -m pytest $(NBVAL) -n 2 --dist loadfile $(filter-out $(SUMMARY),$(NOTEBOOKS)) && \
-	  $(PY) -m pytest $(NBVAL) $(SUMMARY)
+	  $(PY) -m pytest $(NBVAL) -n 2 --dist loadfile build/test/notebooks $(OTHERS) && \
+	  $(PY) -m pytest $(NBVAL) build/test/results.ipynb
 
 bench: $(READY) ## Measure speed and memory on this machine (at most 10 minutes on 2 cores, 6 GB of temporary disk)
 	$(PY) -m pytest benchmarks/suite.py -p no:xdist -q
