@@ -15,8 +15,8 @@ from amint_core.methods import METHODS
 from amint_core.report import paper, render
 from amint_core.report.figures import FIGURES
 from amint_core.report.read import read_runs
+from amint_core.report.tables import TABLES, table1
 from amint_core.report.tables import runs as runs_table
-from amint_core.report.tables import table1
 
 FIRST_COLUMNS = [
     *("dataset", "setup", "model", "mint_accuracy", "audited_accuracy"),
@@ -193,8 +193,11 @@ def test_files_are_the_same_each_time(results):
     before = {name: path.read_bytes() for name, path in report.write("quick").items()}
     after = {name: path.read_bytes() for name, path in report.write("quick").items()}
     assert before == after
-    # Six tables in four forms and runs.csv; eleven figures in two forms.
-    assert len(before) == 6 * 4 + 1 + 11 * 2
+    forms = [["csv", *render.FORMS] if table.document else ["csv"] for table in TABLES.values()]
+    tables = zip(TABLES, forms, strict=True)
+    named = [[f"{name}.{form}" for form in ends] for name, ends in tables]
+    drawn = [[f"{figure.name}.{form}" for form in ("png", "svg")] for figure in FIGURES.values()]
+    assert set(before) == set(sum(named + drawn, []))
 
 
 def test_runs_of_a_method_that_is_no_longer_there_are_reported(results, monkeypatch):
