@@ -197,7 +197,7 @@ def test_files_are_the_same_each_time(results):
     tables = zip(TABLES, forms, strict=True)
     named = [[f"{name}.{form}" for form in ends] for name, ends in tables]
     drawn = [[f"{figure.name}.{form}" for form in ("png", "svg")] for figure in FIGURES.values()]
-    assert set(before) == set(sum(named + drawn, []))
+    assert set(before) == {name for names in (*named, *drawn) for name in names}
 
 
 def test_runs_of_a_method_that_is_no_longer_there_are_reported(results, monkeypatch):
