@@ -105,6 +105,12 @@ def said_of_the_joint_stage() -> Iterator[str]:
     others = (("resnet50", "ResNet-50"), ("vit", "ViT"), ("convnet", "ConvNet"))
     rest = (f"{pair(mint, model, 'attached')} on {title}" for model, title in others)
     yield ", ".join([f"calibrated accuracy is {first}", *rest])
+    named = (("mobilenet", "MobileNet"), *others[:2])
+    attached = (
+        f"{three(mint[model, 'attached'])} against {three(mint[model, 'active'])} ({title})"
+        for model, title in named
+    )
+    yield f"calibrated accuracy {', '.join(attached)}"
     price = (f"{title} {pair(audited, model, 'joint')}" for model, title in others)
     yield f"{', '.join(price)}; MobileNet {pair(audited, 'mobilenet', 'joint')}."
 
