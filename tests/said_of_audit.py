@@ -27,7 +27,8 @@ def of_replays() -> Iterator[str]:
     rows = table("replays_summary").set_index("training")
     for name, row in rows.iterrows():
         if name == "honest":
-            yield f"| honest, every epoch replayed | {row.trainings:.0f} | {row.accused:.0f} accused |"
+            counts = f"{row.trainings:.0f} | {row.accused:.0f} accused"
+            yield f"| honest, every epoch replayed | {counts} |"
             continue
         yield (
             f"| an image {name} in one epoch | {row.trainings:.0f} | {row.caught_when_drawn:.0f} "
@@ -43,8 +44,8 @@ def of_cost() -> Iterator[str]:
     honest, others = rows.loc["honest"], rows.drop("honest")
     found, all_ = int(others.caught_by_lot.sum()), int(others.trainings.sum())
     yield (
-        f"{honest.replayed:.0f} of {honest.epochs:.0f} epochs meet one tampered epoch with probability "
-        f"{percent(honest.probability, 0)}; by lot they met {found} of {all_}, and every one that "
+        f"{honest.replayed:.0f} of {honest.epochs:.0f} epochs meet one tampered epoch with "
+        f"probability {percent(honest.probability, 0)}; by lot they met {found} of {all_}, and every one that "
         f"they met was caught. They took {percent(honest.cost, 0)} of the training's time (median)"
     )
 
