@@ -45,8 +45,8 @@ def of_cost() -> Iterator[str]:
     found, all_ = int(others.caught_by_lot.sum()), int(others.trainings.sum())
     yield (
         f"{honest.replayed:.0f} of {honest.epochs:.0f} epochs meet one tampered epoch with "
-        f"probability {percent(honest.probability, 0)}; by lot they met {found} of {all_}, and every one that "
-        f"they met was caught. They took {percent(honest.cost, 0)} of the training's time (median)"
+        f"probability {percent(honest.probability, 0)}; by lot they met {found} of {all_}, and "
+        f"every one that they met was caught. They took {percent(honest.cost, 0)} of the training's time (median)"
     )
 
 
