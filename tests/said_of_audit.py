@@ -27,8 +27,8 @@ def of_replays() -> Iterator[str]:
     rows = table("replays_summary").set_index("training")
     for name, row in rows.iterrows():
         if name == "honest":
-            counts = f"{row.trainings:.0f} | {row.accused:.0f} accused"
-            yield f"| honest, every epoch replayed | {counts} |"
+            accused = f"{row.accused:.0f} accused"
+            yield f"| honest, every epoch replayed | {row.trainings:.0f} | {accused} |"
             continue
         yield (
             f"| an image {name} in one epoch | {row.trainings:.0f} | {row.caught_when_drawn:.0f} "
@@ -45,8 +45,9 @@ def of_cost() -> Iterator[str]:
     found, all_ = int(others.caught_by_lot.sum()), int(others.trainings.sum())
     yield (
         f"{honest.replayed:.0f} of {honest.epochs:.0f} epochs meet one tampered epoch with "
-        f"probability {percent(honest.probability, 0)}; by lot they met {found} of {all_}, and "
-        f"every one that they met was caught. They took {percent(honest.cost, 0)} of the training's time (median)"
+        f"probability {percent(honest.probability, 0)}; by lot they met {found} of {all_}, "
+        f"and every one that they met was caught. They took "
+        f"{percent(honest.cost, 0)} of the training's time (median)"
     )
 
 
