@@ -92,4 +92,23 @@ def _of_kind(groups, kind: str, reference: str) -> str:
     return f"{shares[0]} and {shares[1]}"
 
 
-LINES = (of_replays, of_cost, of_draws, of_kinds)
+def of_hidden() -> Iterator[str]:
+    """Yield the rows of the table of hidden members."""
+    rows = table("hidden").groupby(["owner", "class"], sort=False).mean(numeric_only=True)
+    words = {"undeclared": "not declared", "misdeclared": "declared external"}
+    for (owner, known), row in rows.iterrows():
+        parts = [row[f"hidden: {test}"] for test in ("head", "loss", "possibly undeclared")]
+        parts.append(row["asked: possibly undeclared"])
+        cells = " | ".join(percent(one) for one in parts)
+        yield f"| {words[owner]} | {known} | {cells} |"
+
+
+def of_fit() -> Iterator[str]:
+    """Yield how well the classifiers know hidden members, beside test images."""
+    rows = table("hidden")
+    hidden, test = (rows[f"accuracy on {name}"].mean() for name in ("hidden", "test"))
+    right = f"{percent(hidden)} of the hidden members rightly and {percent(test)}"
+    yield f"classify {right} of test images"
+
+
+LINES = (of_replays, of_cost, of_draws, of_kinds, of_hidden, of_fit)

@@ -48,3 +48,9 @@ def test_strangers_that_look_otherwise_are_not_accused_too_often() -> None:
                 assert judged[f"p at most {level}"].mean() <= factor * level
         if reference == "of the same kind":
             assert len(judged) == len(each)
+
+
+def test_hidden_members_are_suspected_and_strangers_hardly() -> None:
+    rows = table("hidden")
+    assert rows.groupby(["owner", "class"]).size().eq(3).all()
+    assert rows["asked: possibly undeclared"].mean() <= 0.01 + 0.005
