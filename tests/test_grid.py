@@ -11,11 +11,6 @@ from amint_core.model.zoo import SETUPS
 from amint_core.recipes import DEFECTS, RECIPES
 from amint_core.report.paper import PASSIVE_ACTIVE, TABLE1
 
-#: What trains in two stages alone, and is compared in the profile table1.
-IN_TABLE1 = {"attached", "joint"}
-#: What waits for reference values.
-AWAITED = {name for name in METHODS if "declared" in name or "bavaria" in name}
-AWAITED |= {"lookup_perceptual", "lookup_windows"}
 MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
 
 
@@ -100,7 +95,7 @@ def test_quick_shows_everything_once_on_stand_ins():
     assert {run.data for run in runs} == {"standin"}
     assert {run.dataset for run in runs} == set(DATASETS) - {"cifar100"}
     assert {run.model for run in runs} == MODELS | {"tiny"}
-    assert {run.method for run in runs} == set(METHODS) - IN_TABLE1 - AWAITED
+    assert {run.method for run in runs} == set(METHODS)
     assert {run.recipe for run in runs} >= {"fixed", "best", "robust"}
     assert {run.setup for run in runs} == set(SETUPS)
     assert {notebook_for(run) for run in runs} == {*NOTEBOOKS.values(), "aMINTViT"}
@@ -118,14 +113,13 @@ def test_comparison_sets_every_method_and_recipe_side_by_side_on_real_images():
     runs = load_grid(grid_file("comparison")).values()
     assert {run.data for run in runs} == {"real"}
     # A head as published takes many times our step: it has cells of its own, in literal.yaml.
-    assert {run.recipe for run in runs} == set(RECIPES) - {"staged", "published"}
-    of_best = [run for run in runs if (run.dataset, run.recipe, run.seed) == ("cifar10", "best", 0)]
-    assert {run.method for run in of_best if run.target == "plain"} == (
-        set(METHODS) - IN_TABLE1 - AWAITED
-    )
-    attacked = {run.method for run in of_best if run.target == "active"}
-    attacks = {name for name, method in METHODS.items() if method.group == "attack"}
-    assert attacked == attacks - AWAITED
+    other = load_grid(grid_file("convnet")).values()  # the same on a model that one would use
+    assert {run.recipe for run in (*runs, *other)} == set(RECIPES) - {"published"}
+    cells = (("cifar10", "best", 0), ("cifar10", "best", 10), ("cifar10", "staged", 10))
+    shown = [run for run in (*runs, *other) if (run.dataset, run.recipe, run.seed) in cells]
+    assert {run.method for run in shown if run.target == "plain"} == set(METHODS)
+    attacked = {run.method for run in shown if run.target == "active"}
+    assert attacked == {name for name, method in METHODS.items() if method.group == "attack"}
     # Each defect that this cell can have is switched alone somewhere.
     alone = {run.defects[0] for run in runs if len(run.defects) == 1}
     assert alone == set(DEFECTS) - {"hundred_outputs", "tracks_ignored"}
@@ -178,7 +172,7 @@ def test_literal_is_as_the_notebooks_compute_two_cells():
 def test_table1_is_every_cell_in_two_stages_at_the_papers_members():
     runs = load_grid(grid_file("table1")).values()
     assert {run.recipe for run in runs} == {"staged"}
-    assert {run.method for run in runs} == {*IN_TABLE1, "active", "yeom"}
+    assert {run.method for run in runs} == {"attached", "joint", "active", "yeom"}
     for method in ("attached", "active"):
         cells = {(run.dataset, run.setup, run.model) for run in runs if run.method == method}
         assert cells >= set(TABLE1)
