@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dct
 
 #: Perceptual hashes of which at most so many of the 64 bits differ are taken for near copies.
 NEAR = 4
@@ -16,6 +15,8 @@ def perceptual_hash(pixels: np.ndarray) -> int:
     Bit by bit that of `imagehash.phash`, so owners may publish lists made with either. (The
     library would bring a dependency on PyWavelets for these four lines.)
     """
+    from scipy.fft import dct  # a list's names must not wait for it
+
     image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).convert("L")
     small = np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS), float)
     low = dct(dct(small, axis=0), axis=1)[:8, :8]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amint_core.data.perceptual import NEAR, perceptual_hashes
-from amint_core.data.transforms import SIDES
 from amint_core.methods.method import Method
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def windows(case: Case) -> np.ndarray:
 
 def _listed(pixels: Tensor) -> Iterator[Tensor]:
     """Yield (M, 64·C) thumbnails of (M, H, W, C) members: whole, then one window after another."""
+    from amint_core.data.transforms import SIDES
+
     yield _thumbnails(pixels)
     side = pixels.shape[1]
     for share in SIDES:
@@ -76,6 +77,8 @@ def _listed(pixels: Tensor) -> Iterator[Tensor]:
 
 def _looks(pixels: Tensor) -> list[Tensor]:
     """Return (n, 64·C) thumbnails of (n, H, W, C) images: whole and inside, either way round."""
+    from amint_core.data.transforms import SIDES
+
     side = pixels.shape[1]
     rim = (side - round(max(SIDES) * side)) // 2
     inside = pixels[:, rim : side - rim, rim : side - rim]
