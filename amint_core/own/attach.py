@@ -148,7 +148,7 @@ def require_own_preprocessing(enhanced: EnhancedAuditedModel, roles: Roles) -> N
     Raises:
         SettingsError: another one in wide use is clearly the one that it was trained with.
     """
-    rows = roles.rows["members"][:CHECKED]
+    rows = roles.some("members", CHECKED)
     labels = roles.dataset.labels[rows]
     if (labels < 0).any():
         return

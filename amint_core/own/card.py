@@ -55,11 +55,7 @@ def figures(model: AuditableModel, roles: Roles) -> dict[str, Any]:
 
 
 def _judged(roles: Roles) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(0)
-    return tuple(
-        np.sort(random.permutation(roles.rows[role])[:MOST_JUDGED])
-        for role in ("members", "holdout")
-    )
+    return tuple(roles.some(role, MOST_JUDGED) for role in ("members", "holdout"))
 
 
 def _mint(members: np.ndarray, others: np.ndarray, groups: Groups) -> dict[str, Any]:

@@ -110,9 +110,10 @@ class Roles:
         """Return a role's (n, H, W, C) uint8 pixels."""
         return self.dataset.pixels[self.rows[role]]
 
-    def groups(self, role: str) -> np.ndarray:
-        """Return a role's (n,) group numbers."""
-        return self.dataset.groups[self.rows[role]]
+    def some(self, role: str, most: int) -> np.ndarray:
+        """Return at most so many rows of a role, drawn at random: images may come by class."""
+        drawn = np.random.default_rng(0).permutation(self.rows[role])[:most]
+        return np.sort(drawn)
 
 
 def brought_together(given: dict[str, Any], preprocessing: Preprocessing | None) -> Roles:

@@ -74,7 +74,8 @@ def handed_out(
 ) -> AuditableModel:
     """Make a trained model ready for audits, write its card and its folder."""
     how = roles.preprocessing
-    strangers, members = roles.pixels("calibration"), roles.pixels("members")[:MOST_MEMBERS]
+    strangers = roles.pixels("calibration")
+    members = roles.dataset.pixels[roles.some("members", MOST_MEMBERS)]
     name = timm_name(enhanced.audited, how)
     made = auditable(enhanced, how, strangers, members, views=settings.views, architecture=name)
     example = torch.zeros(2, how.channels, how.height, how.width)
