@@ -60,7 +60,8 @@ def of_draws() -> Iterator[str]:
         f"most 5 % for {percent(rows['p at most 0.05'].mean(), 2)}"
     )
     yield (
-        f"below 0.05 in {(rows['uniform'] <= 0.05).sum()} of {count} (Kolmogorov and Smirnov's test)"
+        f"below 0.05 in {(rows['uniform'] <= 0.05).sum()} of {count} "
+        "(Kolmogorov and Smirnov's test)"
     )
     for members in (50, 150):
         accused, wrong = (
