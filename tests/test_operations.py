@@ -230,8 +230,8 @@ def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
     plain = np.array([measured(seed, "fp32") for seed in range(3)])
     assert taken == {True: set(), False: set()}
     fast = np.array([measured(seed, "bf16") for seed in range(3)])
-    # In training and in scoring alike.
-    assert taken == {True: DETOURS, False: DETOURS}
+    # In training; what is scored in the end is computed in fp32.
+    assert taken[True] == DETOURS
     noise = np.ptp(plain, axis=0)
     assert (np.abs((fast - plain).mean(0)) <= noise).all(), (plain, fast)
     assert plain.mean(0)[0] > 0.7  # something was learnt
