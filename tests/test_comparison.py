@@ -185,8 +185,9 @@ def test_every_measure_stands_with_its_interval(results):
         if line.startswith("| Yeom (loss threshold) ") and "on the active" not in line
     )
     for name in MEASURES:
-        shown = render.measured(row[name], row[f"{name}_low"], row[f"{name}_high"])
-        assert "[" in shown
+        shown = render.measured(row[name], row[f"{name}_low"], row[f"{name}_high"]) or "–"
+        # With so few non-members the precision where members are rare may be anything.
+        assert ("[" in shown) != (shown == "–" and name == "precision_at_1pct_prior")
         assert f" {shown} |" in line
 
 

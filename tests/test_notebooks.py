@@ -47,7 +47,7 @@ def test_cells_of_code_are_short(name):
     cells = [cell for cell in committed(name).cells if cell.cell_type == "code"]
     long = [cell.source for cell in cells if len(cell.source.splitlines()) > LINES]
     (parameters,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())]
-    assert long == [parameters]
+    assert [cell for cell in long if cell != parameters] == []
 
 
 def test_the_run_notebooks_differ_in_their_parameters_alone():
