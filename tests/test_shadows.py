@@ -226,9 +226,13 @@ def test_few_shadow_models_are_said_when_they_are_trained_and_in_the_metrics(cap
 def test_a_run_draws_its_training_sets_once(monkeypatch):
     drawn = []
     honest = shadows.draw_sets
-    monkeypatch.setattr(shadows, "draw_sets", lambda *given: drawn.append(1) or honest(*given))
-    steps.run_all(run(seed=11).settings)
-    assert len(drawn) == 1
+    monkeypatch.setattr(
+        shadows, "draw_sets", lambda *given: drawn.append(given[3]) or honest(*given)
+    )
+    made = run(seed=11)
+    steps.run_all(made.settings)
+    # Non-members that may be drawn are drawn as one set before.
+    assert drawn == [1, len(made.shadows.trainings)]
 
 
 def test_asking_before_training_is_an_error():
