@@ -232,7 +232,7 @@ def test_a_run_draws_its_training_sets_once(monkeypatch):
     made = run(seed=11)
     steps.run_all(made.settings)
     # Non-members that may be drawn are drawn as one set before.
-    assert drawn == [1, len(made.shadows.trainings)]
+    assert drawn == [1, made.settings.shadows]
 
 
 def test_asking_before_training_is_an_error():
