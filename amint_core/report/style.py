@@ -149,6 +149,10 @@ def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str
     return looks
 
 
+#: Inches of a line of a legend, and how many lines a figure has room for.
+_LEGEND_LINE, _LEGEND_ROOM = 0.21, 4
+
+
 def foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str = "") -> None:
     """Put the legend below all panels, headed by what a reader must know."""
     if any("STAND-IN" in title for title in titles):
@@ -157,6 +161,9 @@ def foot(figure: Figure, handles: list[Line2D], titles: Iterable[str], note: str
     longest = max((len(handle.get_label()) for handle in handles), default=0)
     columns = max(1, min(len(handles), int(width // max(1.5, 0.6 + 0.075 * longest))))
     text = textwrap.fill(note, int(12 * width)) or None
+    # A legend of many lines makes the figure higher, so that the panels keep their size.
+    lines = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + max(0.0, _LEGEND_LINE * (lines - _LEGEND_ROOM)))
     legend = figure.legend(handles=handles, loc="outside lower left", ncols=columns, title=text)
     legend.set_alignment("left")
 
