@@ -8,6 +8,7 @@ from read_back import profile, table, text_of, texts
 
 from amint_core import report
 from amint_core.evaluation import paired
+from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.locations import results_root
 from amint_core.recipes import DEFECTS
 from amint_core.report.figures import FIGURES
@@ -185,9 +186,9 @@ def test_effects_have_the_paired_intervals_of_their_seeds(results):
         ],
     }
     for name, found in expected.items():
-        for end in ENDS:
-            mean = np.mean([one[end] for one in found])
-            assert row[f"{name}_difference_{end}"] == pytest.approx(mean)
+        low, high = interval_of_mean(*([one[end] for one in found] for end in ("value", *ENDS)))
+        assert row[f"{name}_difference_low"] == pytest.approx(low)
+        assert row[f"{name}_difference_high"] == pytest.approx(high)
     assert row["auc_difference_low"] < row["auc_difference"] < row["auc_difference_high"]
 
 
@@ -199,9 +200,9 @@ def test_audited_accuracy_is_paired_over_the_same_test_images(results):
     for seed in (0, 1):
         wrong = np.random.default_rng(seed).integers(0, 2, 400).astype(bool)
         each.append(paired.share_difference(~wrong, np.ones(400, bool)))
-    for end in ENDS:
-        mean = np.mean([one[end] for one in each])
-        assert row[f"audited_accuracy_difference_{end}"] == pytest.approx(mean)
+    low, high = interval_of_mean(*([one[end] for one in each] for end in ("value", *ENDS)))
+    assert row["audited_accuracy_difference_low"] == pytest.approx(low)
+    assert row["audited_accuracy_difference_high"] == pytest.approx(high)
 
 
 def test_other_images_have_no_paired_interval(results):
