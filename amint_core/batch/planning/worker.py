@@ -19,6 +19,10 @@ import psutil
 from amint_core.errors import AmintError
 
 
+#: What the fork server tells of a process whose end the pool's own thread has asked for before.
+_UNKNOWN = 255
+
+
 class WorkerError(AmintError):
     """What was asked of another process has failed there."""
 
@@ -73,6 +77,8 @@ class Worker(AbstractContextManager):
         self.process.join()
         code = self.process.exitcode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        if code == _UNKNOWN:
+            how = "how is not known"
         return (
             f"its process has ended ({how}); what it said stands above. The machine may be short "
             "of memory."
