@@ -18,7 +18,6 @@ import psutil
 
 from amint_core.errors import AmintError
 
-
 #: What the fork server tells of a process whose end the pool's own thread has asked for before.
 _UNKNOWN = 255
 
