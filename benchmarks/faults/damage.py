@@ -74,14 +74,7 @@ def damaged(source: Place, file: str, change: str) -> Callable:
     def fault(bench: Bench, job: Job) -> tuple[str, list[int], str | None]:
         bench.known.place(bench.place.folder.name, source)
         path, detail = bench.place.folder / file, f"{kind_of(file)} {change}"
-        if change in DAMAGES:
-            content = path.read_bytes()
-            while (changed := DAMAGES[change](content, bench.draw)) == content:
-                pass
-            path.write_bytes(changed)
-        else:
-            SCHEMAS[path.suffix](path, bench.draw)
-            answer_for(path)
+        spoil(path, change, bench.draw)
         if "/runs/" in file and source is not bench.known.cut:
             early = reported(bench, job, change)
             if early:
@@ -89,6 +82,18 @@ def damaged(source: Place, file: str, change: str) -> Callable:
         return detail, [], None
 
     return fault
+
+
+def spoil(path: Path, change: str, draw: random.Random) -> None:
+    """Damage a file, which then is another; or give it another schema, and the right hashes."""
+    if change in DAMAGES:
+        content = path.read_bytes()
+        while (changed := DAMAGES[change](content, draw)) == content:
+            pass
+        path.write_bytes(changed)
+    else:
+        SCHEMAS[path.suffix](path, draw)
+        answer_for(path)
 
 
 def reported(bench: Bench, job: Job, change: str) -> str | None:

@@ -19,7 +19,7 @@ from amint_core.audit.export import export
 from amint_core.audit.fingerprints import Published
 from amint_core.data.packed import load_packed, pack
 from amint_core.errors import AmintError
-from benchmarks.faults.damage import DAMAGES, SCHEMAS, answer_for
+from benchmarks.faults.damage import DAMAGES, SCHEMAS, spoil
 from benchmarks.faults.known import Job, Known
 from benchmarks.faults.trial import Bench, Trial
 
@@ -103,14 +103,7 @@ def damaged(folder: Path, file: str, change: str) -> Callable:
         for one in (folder / file).parent.iterdir():
             if one.is_file():
                 (path.parent / one.name).write_bytes(one.read_bytes())
-        content = path.read_bytes()
-        if change in DAMAGES:
-            while (changed := DAMAGES[change](content, bench.draw)) == content:
-                pass
-            path.write_bytes(changed)
-        else:
-            SCHEMAS[path.suffix](path, bench.draw)
-            answer_for(path)
+        spoil(path, change, bench.draw)
         return f"{file} {change}", [], _read(bench, READERS[file], path, expected)
 
     return fault
