@@ -21,9 +21,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amint_core.errors import SettingsError
 from amint_core.methods.method import Method
-from amint_core.methods.posteriors import labels_of, of_shadows, require_outside, scaled_logits
+from amint_core.methods.posteriors import (
+    beside_shadows,
+    labels_of,
+    require_inside,
+    require_outside,
+    scaled_logits,
+)
 
 if TYPE_CHECKING:
     from amint_core.methods.case import Case
@@ -71,11 +76,7 @@ def check(inside: np.ndarray) -> None:
         SettingsError: an image was in every shadow model's training, or no image in any.
     """
     require_outside(inside)
-    if not inside.any():
-        raise SettingsError(
-            f"None of the {len(inside)} shadow models was trained on any of the images, so there "
-            "is no IN side to compare with. Choose method = 'lira_offline'."
-        )
+    require_inside(inside, "lira_offline")
 
 
 def _log_density(
@@ -104,9 +105,7 @@ def _log_density(
 
 def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `online` and `offline` take."""
-    labels = labels_of(case)
-    shadow_phi = of_shadows(case, scaled_logits, labels)
-    return scaled_logits(case.logits, labels), shadow_phi, case.shadows.inside
+    return beside_shadows(case, scaled_logits, labels_of(case))
 
 
 ONLINE = Method(

@@ -44,15 +44,9 @@ def score(case: Case) -> np.ndarray:
     seed = fold_seed(case.settings.seed, _STREAM)
     remedy = "Give more images (or tracks) to both sides."
     folds = folds_of("The blind control", remedy, np.flatnonzero(learns), member, case.groups, seed)
-    values = np.concatenate(
-        [features(case.pixels(chunk)) for chunk in _chunks(np.arange(len(images)))]
-    )
+    values = np.concatenate([features(pixels) for pixels in case.chunks(_CHUNK)])
     classifier = _classifier(case.dataset.channels, seed)
     return cross_fitted(classifier, values, member, case.labels, folds)
-
-
-def _chunks(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, -(-len(rows) // _CHUNK))
 
 
 def _classifier(channels: int, seed: int) -> Pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -138,6 +138,12 @@ class Case:
                 changed = transform(image, self.transformation, random)
                 pixels[number] = changed[0].permute(1, 2, 0).numpy()
         return pixels
+
+    def chunks(self, size: int) -> Iterator[np.ndarray]:
+        """Yield the (n, H, W, C) uint8 pixels of all images, at most `size` at a time."""
+        rows = np.arange(len(self.images))
+        for chunk in np.array_split(rows, -(-len(rows) // size)):
+            yield self.pixels(chunk)
 
     def after(self, transformation: str, judged_only: bool) -> Case:
         """Return the case with its judged images transformed, without the others if so asked."""

@@ -29,9 +29,9 @@ import numpy as np
 from amint_core.errors import SettingsError
 from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
+    beside_shadows,
     labels_of,
     mean_over,
-    of_shadows,
     require_outside,
     scaled_logits,
 )
@@ -160,9 +160,7 @@ def _of_class(gap: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Variance]:
     """Return what `online` and `offline` take."""
     labels = labels_of(case)
-    shadow_phi = of_shadows(case, scaled_logits, labels)
-    phi = scaled_logits(case.logits, labels)
-    return phi, shadow_phi, case.shadows.inside, labels, case.settings.variance
+    return *beside_shadows(case, scaled_logits, labels), labels, case.settings.variance
 
 
 ONLINE = Method(

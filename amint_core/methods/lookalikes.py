@@ -30,7 +30,7 @@ def perceptual(case: Case) -> np.ndarray:
     Above 0 no more than `NEAR` of 64 bits differ, as in an owner's published list.
     """
     listed = np.unique(perceptual_hashes(_members(case)))
-    scores = [_fewest_bits(pixels, listed) for pixels in _chunks(case)]
+    scores = [_fewest_bits(pixels, listed) for pixels in case.chunks(_CHUNK)]
     return NEAR + 0.5 - np.concatenate(scores)
 
 
@@ -51,7 +51,7 @@ def windows(case: Case) -> np.ndarray:
 
     listed = torch.cat(list(_listed(torch.from_numpy(_members(case)).to(case.device))))
     scores = []
-    for pixels in _chunks(case):
+    for pixels in case.chunks(_CHUNK):
         nearest = [
             (look @ listed.mT).amax(1) for look in _looks(torch.from_numpy(pixels).to(case.device))
         ]
@@ -94,13 +94,6 @@ def _thumbnails(pixels: Tensor) -> Tensor:
 def _members(case: Case) -> np.ndarray:
     """Return the (M, H, W, C) pixels of the whole training set, as its owner has them."""
     return case.dataset.pixels[case.split.roles["members"]]
-
-
-def _chunks(case: Case) -> Iterator[np.ndarray]:
-    """Yield the (n, H, W, C) pixels of the case's images, some at a time."""
-    rows = np.arange(len(case.images))
-    for chunk in np.array_split(rows, -(-len(rows) // _CHUNK)):
-        yield case.pixels(chunk)
 
 
 PERCEPTUAL = Method(

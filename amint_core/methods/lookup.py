@@ -44,9 +44,8 @@ def score(case: Case) -> np.ndarray:
 
     The list holds the judged members, too: it is what the owner knows, nothing is learned from it.
     """
-    rows, hashes = np.arange(len(case.images)), published(case)
-    chunks = np.array_split(rows, -(-len(rows) // _CHUNK))
-    listed = np.concatenate([found(case.pixels(chunk), hashes) for chunk in chunks])
+    hashes = published(case)
+    listed = np.concatenate([found(pixels, hashes) for pixels in case.chunks(_CHUNK)])
     return np.where(listed, 1.0, -1.0)
 
 

@@ -106,6 +106,22 @@ def of_shadows(
     return np.stack(values)
 
 
+def beside_shadows(
+    case: Case, value: Callable[[np.ndarray, np.ndarray], np.ndarray], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what an attack sets side by side: `value` under the target and under its shadows.
+
+    Returns:
+        (N,) values under the target, (S, N) under the shadow models, and (S, N) bool, whether a
+        shadow model was trained on an image.
+
+    Raises:
+        ModelError: a logit of a shadow model is not finite.
+    """
+    of_them = of_shadows(case, value, labels)
+    return value(case.logits, labels), of_them, case.shadows.inside
+
+
 def mean_over(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Return each image's (N,) mean of (S, N) values over its chosen models; NaN where none is."""
     count = chosen.sum(0)
@@ -128,6 +144,23 @@ def require_outside(inside: np.ndarray) -> None:
             f"shadows = {len(inside)}: every one of them was trained on {everywhere} of the "
             f"{inside.shape[1]} images. This attack compares an image with models that were not: "
             f"set shadows higher, such as {2 * len(inside)}."
+        )
+
+
+def require_inside(inside: np.ndarray, instead: str) -> None:
+    """Refuse shadow models that were trained on none of the images: there is no IN side.
+
+    Args:
+        inside: (S, N) bool, as in `Shadows`.
+        instead: a method that reads the OUT side alone.
+
+    Raises:
+        SettingsError: no image was in any training.
+    """
+    if not inside.any():
+        raise SettingsError(
+            f"None of the {len(inside)} shadow models was trained on any of the images, so there "
+            f"is no IN side to compare with. Choose method = {instead!r}."
         )
 
 

@@ -32,9 +32,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amint_core.errors import DataError, SettingsError
+from amint_core.errors import DataError
 from amint_core.methods.method import Method
-from amint_core.methods.posteriors import labels_of, of_shadows, require_outside, taylor_loss
+from amint_core.methods.posteriors import (
+    beside_shadows,
+    labels_of,
+    require_inside,
+    require_outside,
+    taylor_loss,
+)
 
 if TYPE_CHECKING:
     from amint_core.methods.case import Case
@@ -64,11 +70,7 @@ def online(
         SettingsError: an image was in every shadow model's training, or no image in any.
     """
     require_outside(inside)
-    if not inside.any():
-        raise SettingsError(
-            f"None of the {len(inside)} shadow models was trained on any of the images, so there "
-            "is no IN side to compare with. Choose method = 'rmia_offline'."
-        )
+    require_inside(inside, "rmia_offline")
     log_in, log_out = _log_mean(shadow_log_p, inside), _log_mean(shadow_log_p, ~inside)
     both = inside.any(0)
     estimate = _from_outside(log_out, _fitted_a(np.exp(log_in[both]), np.exp(log_out[both])))
@@ -124,9 +126,8 @@ def _beside(log_ratio: np.ndarray, population: np.ndarray) -> np.ndarray:
 
 def _read(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `online` and `offline` take, but for the population."""
-    labels = labels_of(case)
-    shadow_log_p = -of_shadows(case, taylor_loss, labels)
-    return -taylor_loss(case.logits, labels), shadow_log_p, case.shadows.inside
+    loss, shadow_loss, inside = beside_shadows(case, taylor_loss, labels_of(case))
+    return -loss, -shadow_loss, inside
 
 
 def _drawn_like_x(case: Case) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 
 from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
+    beside_shadows,
     cross_entropy,
     labels_of,
     mean_over,
-    of_shadows,
     require_outside,
 )
 
@@ -39,9 +39,7 @@ def score(case: Case) -> np.ndarray:
 
     Of images that it has not seen either, half score higher: 0 is no threshold.
     """
-    labels = labels_of(case)
-    shadow_loss = of_shadows(case, cross_entropy, labels)
-    return watson(cross_entropy(case.logits, labels), shadow_loss, case.shadows.inside)
+    return watson(*beside_shadows(case, cross_entropy, labels_of(case)))
 
 
 METHOD = Method(
