@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
@@ -20,12 +19,11 @@ from amint_core.own.batches import Normalised
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import finished, handed_out, headed
 from amint_core.own.training import OwnTraining, identity, start_of
+from amint_core.run.models import joint_batches, step_of
 from amint_core.settings import of_ones_own
-from amint_core.training.batches import Copies, JointBatches
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.kinds import ACTIVE
 from amint_core.training.loop import fit as run_loop
-from amint_core.training.step import Step
 
 
 @enough_memory()
@@ -133,10 +131,12 @@ def _train(
     with repeatable(settings.cpu_threads):
         accelerator = open_accelerator(settings.precision)
         enhanced.to(accelerator.device, memory_format=torch.channels_last)
+        sides = roles.rows["members"], roles.rows["external"]
+        batches = joint_batches(ACTIVE, settings, roles.dataset, *sides, accelerator)
         return run_loop(
             enhanced,
-            Normalised(_batches(roles, settings, accelerator), roles.preprocessing),
-            _step(settings, accelerator),
+            Normalised(batches, roles.preprocessing),
+            step_of(ACTIVE, settings, accelerator),
             epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             schedule=settings.schedule,
@@ -147,28 +147,3 @@ def _train(
             keep=training.keep,
             title=type(enhanced.audited).__name__,
         )
-
-
-def _step(settings: RunConfig, accelerator: Accelerator) -> Step:
-    return Step(
-        ACTIVE,
-        weights={"audited": settings.lambda_audited, "mint": settings.lambda_mint},
-        mean=lambda loss: accelerator.reduce(loss, "mean"),
-    )
-
-
-def _batches(roles: Roles, settings: RunConfig, accelerator: Accelerator) -> JointBatches:
-    return JointBatches(
-        pixels=roles.dataset.pixels,
-        labels=roles.dataset.labels,
-        hashes=roles.dataset.hashes,
-        members=roles.rows["members"],
-        external=roles.rows["external"],
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        device=accelerator.device,
-        member_copies=Copies(settings.augment_members, settings.member_transformations),
-        external_copies=Copies(settings.augment_external, settings.external_transformations),
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )

@@ -25,7 +25,7 @@ from amint_core.training.kinds import Kind
 from amint_core.training.transcript import state_digest
 
 #: Where the code begins that a trained model depends on, besides the model's own.
-_TRAINING = ("amint_core.training.loop", "amint_core.training.step", "amint_core.own.batches")
+_TRAINING = ("amint_core.run.models", "amint_core.own.batches")
 _HEAD = ("amint_core.training.head_stage", "amint_core.own.batches")
 _IDENTITY = "identity.json"
 

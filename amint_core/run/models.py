@@ -33,6 +33,7 @@ from amint_core.training.step import Step
 
 if TYPE_CHECKING:
     from amint_core.config import RunConfig
+    from amint_core.data.base import Dataset
     from amint_core.data.prepare import Data
 
 _CLASSES_OF_DEFECT_8 = 100
@@ -152,12 +153,39 @@ def batches_of(
     Raises:
         SettingsError: the processes cannot share them evenly.
     """
-    settings, dataset, told = data.settings, data.dataset, None
-    external, judged = data.split.roles["external"], data.split.judged_members
+    told, external, judged = None, data.split.roles["external"], data.split.judged_members
     if kind.trains == "head":
         members, external = sides(kind, members, external, judged)
     else:
         told = declarations(kind, members, judged)
+    return joint_batches(
+        kind, data.settings, data.dataset, members, external, accelerator, declared=told
+    )
+
+
+def joint_batches(
+    kind: Kind,
+    settings: RunConfig,
+    dataset: Dataset,
+    members: np.ndarray,
+    external: np.ndarray,
+    accelerator: Accelerator,
+    declared: np.ndarray | None = None,
+) -> JointBatches:
+    """Return the batches of a training of `kind`, this process's slice of each.
+
+    Args:
+        kind: what is trained, and how.
+        settings: sizes, copies and seed.
+        dataset: what the rows point into.
+        members: (M,) rows of the training set.
+        external: (E,) rows of the external images.
+        accelerator: the device, and which of the processes this is.
+        declared: see `JointBatches`.
+
+    Raises:
+        SettingsError: the processes cannot share them evenly.
+    """
     return JointBatches(
         pixels=dataset.pixels,
         labels=dataset.labels,
@@ -170,7 +198,7 @@ def batches_of(
         device=accelerator.device,
         member_copies=Copies(settings.augment_members, settings.member_transformations),
         external_copies=Copies(settings.augment_external, settings.external_transformations),
-        declared=told,
+        declared=declared,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
