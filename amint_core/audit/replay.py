@@ -128,7 +128,7 @@ def replay(
     for start, last in _stretches(sorted(set(epochs)), sorted(states), two_stages):
         state = states[start]() if start else None
         if state is not None:
-            kept[start] = state_digest([state.model, state.optimizer, state.scales])
+            kept[start] = state.digest()
         rows = _train_again(kind, data, state, last, ends)
         found += [_compared(row, claimed) for row in rows if row["epoch"] > start]
     weights = None
@@ -136,7 +136,7 @@ def replay(
         epoch, digest = handed_out
         if epoch in states:
             state = states[epoch]()
-            kept[epoch] = state_digest([state.model, state.optimizer, state.scales])
+            kept[epoch] = state.digest()
             ends[epoch] = state_digest(state.model)
         weights = ends[epoch] == digest if epoch in ends else None
     return Replayed(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -28,6 +27,7 @@ from amint_core.errors import DamagedError, ResultsError
 from amint_core.locations import shown
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import kind_of
+from amint_core.run.read_back import read_state
 from amint_core.run.steps import best_epoch
 from amint_core.run.trainings import training_of
 from amint_core.settings import create
@@ -143,8 +143,7 @@ def states_in(folder: Path) -> dict[int, Callable[[], State]]:
 
 def _read(path: Path) -> State:
     try:
-        # weights_only: a state from elsewhere runs no code.
-        return State(**torch.load(path, map_location="cpu", weights_only=True))
+        return read_state(path, None)
     except Exception as error:  # whatever a damaged file makes of PyTorch
         raise DamagedError(
             f"{shown(path)} is no state of a training ({type(error).__name__}). Get the run's "

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from amint_core import provenance
@@ -39,6 +39,8 @@ from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.device import agreed, chosen_precision, processes
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
+
+Value = TypeVar("Value")
 
 #: Where the code begins that a trained model depends on. Storage is no part of it.
 _TRAINING = "amint_core.run.models"
@@ -161,18 +163,21 @@ class Training:
         Args:
             part: what the weights are for; those that do not fit count as damaged.
         """
-        readers = {self.weights: partial(read_weights, part=part), self.history: read_history}
-        found = [read_or_set_aside(file, load) for file, load in readers.items()]
-        return all(one is not None for one in found)
+        return self._result(part) is not None
+
+    def _result(
+        self, part: torch.nn.Module | None
+    ) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
+        weights = read_or_set_aside(self.weights, partial(read_weights, part=part))
+        history = read_or_set_aside(self.history, read_history)
+        return None if weights is None or history is None else (weights, history)
 
     def load(
         self, part: torch.nn.Module | None = None
     ) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
         """Return weights and history; None where training has not ended, or what it left is
         damaged and set aside, see `is_whole`."""
-        if not agreed(lambda: self.is_whole(part)):
-            return None
-        return load_file(self.weights), read_history(self.history)
+        return _read_by_all(lambda: self._result(part))
 
     def state(self, part: torch.nn.Module | None = None) -> State | None:
         """Return the state that training goes on from; None where there is none, or a damaged one.
@@ -180,10 +185,8 @@ class Training:
         Of the same identity, whatever it holds: the folder is named after that.
         """
         read = partial(read_state, part=part)
-        if not agreed(lambda: read_or_set_aside(self.checkpoint, read) is not None):
-            return None
-        state = read(self.checkpoint)
-        if processes().is_main_process:
+        state = _read_by_all(lambda: read_or_set_aside(self.checkpoint, read))
+        if state is not None and processes().is_main_process:
             tqdm.write(f"Going on after epoch {state.epoch}, from {self.checkpoint.name}.")
         return state
 
@@ -215,6 +218,18 @@ class Training:
 
     def __str__(self) -> str:
         return shown(self.folder)
+
+
+def _read_by_all(read: Callable[[], Value | None]) -> Value | None:
+    """Read something in every process, where the first has found it whole; else None.
+
+    The first sets aside what is damaged, before the others look.
+    """
+    first = processes().is_main_process
+    found = read() if first else None
+    if not agreed(lambda: found is not None):
+        return None
+    return found if first else read()
 
 
 def training_of(kind: Kind, data: Data) -> Training:

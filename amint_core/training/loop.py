@@ -76,6 +76,10 @@ class State:
     best: int = 0
     best_model: dict[str, Tensor] = field(default_factory=dict)
 
+    def digest(self) -> str:
+        """Return the hash of weights, buffers, optimiser and scales, as the history keeps it."""
+        return state_digest([self.model, self.optimizer, self.scales])
+
     def is_over(self, epochs: int, patience: int) -> bool:
         """Tell whether all epochs are done, or patience is lost."""
         lost = patience and self.best and self.epoch - self.best >= patience
@@ -152,7 +156,7 @@ def fit(
             row["seconds"] = time.perf_counter() - started
             parts.fill(state, epoch)
             row["order"] = batches.order(epoch)
-            row["state"] = state_digest([state.model, state.optimizer, state.scales])
+            row["state"] = state.digest()
             state.history.append(row)
             if accelerator.is_main_process:
                 keep(state)
