@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from amint_core.audit.auditable import AuditableModel
 from amint_core.errors import ModelError
 from amint_core.extras import require
 from amint_core.files import atomic_path
-from amint_core.model.inference import VIEWS
+from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
 
 EXAMPLES = 3  # images that a graph is drawn for and compared on; it takes any number
@@ -35,7 +34,7 @@ class Membership(nn.Module):
         self.enhanced, self.views = enhanced, tuple(VIEWS[views])
 
     def forward(self, images: Tensor) -> Tensor:
-        answers = [self.enhanced(_view(images, *one))[1] for one in self.views]
+        answers = [self.enhanced(view(images, *one))[1] for one in self.views]
         return torch.stack(answers).amax(0)
 
 
@@ -150,17 +149,6 @@ def _fix_pools(model: EnhancedAuditedModel) -> None:
                 size = child.output_size
                 pair = (size, size) if isinstance(size, int) else tuple(size)
                 setattr(module, name, _FixedMaxPool(pair))
-
-
-def _view(images: Tensor, mirrored: bool, dy: int, dx: int) -> Tensor:
-    """As `inference.view`: mirror, and shift all images alike, the border reflected."""
-    if mirrored:
-        images = images.flip(3)
-    if not (dy or dx):
-        return images
-    reach, (height, width) = max(abs(dy), abs(dx)), images.shape[2:]
-    padded = functional.pad(images, (reach,) * 4, mode="reflect")
-    return padded[:, :, reach - dy : reach - dy + height, reach - dx : reach - dx + width]
 
 
 def _require_same(who: str, found: Any, expected: Any) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from amint_core.data.transforms import normalised, shifted, to_bytes
+from amint_core.data.transforms import normalised, to_bytes
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.progress import progress_bar
 
@@ -81,12 +82,17 @@ def membership_logits(
 
 
 def view(images: Tensor, mirrored: bool, dy: int, dx: int) -> Tensor:
-    """Mirror and shift (B, C, H, W) images as one of the `VIEWS` asks for."""
+    """Mirror and shift (B, C, H, W) images, all alike, as one of the `VIEWS` asks for.
+
+    As `transforms.shifted` does with each image; but a graph of it is one for any number of images.
+    """
     if mirrored:
         images = images.flip(3)
-    if dy or dx:
-        images = shifted(images, np.tile([dy, dx], (len(images), 1)))
-    return images
+    if not (dy or dx):
+        return images
+    reach, (height, width) = max(abs(dy), abs(dx)), images.shape[2:]
+    padded = functional.pad(images, (reach,) * 4, mode="reflect")
+    return padded[:, :, reach - dy : reach - dy + height, reach - dx : reach - dx + width]
 
 
 def _outputs(
