@@ -42,7 +42,7 @@ def test_a_run_and_its_export_need_nothing_but_the_path(photos, monkeypatch, tmp
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cache"))
     sizes = ["members=40", "external=40", "calibration=60", "holdout=40", "batch_size=20"]
     assert main(["run", f"dataset=folder:{photos}", "model=tiny", "epochs=1", *sizes]) == 0
-    (run,) = (tmp_path / "results" / "quick" / "runs").iterdir()
+    (run,) = (tmp_path / "results" / "scratch" / "runs").iterdir()
     assert read_json(run / "metrics.json")["data"]["title"] == "my photos"
     assert main(["export", str(run), str(tmp_path / "model")]) == 0
     assert amint.load(tmp_path / "model").preprocessing.height == 16
