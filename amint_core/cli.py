@@ -264,7 +264,7 @@ def _command(commands, name, action, *, profiled: bool = False) -> argparse.Argu
         command.add_argument(
             "--profile",
             default="quick",
-            help="quick, laptop, comparison, paper or table1 (default: %(default)s)",
+            help="a grid, config/PROFILE.yaml, and its folder in results/ (default: %(default)s)",
         )
     return command
 

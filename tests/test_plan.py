@@ -33,7 +33,7 @@ from amint_core.run.folder import run_folder
 from amint_core.run.models import build
 from amint_core.run.steps import code_of, run_all
 from amint_core.settings import create
-from amint_core.training.kinds import ACTIVE, MEMORIZER, PLAIN
+from amint_core.training.kinds import ACTIVE, KINDS, MEMORIZER, PLAIN
 
 
 def settings(**given) -> RunConfig:
@@ -293,17 +293,15 @@ def test_counted_operations_are_those_of_the_built_model():
         assert counter.get_total_flops() / 2 == counted
 
 
-def test_measures_steps_and_scoring(done):
-    found = []
-    for kind in (ACTIVE, PLAIN):
-        with made_up.training(workload_of(settings(), kind)) as training:
-            before = done["steps"]
-            found.append(training.measure(0))
-            assert done["steps"] - before == 2  # one to warm up, and one that is timed
-    active, plain = found
-    assert min(active.step, active.classify, active.score, plain.step) > 0
-    assert math.isnan(plain.score)
-    assert active.memory >= active.idle > 0
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_measures_steps_and_scoring(kind, done):
+    with made_up.training(workload_of(settings(), kind)) as training:
+        before = done["steps"]
+        found = training.measure(0)
+        assert done["steps"] - before == 2  # one to warm up, and one that is timed
+    assert min(found.step, found.classify) > 0
+    assert (found.score > 0) if kind.has_head else math.isnan(found.score)
+    assert found.memory >= found.idle > 0
 
 
 def test_measures_in_a_process_of_its_own():
