@@ -93,6 +93,22 @@ def cifar_pickles(root, monkeypatch):
     return folder, contents
 
 
+def cifar_binary(root, number=10, images=20):
+    """Write the binary version: CIFAR-100's labels follow the coarse ones."""
+    folder = root / f"CIFAR{number}" / {10: "cifar-10-batches-bin", 100: "cifar-100-binary"}[number]
+    folder.mkdir(parents=True)
+    batches = [f"data_batch_{i}" for i in range(1, 6)]
+    for name in [*batches, "test_batch"] if number == 10 else ["train", "test"]:
+        labels = np.arange(images)[:, None] % number
+        labels = labels if number == 10 else np.hstack([labels % 20, labels])
+        rows = np.hstack([labels, RNG.integers(0, 256, (images, 3072))]).astype(np.uint8)
+        (folder / f"{name}.bin").write_bytes(rows.tobytes())
+    names = CIFAR10_CLASSES if number == 10 else [f"thing{i:03}" for i in range(100)]
+    table = "batches.meta.txt" if number == 10 else "fine_label_names.txt"
+    (folder / table).write_text("\n".join(names) + "\n\n")
+    return folder
+
+
 def gtsrb_torchvision(root, suffix=".ppm"):
     home = root / "gtsrb"
     for label in range(43):
@@ -161,6 +177,38 @@ def tiny_parquet(root):
         table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
         parquet.write_table(table, folder / f"{split}-00000-of-00001-abc.parquet")
     return folder
+
+
+RECORD = struct.pack("<I", 0xCED7230A)
+
+
+def record(raw):
+    """Write one record; where the magic number stands in it, it is cut there into chunks."""
+    parts = raw.split(RECORD)
+    places = [0] if len(parts) == 1 else [1, *[2] * (len(parts) - 2), 3]
+    return b"".join(
+        RECORD + struct.pack("<I", place << 29 | len(part)) + part + bytes(-len(part) % 4)
+        for place, part in zip(places, parts, strict=True)
+    )
+
+
+def insightface_records(root, folders):
+    """Pack IDENTITY/KEY.jpg, both numbers, as insightface does."""
+    files = sorted(folders.rglob("*.jpg"), key=lambda file: int(file.stem))
+    home = root / "faces_webface_112x112"
+    home.mkdir(parents=True)
+    lists = [struct.pack("<IfQQ2f", 2, 0, 0, 0, len(files) + 1, len(files) + 3)]
+    # The label stands in the header, or first among further ones.
+    for file in files:
+        identity, key = int(file.parent.name), int(file.stem)
+        one = struct.pack("<IfQQ", 0, identity, key, 0)
+        more = struct.pack("<IfQQ2f", 2, 0, key, 0, identity, 0)
+        lists.append((more if key % 2 else one) + file.read_bytes())
+    lists += [struct.pack("<IfQQ2f", 2, 0, len(files) + 1 + n, 0, 1, 2) for n in range(2)]
+    (home / "train.rec").write_bytes(b"".join(map(record, lists)))
+    (home / "train.idx").write_text("0\t0\n")
+    (home / "property").write_text("2,112,112\n")
+    return home
 
 
 def casia_folders(root, identities=30):

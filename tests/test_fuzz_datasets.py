@@ -7,11 +7,14 @@ import pytest
 from dataset_trees import (
     casia_folders,
     cifar10_folders,
+    cifar_binary,
     cifar_pickles,
     gtsrb_png,
     gtsrb_torchvision,
+    insightface_records,
     mnist_gz,
     mnist_idx,
+    save,
     tiny_official,
     tiny_parquet,
 )
@@ -84,6 +87,19 @@ def test_damaged_cifar_images(tmp_path):
 def test_damaged_faces(tmp_path):
     casia_folders(tmp_path, identities=8)
     damage("casia_webface", sorted(tmp_path.rglob("*.jpg")), tmp_path, least=1 / 9)
+
+
+def test_damaged_records_of_faces(tmp_path):
+    folders = tmp_path / "folders"
+    for number in range(24):
+        save(folders / str(number % 3) / f"{number}.jpg")
+    packed = insightface_records(tmp_path / "packed", folders)
+    damage("casia_webface", [packed / "train.rec"], packed.parent, least=1 / 3)
+
+
+def test_damaged_cifar_binaries(tmp_path):
+    folder = cifar_binary(tmp_path)
+    damage("cifar10", sorted(folder.iterdir()), tmp_path, least=1 / 9)
 
 
 def test_damaged_cifar_pickles_are_all_refused_but_whole_ones(tmp_path, monkeypatch):

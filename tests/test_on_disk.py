@@ -11,20 +11,25 @@ import numpy as np
 import pytest
 from dataset_parts import official_test_of, pool_of
 from dataset_trees import (
+    RECORD,
     RNG,
     WNIDS,
     casia_folders,
     cifar10_folders,
+    cifar_binary,
     class_folders,
     gtsrb_png,
     gtsrb_torchvision,
+    insightface_records,
     mnist_folders,
     mnist_gz,
     mnist_idx,
     picture,
+    record,
     save,
     tiny_official,
 )
+from PIL import Image
 
 from amint_core.data import DATASETS, download, load, status
 from amint_core.data.cifar import CIFAR10_CLASSES
@@ -155,6 +160,20 @@ def test_cifar_is_read_from_parquet(image, label, wrapped, tmp_path):
     assert dataset.class_names == CIFAR10_CLASSES
 
 
+@pytest.mark.parametrize(("name", "number"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_is_read_from_its_binary_version(name, number, tmp_path):
+    folder = cifar_binary(tmp_path, number, images=number)
+    dataset = opened(name, tmp_path, size=32)
+    parts = number // 100 or 5  # files of the pool
+    assert list(dataset.labels) == [*range(number)] * (parts + 1)
+    assert (
+        dataset.class_names[:2] == {10: CIFAR10_CLASSES[:2], 100: ("thing000", "thing001")}[number]
+    )
+    raw = np.frombuffer(max(folder.glob("test*.bin")).read_bytes(), np.uint8).reshape(number, -1)
+    planes = raw[:, -3072:].reshape(number, 3, 32, 32)
+    np.testing.assert_array_equal(official_test_of(dataset).pixels, planes.transpose(0, 2, 3, 1))
+
+
 def sorted_and_padded(root):
     home = gtsrb_png(root)
     for label in range(43):
@@ -228,6 +247,24 @@ def test_identities_in_one_folder_more(tmp_path):
     (tmp_path / "CASIA-WebFace").mkdir()
     (tmp_path / "faces").rename(tmp_path / "CASIA-WebFace" / "aligned")
     assert opened("casia_webface", tmp_path).num_classes == 30
+
+
+def test_packed_faces_are_those_of_the_folders(tmp_path):
+    """The magic number stands in one of the images, which is cut there."""
+    rng, folders = np.random.default_rng(3), tmp_path / "folders" / "CASIA-WebFace"
+    for key in range(1, 61):
+        comment = b"1234" + RECORD + b"5" + RECORD if key == 7 else b""
+        path = folders / str(1 + key // 9) / f"{key}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path, comment=comment)
+    packed = insightface_records(tmp_path / "packed", folders)
+    assert packed.joinpath("train.rec").read_bytes().count(RECORD) == 63 + 2
+    found = [opened("casia_webface", root) for root in (folders.parent, packed.parent)]
+    for kind in ("pixels", "labels", "official_test"):
+        np.testing.assert_array_equal(*(getattr(dataset, kind) for dataset in found))
+    assert found[0].class_names == found[1].class_names == tuple("1234567")
+    assert 0 < found[0].official_test.sum() < 10
 
 
 def test_identities_without_images_are_left_out_and_counted(tmp_path):
@@ -337,15 +374,49 @@ def folders_in_classes(root):
     (home / "cat").rename(home / "train" / "cat" / "tabby")
 
 
-def recordio(root):
-    (root / "faces_webface_112x112").mkdir()
-    for name in ("agedb_30.bin", "train.idx", "train.lst", "train.rec"):
-        (root / "faces_webface_112x112" / name).write_bytes(b"\x0a\x23\xd7\xce")
+def packed(root):
+    folders = root / "unpacked"
+    for number in range(24):
+        save(folders / str(number % 2) / f"{number}.jpg")
+    return insightface_records(root, folders) / "train.rec"
 
 
-def binary_version(root):
-    (root / "CIFAR10" / "cifar-10-batches-bin").mkdir(parents=True)
-    (root / "CIFAR10" / "cifar-10-batches-bin" / "data_batch_1.bin").write_bytes(bytes(3073))
+def records_cut_short(root):
+    path = packed(root)
+    path.write_bytes(path.read_bytes()[:-33])
+
+
+def records_overwritten(root):
+    path = packed(root)
+    path.write_bytes(b"no records" + path.read_bytes()[10:])
+
+
+def records_of_no_identity(root):
+    path = packed(root)
+    path.write_bytes(path.read_bytes() + record(struct.pack("<IfQQ", 0, 0.5, 99, 0) + b"image"))
+
+
+def records_of_nobody(root):
+    packed(root).write_bytes(record(struct.pack("<IfQQ", 0, 0, 0, 0)))
+
+
+def other_records(root):
+    path = packed(root)
+    path.rename(path.with_name("faces.rec"))
+
+
+def binary_cut_short(root):
+    path = cifar_binary(root) / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def binary_without_names(root):
+    (cifar_binary(root) / "batches.meta.txt").unlink()
+
+
+def binary_of_other_classes(root):
+    table = cifar_binary(root, 100) / "fine_label_names.txt"
+    table.write_text(table.read_text().replace("thing099", ""))
 
 
 def other_columns(root):
@@ -407,8 +478,18 @@ REFUSED = [
     ("cifar10", validation_for_test, r"holds train, val, but no folder 'test'"),
     ("mnist", digits_without_classes, r"holds test, train, but no folder 'test' with images"),
     ("cifar10", folders_in_classes, r"train/cat holds no image, but folders"),
-    ("casia_webface", recordio, r"train\.rec, which is not read: it is RecordIO.*IDENTITY/KEY"),
-    ("cifar10", binary_version, r"data_batch_1\.bin, which is not read: .*python version"),
+    ("casia_webface", records_cut_short, r"train\.rec ends within a record at byte"),
+    ("casia_webface", records_overwritten, r"train\.rec holds no record at byte"),
+    ("casia_webface", records_of_no_identity, r"has the label 0\.5, which is no identity's number"),
+    ("casia_webface", records_of_nobody, r"train\.rec holds images of 0 identities, but CASIA"),
+    (
+        "casia_webface",
+        other_records,
+        r"faces\.rec, which is not read: .* called train\.rec",
+    ),
+    ("cifar10", binary_cut_short, r"test_batch\.bin holds no whole number of records"),
+    ("cifar10", binary_without_names, r"batches\.meta\.txt is missing: the dataset is half"),
+    ("cifar100", binary_of_other_classes, r"fine_label_names\.txt names 99 classes, not 100"),
     ("cifar10", other_columns, r"has the columns picture, label, but none of image, img"),
     ("cifar10", null_label, r"train\.parquet: row 1 has no label"),
     ("cifar10", labels_in_words, r"its 1 labels are string, but must be whole numbers"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from amint_core.data.base import DatasetSpec
 from amint_core.data.entries import class_folders, scan
 from amint_core.data.folders import as_part, class_order, files_of, list_classes, set_aside
+from amint_core.data.recordio import recordio
 from amint_core.data.sources import Content, Source, search
 from amint_core.errors import DataError
 from amint_core.locations import shown
@@ -21,8 +22,10 @@ FOLDERS = ("CASIA-WebFace", "faces_webface_112x112")
 IMAGES, TEST_IMAGES, IDENTITIES = 494_414, 44_406, 10_575
 OBTAIN = (
     "It is given out by its authors under a licence for research: ask them for it and put the "
-    "images into CASIA-WebFace/IDENTITY/*.jpg of the data folder."
+    "images into CASIA-WebFace/IDENTITY/*.jpg of the data folder, or insightface's train.rec into "
+    "CASIA-WebFace/."
 )
+SHARE = (TEST_IMAGES, IMAGES)
 
 
 def by_identity(folder: Path) -> Source | None:
@@ -45,20 +48,24 @@ def by_identity(folder: Path) -> Source | None:
     note = f"files: {empty:,} identities without images were left out."
 
     def read() -> Content:
-        parts = set_aside(identities, names, (TEST_IMAGES, IMAGES), TITLE, OBTAIN)
+        parts = set_aside(identities, names, SHARE, TITLE, OBTAIN)
         pool, test = (as_part(part, names) for part in parts)
         return Content(pool, test, names)
 
     return Source(folder, files_of(identities), read, (note,) * bool(empty))
 
 
+LAYOUTS = (
+    by_identity,
+    partial(recordio, title=TITLE, most=IDENTITIES, share=SHARE, obtain=OBTAIN),
+)
 SPEC = DatasetSpec(
     name="casia_webface",
     title=TITLE,
     channels=3,
     image_size=64,
     num_classes=IDENTITIES,
-    find=partial(search, title=TITLE, names=FOLDERS, layouts=(by_identity,), obtain=OBTAIN),
+    find=partial(search, title=TITLE, names=FOLDERS, layouts=LAYOUTS, obtain=OBTAIN),
     obtain=OBTAIN,
     official_sizes={"pool": IMAGES - TEST_IMAGES, "test": TEST_IMAGES},
     notes=("test: set aside by the loader, 9 % of each identity; there is no official test set.",),

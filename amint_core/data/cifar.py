@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amint_core.data.base import DatasetSpec
-from amint_core.data.entries import seen
+from amint_core.data.entries import read_text, reading, seen
 from amint_core.data.folders import by_class
 from amint_core.data.parquet import parquet
 from amint_core.data.sources import Content, Item, Part, Source, search
@@ -34,11 +34,19 @@ CIFAR10_CLASSES = (
 )
 #: torchvision's reader → the folder inside the official archive.
 ARCHIVES = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}
+#: The same for the binary version, and its files: the pool's, the test set's, names of classes.
+BINARY = {"CIFAR10": "cifar-10-batches-bin", "CIFAR100": "cifar-100-binary"}
 BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 FILES = {
     "CIFAR10": (*BATCHES, "test_batch", "batches.meta"),
     "CIFAR100": ("train", "test", "meta"),
 }
+BINARY_FILES = {
+    "CIFAR10": (tuple(f"{name}.bin" for name in BATCHES), "test_batch.bin", "batches.meta.txt"),
+    "CIFAR100": (("train.bin",), "test.bin", "fine_label_names.txt"),
+}
+PIXELS = 3 * 32 * 32  # bytes of an image: red, green and blue planes
+MOST_IMAGES = 50_000  # of a file of the binary version
 
 
 def pickles(folder: Path, *, maker: str, obtain: str) -> Source | None:
@@ -77,6 +85,57 @@ def _part(data: torchvision.datasets.CIFAR10) -> Part:
     return Part(items, np.asarray(data.targets))
 
 
+def binary(folder: Path, *, maker: str, number: int, obtain: str) -> Source | None:
+    """Read the official binary version, or return None where there is no such folder.
+
+    A record is a byte with the label, which for CIFAR-100 follows one with the coarse label, and
+    the image's three planes of pixels.
+
+    Args:
+        number: of classes.
+
+    Raises:
+        DataError: a file is missing, holds no whole number of records, or names other classes.
+    """
+    inside = folder if folder.name == BINARY[maker] else folder / BINARY[maker]
+    if not inside.is_dir():
+        return None
+    pool, test, table = BINARY_FILES[maker]
+    paths = [[inside / name for name in part] for part in (pool, (test,))]
+    labels = 1 if maker == "CIFAR10" else 2  # bytes; the last one is the class
+
+    def read() -> Content:
+        names = tuple(read_text(inside / table).split())
+        if len(set(names)) != number:
+            raise DataError(
+                f"{shown(inside / table)} names {len(set(names))} classes, not {number}. Delete "
+                f"{shown(inside)} and fetch it again. {obtain}"
+            )
+        return Content(*(_binary_part(part, labels, obtain) for part in paths), names)
+
+    return Source(inside, seen(*paths[0], *paths[1], inside / table), read)
+
+
+def _binary_part(paths: list[Path], labels: int, obtain: str) -> Part:
+    found = []
+    for path in paths:
+        remedy = f"Delete {shown(path.parent)} and fetch it again. {obtain}"
+        with reading(shown(path), remedy), path.open("rb") as file:
+            raw = np.frombuffer(file.read(MOST_IMAGES * (labels + PIXELS) + 1), np.uint8)
+        if raw.size % (labels + PIXELS) or raw.size > MOST_IMAGES * (labels + PIXELS):
+            raise DataError(
+                f"{shown(path)} holds no whole number of records of {labels + PIXELS:,} bytes, or "
+                f"more than {MOST_IMAGES:,}: it is truncated or damaged. {remedy}"
+            )
+        found.append(raw.reshape(-1, labels + PIXELS))
+    items = (
+        Item(f"{path.name}[{i}]", record[labels:].reshape(3, 32, 32).transpose(1, 2, 0))
+        for path, records in zip(paths, found, strict=True)
+        for i, record in enumerate(records)
+    )
+    return Part(items, np.concatenate([records[:, labels - 1] for records in found]))
+
+
 def download(root: Path, *, maker: str) -> None:
     """Fetch a CIFAR with torchvision into `root`/CIFAR10 or `root`/CIFAR100."""
     import torchvision.datasets
@@ -87,17 +146,18 @@ def download(root: Path, *, maker: str) -> None:
 def _spec(number: int, classes: tuple[str, ...]) -> DatasetSpec:
     title, maker = f"CIFAR-{number}", f"CIFAR{number}"
     obtain = (
-        f"Run `make data`, or unpack the official python version into {maker}/ of the data folder "
+        f"Run `make data`, or unpack the official archive into {maker}/ of the data folder "
         f"({maker}/{ARCHIVES[maker]}/…), or put images into {maker}/train/CLASS/ and "
         f"{maker}/test/CLASS/."
     )
     named = classes or tuple(f"class {label}" for label in range(number))
     layouts = (
         partial(pickles, maker=maker, obtain=obtain),
+        partial(binary, maker=maker, number=number, obtain=obtain),
         partial(by_class, title=title, num_classes=number, official=classes),
         partial(parquet, title=title, classes=named, splits=("test",), obtain=obtain),
     )
-    names = (maker, ARCHIVES[maker])
+    names = (maker, ARCHIVES[maker], BINARY[maker])
     return DatasetSpec(
         name=f"cifar{number}",
         title=title,

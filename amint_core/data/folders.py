@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ POOL, TEST = ("train", "training", "trainingset"), ("test", "testing", "testset"
 #: Kinds of images that are seldom the official pixels.
 LOSSY = {"JPEG": JPEG, "GIF": (".gif",), "WebP": (".webp",)}
 ClassFiles = dict[str, list[File]]
+Image = TypeVar("Image")
 
 
 def list_classes(
@@ -178,19 +180,30 @@ def _lossy(classes: ClassFiles) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def called(file: File) -> str:
+    """Return the name by which a file is set aside or not: CLASS/FILE."""
+    return "/".join(file.path.rsplit("/", 2)[-2:])
+
+
 def set_aside(
-    classes: ClassFiles, names: Sequence[str], share: tuple[int, int], title: str, obtain: str
-) -> tuple[ClassFiles, ClassFiles]:
+    classes: dict[str, list[Image]],
+    names: Sequence[str],
+    share: tuple[int, int],
+    title: str,
+    obtain: str,
+    called: Callable[[Image], str] = called,
+) -> tuple[dict[str, list[Image]], dict[str, list[Image]]]:
     """Part the images into pool and test, by the same share of each class.
 
-    They are chosen by file name alone, so that the parts depend neither on a seed nor on the order
-    of the files. A class's last image always stays in the pool.
+    They are chosen by name alone, so that the parts depend neither on a seed nor on the order of
+    the images. A class's last image always stays in the pool.
 
     Args:
-        classes: class name → files.
+        classes: class name → images.
         names: the classes in order.
         share: of the images, so many of so many go to the test part.
         title, obtain: the dataset's, for the error.
+        called: the name of an image, CLASS/FILE.
 
     Raises:
         DataError: there are too few images for a test part.
@@ -207,14 +220,10 @@ def set_aside(
     counts = allocate(total, sizes, sizes - 1, order)
     pool, test = {}, {}
     for name, count in zip(names, counts, strict=True):
-        ranked = sorted(classes[name], key=_rank)
+        ranked = sorted(classes[name], key=lambda image: _digest(called(image)))
         test[name] = sorted(ranked[:count])
         pool[name] = sorted(ranked[count:])
     return pool, test
-
-
-def _rank(file: File) -> str:
-    return _digest("/".join(file.path.rsplit("/", 2)[-2:]))
 
 
 def _digest(name: str) -> str:

@@ -32,9 +32,7 @@ from amint_core.locations import data_root, shown
 PICKLE = "it is a pickle, which can run code. Fetch the official files"
 #: Suffix → why such files are not read, and what to do; the most telling first.
 UNREAD = {
-    ".rec": "it is RecordIO, as insightface packs faces. Unpack it with mxnet: for each key of the "
-    ".idx file, mxnet.recordio.unpack gives a header, whose label is the identity, and the bytes "
-    "of a JPEG; write these into CASIA-WebFace/IDENTITY/KEY.jpg",
+    ".rec": "RecordIO is read of CASIA-WebFace alone, and called train.rec",
     **dict.fromkeys(ARCHIVES, "unpack it where it lies"),
     ".parquet": "its name tells no split. Call it train-….parquet or test-….parquet",
     ".npz": "only mnist.npz, as keras has it, is read",
@@ -44,7 +42,7 @@ UNREAD = {
     ".h5": "HDF5 is not read. Unpack its images into folders",
     ".mat": "MATLAB's format is not read. Unpack its images into folders",
     **dict.fromkeys((".pt", ".pkl", ".pickle", ".npy"), PICKLE),
-    ".bin": "it is the binary version, or a list of pairs. Fetch the python version, or images",
+    ".bin": "it is a list of pairs, or not in the folder that its archive makes",
 }
 
 
