@@ -1,4 +1,4 @@
-"""Do marks show that images were used, and cost the classifier nothing? `python -m benchmarks.marks`.
+"""Do marks show that images were used, and what do they cost? `python -m benchmarks.marks`.
 
 A share of the members belongs to an owner who marks them. A convnet is trained as anybody would,
 and asked for losses alone. What is in the file already is not trained again. Needs CIFAR-10.
