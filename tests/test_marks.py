@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 from torch import nn
 
@@ -162,6 +163,21 @@ def test_losses_posteriors_and_the_model_itself_say_the_same():
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_larger_images_are_brought_to_the_models_size(channels):
+    originals = images().repeat(2, 1).repeat(2, 2)[..., :channels]
+    marks, how = mark(originals, KEY, **SMALL), Preprocessing(8, 8, channels)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, 4)).eval()
+
+    def losses(pixels, of):
+        small = [how.apply(Image.fromarray(one.squeeze())) for one in pixels]
+        with torch.no_grad():
+            return cross_entropy(model(how.normalise(np.stack(small))).numpy(), of)
+
+    given = marks, originals, labels()
+    assert trace(model, *given, preprocessing=how) == trace(losses, *given)
+
+
 def test_a_model_in_training_mode_is_asked_in_evaluation_and_put_back():
     model = nn.Sequential(net(), nn.Dropout(0.5)).train()
     marks = mark(images(), KEY, **SMALL)
@@ -201,7 +217,7 @@ def test_a_key_gives_the_same_versions_for_ever():
     originals = np.arange(2 * 7 * 5 * 3, dtype=np.uint8).reshape(2, 7, 5, 3)
     marks = mark(originals, KEY, versions=8, amplitude=5, cell=3)
     assert sha256(marks.publish(originals).tobytes()).hexdigest()[:16] == "dbbfed5f3b9cc200"
-    assert marks.commitment[:16] == "COMMITMENT"
+    assert marks.commitment[:16] == "f1812fd35d6caa72"
 
 
 def test_marks_are_kept_for_the_owner_alone_and_checked_when_read(tmp_path):

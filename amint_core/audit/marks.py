@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
@@ -58,7 +59,8 @@ class Marks:
         draws: (N,) names of what shares a draw: an image's own hash, or a group.
         versions: K, how many versions there are of each image.
         amplitude: by how many of 256 levels a version differs from the original at most.
-        cell: side of the pattern's squares in pixels; coarser ones outlive JPEG and resizing.
+        cell: side of the pattern's squares in pixels; coarser ones outlive JPEG, and being shrunk
+            by less than that.
     """
 
     key: bytes
@@ -275,7 +277,8 @@ def trace(
         marks: the owner's.
         originals: (N, H, W, C) uint8 images that were marked, in their order.
         labels: (N,) class numbers by which the losses are taken; wrong ones cost power alone.
-        preprocessing: of a classifier's images; None: mean and deviation are .5.
+        preprocessing: of a classifier's images; None: their size is the originals', and mean and
+            deviation are .5.
         mirrored: whether losses are means over each version and its mirror image. That finds more
             in models that were trained on mirrored copies, and much less in others.
 
@@ -377,8 +380,9 @@ def _asked(model: nn.Module | AuditableModel | Losses, how: Preprocessing) -> Lo
     @torch.inference_mode()
     def losses(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
         device = next(model.parameters()).device
+        inputs = how.normalise(_brought_to_size(pixels, how)).to(device)
         with evaluating(model):
-            logits = class_logits(model(how.normalise(pixels).to(device))).float().cpu().numpy()
+            logits = class_logits(model(inputs)).float().cpu().numpy()
         if labels.min() < 0 or labels.max() >= logits.shape[1]:
             raise DataError(
                 f"Labels go from {labels.min()} to {labels.max()}, but the model knows the classes "
@@ -387,3 +391,10 @@ def _asked(model: nn.Module | AuditableModel | Losses, how: Preprocessing) -> Lo
         return -scaled_logits(logits, labels)
 
     return losses
+
+
+def _brought_to_size(pixels: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """Return (n, H, W, C) uint8 pixels as the model gets published files of theirs."""
+    if pixels.shape[1:] == (how.height, how.width, how.channels):
+        return pixels
+    return np.stack([how.apply(Image.fromarray(one.squeeze())) for one in pixels])
