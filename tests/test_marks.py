@@ -71,6 +71,11 @@ def test_p_of_many_ranks_is_that_of_the_normal_limit_and_never_nothing():
     assert 0 < p_of_ranks([1] * 400, versions) < 1e-300
 
 
+def test_every_version_is_drawn_as_often_as_any_other():
+    chosen = [mark(images(1), key(number), versions=20).choice("image") for number in range(4000)]
+    assert stats.chisquare(np.bincount(chosen, minlength=20)).pvalue > 0.01
+
+
 @pytest.mark.parametrize("how", [{"mirrored": True}, {"mirrored": False}])
 def test_p_is_uniform_on_a_model_that_never_saw_a_mark(how):
     found = list(traces(net(), images(), 300, **how))
