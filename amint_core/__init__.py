@@ -2,7 +2,7 @@
 
 The steps of a run, in order: `RunConfig`, `Run`, `prepare`, `build`, `train`, `score`, `evaluate`.
 To make a model of your own auditable: `enhance`, the losses, `auditable`, `save`; to ask one which
-images it was trained on: `load`, `audit`.
+images it was trained on: `load`, `audit`. For owners of images: `mark`, `trace`.
 """
 
 from importlib import import_module
@@ -39,6 +39,9 @@ _PUBLIC = {
     "save": "audit.model_folder",
     "load": "audit.model_folder",
     "export": "audit.export",
+    "Marks": "audit.marks",
+    "mark": "audit.marks",
+    "trace": "audit.marks",
 }
 __all__ = sorted(_PUBLIC)
 
