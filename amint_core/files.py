@@ -21,11 +21,15 @@ _PROBE = bytes(2**20)
 
 
 @contextmanager
-def atomic_path(target: Path | str) -> Iterator[Path]:
+def atomic_path(target: Path | str, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path of the same name; rename it to `target` on success.
 
     On any failure the temporary file is removed and an existing `target` stays as it was. What
     killed writers left in the folder is removed, too.
+
+    Args:
+        target: the file.
+        mode: who may read it, from its first moment on.
 
     Raises:
         ResultsError: the disk is full or the folder cannot be written.
@@ -44,7 +48,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
                 if refused is None:
                     raise
                 raise refused from error
-            temporary.chmod(0o644)
+            temporary.chmod(mode)
             os.replace(temporary, target)
     except OSError as error:
         raise ResultsError(
@@ -123,9 +127,9 @@ def is_full(folder: Path) -> bool:
     return found.f_bavail * found.f_frsize < len(_PROBE) or _no_inodes(there)
 
 
-def write_text(target: Path | str, text: str) -> None:
-    """Write `text` to `target` atomically, as UTF-8."""
-    with atomic_path(target) as temporary:
+def write_text(target: Path | str, text: str, mode: int = 0o644) -> None:
+    """Write `text` to `target` atomically, as UTF-8, for whom `mode` lets read it."""
+    with atomic_path(target, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

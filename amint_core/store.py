@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from amint_core.errors import AmintError, DamagedError, ResultsError
-from amint_core.files import atomic_path, read_json, write_json, write_text
+from amint_core.files import atomic_path, json_text, read_json, write_text
 from amint_core.locations import shown
 from amint_core.memory import is_of_memory
 
@@ -142,9 +142,11 @@ def _beside(file: Path) -> list[str]:
     return [line.split()[0] for line in lines if line.strip()]
 
 
-def write_sealed(target: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically with the hash of its own content."""
-    write_json(target, {**content, "sha256": _seal(content)})
+def write_sealed(target: Path, content: Mapping[str, Any], secret: bool = False) -> None:
+    """Write a JSON object atomically with the hash of its own content; a secret for its owner's
+    eyes only."""
+    mode = 0o600 if secret else 0o644
+    write_text(target, json_text({**content, "sha256": _seal(content)}), mode)
 
 
 def read_sealed(source: Path) -> dict[str, Any]:

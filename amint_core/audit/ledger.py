@@ -153,8 +153,7 @@ class Ledger:
     def save(self, path: Path) -> None:
         """Write the ledger with its secret; for the owner's eyes only."""
         images = {image.hex(): role for image, role in sorted(self.images.items())}
-        write_sealed(Path(path), {"secret": self.secret.hex(), "images": images})
-        Path(path).chmod(0o600)
+        write_sealed(Path(path), {"secret": self.secret.hex(), "images": images}, secret=True)
 
     @classmethod
     def load(cls, path: Path) -> Ledger:

@@ -130,9 +130,7 @@ class Marks:
 
     def save(self, path: Path | str) -> None:
         """Write the marks with their key; for the owner's eyes only."""
-        path = Path(path)
-        write_sealed(path, self._record())
-        path.chmod(0o600)
+        write_sealed(Path(path), self._record(), secret=True)
 
     @classmethod
     def load(cls, path: Path | str) -> Marks:
