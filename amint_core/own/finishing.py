@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel, auditable
 from amint_core.audit.model_folder import MANIFEST, TIMM, load, save
 from amint_core.audit.preprocessing import Preprocessing
@@ -22,6 +23,7 @@ from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
 from amint_core.own.taps import find_taps
+from amint_core.training.device import repeatable
 
 #: So many members are scored for the folder, as known ones; more would only take time.
 MOST_MEMBERS = 2_000
@@ -89,6 +91,7 @@ def handed_out(
         },
         "epochs": len(history),
         "seed": settings.seed,
+        "hardware": _hardware(enhanced, settings),
         "made_of": made_of,
     }
     made = replace(made, card=told)
@@ -97,6 +100,12 @@ def handed_out(
         with atomic_path(place / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
     return made
+
+
+def _hardware(enhanced: EnhancedAuditedModel, settings: RunConfig) -> str:
+    """Name what trained the model: a replay of its training needs another of that kind."""
+    with repeatable(settings.cpu_threads):
+        return provenance.hardware(next(enhanced.parameters()).device)
 
 
 def timm_name(audited: nn.Module, how: Preprocessing) -> str:
