@@ -102,7 +102,7 @@ def test_keeping_states_changes_no_weight_and_a_folder_without_them_is_trained_a
     capsys.readouterr()
     amint.fit(Dropping(), **given, keep_epochs=2)
     assert "Already trained" in capsys.readouterr().out
-    with pytest.raises(SettingsError, match="there is none. Name one by folder"):
+    with pytest.raises(SettingsError, match=r"there is none. Name one by folder"):
         amint.fit(Dropping(), **roles, **SHORT, keep_epochs=1)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from ordinary import Tutorial
 
 from amint_core.audit import images as pictures
 from amint_core.data import load
 from amint_core.locations import project_root
+from benchmarks.outsiders import Tutorial
 
 NOMINAL = 0.01
 

@@ -18,7 +18,7 @@ from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import Normalised
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import finished, handed_out, headed
+from amint_core.own.finishing import HeadWidth, finished, handed_out, headed
 from amint_core.own.training import OwnTraining, identity, start_of
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
@@ -40,6 +40,7 @@ def fit(
     recipe: str = "best",
     folder: Path | str | None = None,
     taps: list[str] | str = "auto",
+    head_width: HeadWidth = "auto",
     preprocessing: Preprocessing | None = None,
     anew: bool = False,
     **settings: Any,
@@ -58,6 +59,9 @@ def fit(
         recipe: a name of `RECIPES` with one stage.
         folder: where the model goes, and its state while it is trained; None: it is kept nowhere.
         taps: names of modules that the head reads, or "auto".
+        head_width: of the head: a number from 4 to 512; "fit", the widest with no more parameters
+            than the model; or "auto", that but no less than 32, since a narrower head recognises
+            few members.
         preprocessing: how images are brought to one size, and normalised; None: as they are.
         anew: train from the weights given, whatever is there.
         settings: further fields of `RunConfig`, such as epochs, batch_size, lambda_mint;
@@ -72,7 +76,7 @@ def fit(
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = _settings(roles, recipe, settings)
-    enhanced = headed(model, roles, taps, chosen)
+    enhanced = headed(model, roles, taps, chosen, head_width)
     _require_labels(enhanced, roles)
     place = None if folder is None else Path(folder)
     if chosen.keep_epochs and place is None:
