@@ -20,6 +20,8 @@ from amint_core.errors import DataError, ModelError, ProtocolError, SettingsErro
 from amint_core.files import read_json
 from amint_core.own import code
 from amint_core.own.attach import HEAD_STEPS
+from amint_core.own.attach import settings_of as settings_of_attach
+from amint_core.own.deal import brought_together
 from amint_core.own.finishing import NARROWEST
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
@@ -334,13 +336,19 @@ def test_a_width_that_is_none_is_refused(roles, verb):
         verb(net(), **roles, head="published", head_width=32)
 
 
-def test_a_head_takes_enough_steps_even_where_images_are_few(roles):
-    given = {**roles, "taps": ["second"], "head_width": 4, "cpu_threads": 1}
-    # Batches are no larger than the 200 members, so one step of each pass over 300 others.
-    assert amint.attach(net(), **given).card["epochs"] == HEAD_STEPS
-    assert amint.attach(net(), **given, head_batch=50).card["epochs"] == HEAD_STEPS // 6
-    assert amint.attach(net(), **given, head_batch=4).card["epochs"] == HEAD_EPOCHS
-    assert amint.attach(net(), **given, head_epochs=2).card["epochs"] == 2
+@pytest.mark.parametrize(
+    ("given", "passes"),
+    [
+        # Batches are no larger than the 200 members: one step of each pass over 300 others.
+        ({}, HEAD_STEPS),
+        ({"head_batch": 50}, HEAD_STEPS // 6),
+        ({"head_batch": 4}, HEAD_EPOCHS),
+        ({"head_epochs": 2}, 2),
+    ],
+    ids=["large batches", "smaller ones", "many steps", "as asked"],
+)
+def test_a_head_takes_enough_steps_even_where_images_are_few(roles, given, passes):
+    assert settings_of_attach(brought_together(roles, None), given).head_epochs == passes
 
 
 @pytest.mark.parametrize("odd", [{"epochs": 3}, {"lambda_mint": 2.0}])

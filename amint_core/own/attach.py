@@ -76,7 +76,7 @@ def attach(
     """
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
-    chosen = _settings(roles, settings)
+    chosen = settings_of(roles, settings)
     with _frozen(model):
         enhanced = headed(model, roles, taps, chosen, head_width)
         require_own_preprocessing(enhanced, roles)
@@ -89,7 +89,12 @@ def attach(
         return handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
 
 
-def _settings(roles: Roles, given: dict[str, Any]) -> RunConfig:
+def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
+    """Return the settings of a head stage: those given, and as many passes as it needs.
+
+    Raises:
+        SettingsError: one is unknown here, or does not fit.
+    """
     allowed = {"head_epochs", "head_batch", "head_rate", "head_copies", "head", "seed", "views"}
     allowed |= {"precision", "cpu_threads", "external_transformations"}
     odd = set(given) - allowed

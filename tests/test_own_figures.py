@@ -1,0 +1,35 @@
+"""What docs/own_model.md says of real images follows from results/audit, and holds."""
+
+from __future__ import annotations
+
+import pytest
+from said_of_audit import table
+from said_of_own_models import LINES, rows_of
+
+from amint_core.locations import project_root
+
+PAGE = (project_root() / "docs" / "own_model.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("lines", LINES)
+def test_every_measured_line_stands_in_the_page(lines) -> None:
+    for line in lines():
+        assert line in PAGE
+
+
+def test_a_head_wants_width_and_steps_and_gets_them_by_itself() -> None:
+    heads = rows_of("attach").set_index(["head_width", "head_epochs"])["tpr at 0.01"]
+    narrow, wide, own = heads["16", "60"], heads["32", "60"], heads["auto", "auto"]
+    assert wide > heads["32", "10"]
+    assert wide > narrow
+    assert own == pytest.approx(wide, abs=0.02)
+    assert own > 0.3
+
+
+def test_models_of_a_plain_loop_stay_as_they_are_and_their_members_are_recognised() -> None:
+    rows = table("attached").set_index("model")
+    assert {"resnet18", "vit"} <= set(rows.index)
+    assert rows["weights unchanged"].all()
+    assert (rows["auc"] > rows["loss auc"]).all()
+    assert (rows["blind auc"] - 0.5).abs().max() < 0.05
+    assert not rows["changed"].any()
