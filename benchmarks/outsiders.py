@@ -42,7 +42,7 @@ def resnet18() -> nn.Module:
 
 def vit() -> nn.Module:
     """Return a ViT of timm, small enough for a CPU."""
-    size = {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 6, "num_heads": 3}
+    size = {"img_size": 32, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 3}
     return timm.create_model("vit_tiny_patch16_224", num_classes=10, **size)
 
 

@@ -8,7 +8,6 @@ README's verbs, so that a default may be chosen here. Cut off, it goes on.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -89,11 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
         for key, make in trials(dealt(seed), seed):
             if rows.has(key := key | {"seed": seed}):
                 continue
-            started = time.perf_counter()
             model = make()
-            seconds = time.perf_counter() - started
             found = {"width": model.enhanced.head.width, "epochs": model.card["epochs"]}
-            rows.add(key | found | figures(model.card) | {"seconds": seconds})
+            rows.add(key | found | figures(model.card))
     print(rows.table.T)
     return 0
 
