@@ -22,8 +22,8 @@ from amint_core.own.images import Images
 from benchmarks.outsiders import HOW, MODELS, train
 from benchmarks.resumed import Rows
 
-#: At their own 128 a ResNet's head would take most of the time, and not be needed here.
-HEAD_WIDTH = 64
+#: At its own 128 a ResNet's head would take most of the time.
+HEAD_WIDTHS = {"resnet18": 64}
 ASKED = 100, 400  # members and strangers among the images in question
 
 
@@ -48,7 +48,12 @@ def trial(
     plain = time.process_time() - started
     weights = {key: value.clone() for key, value in net.state_dict().items()}
     started = time.process_time()
-    given = {"head_width": HEAD_WIDTH, "seed": seed, "cpu_threads": 1, **settings}
+    given = {
+        "head_width": HEAD_WIDTHS.get(name, "auto"),
+        "seed": seed,
+        "cpu_threads": 1,
+        **settings,
+    }
     model = amint.attach(net, **roles, preprocessing=HOW, **given)
     attached = time.process_time() - started
     same = all(torch.equal(weights[key], value) for key, value in net.state_dict().items())

@@ -37,8 +37,7 @@ def of_attached() -> Iterator[str]:
 
 def of_setting() -> Iterator[str]:
     """Yield how large the models from elsewhere were trained."""
-    for name, one in table("attached").groupby("model"):
-        assert len(one) == 1, name
+    assert table("attached")["model"].is_unique
     (members,), (epochs,) = (table("attached")[name].unique() for name in ("members", "epochs"))
     yield f"{members:,} members, {epochs} epochs"
 
