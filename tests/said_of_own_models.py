@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pandas as pd
 from said_of_audit import table
 
-NAMES = {"resnet18": "ResNet-18 (torchvision)", "vit": "ViT (timm)", "tutorial": "tutorial net"}
-
 
 def share(value: float, digits: int = 3) -> str:
     """Return a share as the page writes it."""
@@ -26,23 +24,7 @@ def of_heads() -> Iterator[str]:
         )
 
 
-def of_attached() -> Iterator[str]:
-    """Yield the rows of the table of models from elsewhere."""
-    for row in table("attached").to_dict("records"):
-        cells = [share(row[name]) for name in ("accuracy", "loss auc", "auc", "tpr at 0.01")]
-        minutes = (f"{row[f'{part} seconds'] / 60:.1f}" for part in ("plain", "attach"))
-        cells += [f"{row['members accused']} and {row['strangers accused']}", " + ".join(minutes)]
-        yield f"| {NAMES[row['model']]} | {' | '.join(cells)} |"
-
-
-def of_setting() -> Iterator[str]:
-    """Yield how large the models from elsewhere were trained."""
-    assert table("attached")["model"].is_unique
-    (members,), (epochs,) = (table("attached")[name].unique() for name in ("members", "epochs"))
-    yield f"{members:,} members, {epochs} epochs"
-
-
-LINES = (of_heads, of_attached, of_setting)
+SOURCES = (of_heads,)
 
 
 def rows_of(verb: str) -> pd.DataFrame:
