@@ -24,7 +24,6 @@ from benchmarks.resumed import Rows
 
 #: At its own 128 a ResNet's head would take most of the time.
 HEAD_WIDTHS = {"resnet18": 64}
-ASKED = 100, 400  # members and strangers among the images in question
 
 
 def dealt(members: int, seed: int) -> dict[str, Images]:
@@ -62,7 +61,6 @@ def trial(
         "plain seconds": plain,  # of the one thread, whatever else the machine does
         "attach seconds": attached,
         **figures(model.card),
-        **_audited(model, roles),
     }
 
 
@@ -79,18 +77,6 @@ def figures(card: dict[str, Any]) -> dict[str, float]:
         "accuracy": audited["accuracy"]["value"],
         "accuracy on members": audited["accuracy_on_members"]["value"],
         "head share": card["price"]["share"],
-    }
-
-
-def _audited(model: amint.AuditableModel, roles: dict[str, Images]) -> dict[str, int]:
-    """Audit members among strangers, against other strangers."""
-    inside, outside = ASKED
-    members, strangers = roles["members"].pixels, roles["holdout"].pixels
-    asked = np.concatenate([members[:inside], strangers[:outside]])
-    accused = model.audit(asked, reference=strangers[outside:]).verdict.accused
-    return {
-        "members accused": int(accused[:inside].sum()),
-        "strangers accused": int(accused[inside:].sum()),
     }
 
 

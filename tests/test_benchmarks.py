@@ -283,7 +283,7 @@ def test_an_experiment_goes_on_after_the_rows_that_are_there(tmp_path):
     assert {"hardware", "commit", "changed"} <= set(again.table)
 
 
-def test_a_plain_loop_learns_and_its_models_get_heads(monkeypatch):
+def test_a_plain_loop_learns_and_its_models_get_heads():
     torch.manual_seed(0)
     labels = np.arange(60) % 3
     pixels = np.random.default_rng(0).integers(0, 60, (60, 32, 32, 3)).astype(np.uint8)
@@ -297,11 +297,9 @@ def test_a_plain_loop_learns_and_its_models_get_heads(monkeypatch):
     seen = outsiders.moved(images)
     assert seen.shape == images.shape
     assert not torch.equal(seen, images)
-    monkeypatch.setattr(attached, "ASKED", (20, 50))
     others = np.random.default_rng(1).integers(0, 256, (400, 32, 32, 3)).astype(np.uint8)
     sizes = {"members": 60, "external": 80, "calibration": 60, "holdout": 160}
     roles = amint.deal(np.concatenate([pixels, others]), np.arange(460) % 3, **sizes)
     row = attached.trial("tutorial", roles, 1, 0, head_epochs=1)
     assert row["weights unchanged"]
-    assert 0 <= row["members accused"] <= 20
     assert row["head share"] > 1

@@ -29,3 +29,12 @@ def test_a_head_recognises_more_of_a_small_model_afterwards_than_beside_it() -> 
 def test_the_page_counts_the_tutorial_nets_parameters() -> None:
     count = sum(one.numel() for one in Tutorial().parameters())
     assert f"tutorial net ({count:,} parameters)" in PAGE
+
+
+def test_a_model_of_a_plain_loop_stays_as_it_is_and_its_members_are_recognised() -> None:
+    rows = table("attached").set_index("model")
+    assert "vit" in rows.index
+    assert rows["weights unchanged"].all()
+    assert (rows["auc"] > rows["loss auc"]).all()
+    assert (rows["blind auc"] - 0.5).abs().max() < 0.05
+    assert not rows["changed"].any()
