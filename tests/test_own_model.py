@@ -22,7 +22,7 @@ from amint_core.own import code
 from amint_core.own.attach import HEAD_STEPS
 from amint_core.own.attach import settings_of as settings_of_attach
 from amint_core.own.deal import brought_together
-from amint_core.own.finishing import NARROWEST
+from amint_core.own.finishing import NARROWEST, headed
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
 from amint_core.settings import HEAD_EPOCHS
@@ -323,8 +323,10 @@ def test_a_head_is_as_wide_as_asked_and_never_very_narrow_by_itself(roles):
         made = amint.attach(wide, **{**given, "taps": ["0.second"]}, head_width=asked)
         assert made.enhanced.head.width > NARROWEST
         assert made.card["price"]["share"] <= 1
-    made = amint.attach(net(), **{**given, "head": "published"})
-    assert not hasattr(made.enhanced.head, "width")
+    gathered = brought_together(roles, None)
+    published = settings_of_attach(gathered, {"head": "published"})
+    one_size = headed(net(), gathered, ["second"], published, "auto")  # too large to train here
+    assert not hasattr(one_size.head, "width")
 
 
 @pytest.mark.parametrize("verb", [amint.fit, amint.attach])
