@@ -35,6 +35,7 @@ _PUBLIC = {
     "attach": "own.attach",
     "tradeoff": "own.tradeoff",
     "compare": "own.compare",
+    "replay": "own.replay",
     "judged_images": "own.compare",
     "save": "audit.model_folder",
     "load": "audit.model_folder",

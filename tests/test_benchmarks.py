@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+import amint_core as amint
 from amint_core.batch.planning.worker import WorkerEndedError
 from amint_core.errors import SettingsError
 from amint_core.model.zoo import AUDITED
 from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import ACTIVE, PLAIN
-from benchmarks import chart, figures, floor, growth, loading, shadows, tables
+from benchmarks import attached, chart, figures, floor, growth, loading, outsiders, shadows, tables
 from benchmarks.configurations import Configuration, configurations
 from benchmarks.encoded import write_files
 from benchmarks.loading import BenchmarkError
@@ -23,6 +24,7 @@ from benchmarks.loops import start
 from benchmarks.ours import OurLoop, our_model
 from benchmarks.pairs import Ratio, interleaved
 from benchmarks.published import Files, PublishedLoop, published_model
+from benchmarks.resumed import Rows
 from benchmarks.steps import counted, measure_steps
 
 TINY = Configuration("tiny", 16, batch=4, classes=5, threads=1, target=2.0)
@@ -266,3 +268,38 @@ def test_counting_leaves_no_hook_behind():
     model = our_model(TINY).to("meta")
     floor.floor(model, torch.zeros(2, 3, 16, 16, device="meta"), 5)
     assert not model.head._forward_pre_hooks
+
+
+def test_an_experiment_goes_on_after_the_rows_that_are_there(tmp_path):
+    rows = Rows(tmp_path / "t.csv")
+    for key in ({"width": "fit", "seed": 1}, {"width": 32, "seed": 1}):
+        assert not rows.has(key)
+        rows.add(key | {"auc": 1 / 3})
+    again = Rows(tmp_path / "t.csv")
+    assert again.has({"width": 32, "seed": 1})
+    assert not again.has({"width": 32, "seed": 2})
+    assert not again.has({"width": 3, "seed": 1})
+    assert list(again.table["auc"]) == ["0.3333"] * 2
+    assert {"hardware", "commit", "changed"} <= set(again.table)
+
+
+def test_a_plain_loop_learns_and_its_models_get_heads():
+    torch.manual_seed(0)
+    labels = np.arange(60) % 3
+    pixels = np.random.default_rng(0).integers(0, 60, (60, 32, 32, 3)).astype(np.uint8)
+    pixels[..., 0] += (60 * labels[:, None, None]).astype(np.uint8)  # a class is a shade of red
+    net = outsiders.Tutorial()
+    outsiders.train(net, pixels, labels, epochs=30)
+    assert not net.training
+    answers = net(outsiders.HOW.normalise(pixels).contiguous()).argmax(1)
+    assert (answers.numpy() == labels).mean() > 0.9
+    images = torch.randn(5, 3, 32, 32)
+    seen = outsiders.moved(images)
+    assert seen.shape == images.shape
+    assert not torch.equal(seen, images)
+    others = np.random.default_rng(1).integers(0, 256, (400, 32, 32, 3)).astype(np.uint8)
+    sizes = {"members": 60, "external": 80, "calibration": 60, "holdout": 160}
+    roles = amint.deal(np.concatenate([pixels, others]), np.arange(460) % 3, **sizes)
+    row = attached.trial("tutorial", roles, 1, 0, head_epochs=1)
+    assert row["weights unchanged"]
+    assert row["head share"] > 1

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from ordinary import Tutorial
 from test_audit_model import HOW, MEMBERS, STRANGERS, OwnNet, enhanced
 from torch import nn
 
@@ -16,6 +15,7 @@ from amint_core.audit import graph, hub
 from amint_core.data.transforms import shifted
 from amint_core.errors import AmintError, ModelError
 from amint_core.model.inference import VIEWS, view
+from benchmarks.outsiders import Tutorial
 
 IMAGES = HOW.normalise(MEMBERS[:7])
 

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torchvision.models as vision
-from ordinary import Named, Tutorial, mlp
+from ordinary import Named, mlp
 from torch import nn
 
 from amint_core import LossBalance, audited_loss, enhance, mint_loss
@@ -16,6 +16,7 @@ from amint_core.model.heads import LeanHead
 from amint_core.model.mint import parameter_count
 from amint_core.training.activations import outputs
 from amint_core.training.resident import Resident
+from benchmarks.outsiders import Tutorial
 
 #: What is built, its taps, the shape of an image, and the shapes that the head reads.
 ORDINARY = {

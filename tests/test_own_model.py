@@ -19,8 +19,13 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError, ModelError, ProtocolError, SettingsError
 from amint_core.files import read_json
 from amint_core.own import code
+from amint_core.own.attach import HEAD_STEPS
+from amint_core.own.attach import settings_of as settings_of_attach
+from amint_core.own.deal import brought_together
+from amint_core.own.finishing import NARROWEST, headed
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
+from amint_core.settings import HEAD_EPOCHS
 
 PIXELS, LABELS = pictures(0, 900), np.arange(900) % 3
 SIZES = {"members": 200, "external": 300, "calibration": 200, "holdout": 200}
@@ -305,6 +310,47 @@ def test_a_normalisation_that_is_not_the_models_own_is_refused_by_its_answers(ro
         amint.attach(Ranged(), **zeros, **given)
     how = Preprocessing(16, 16, 3, mean=(0.0,), deviation=(1.0,))
     assert amint.attach(Ranged(), **zeros, preprocessing=how, **given).preprocessing == how
+
+
+def test_a_head_is_as_wide_as_asked_and_never_very_narrow_by_itself(roles):
+    given = {**roles, "taps": ["second"], "head_epochs": 1, "head_batch": 50, "cpu_threads": 1}
+    widths = {"auto": NARROWEST, "fit": 16, 4: 4, 40: 40}  # 16: as narrow as heads are made to fit
+    for asked, width in widths.items():
+        assert amint.attach(net(), **given, head_width=asked).enhanced.head.width == width
+    wide = nn.Sequential(net(), nn.Linear(3, 600), nn.Linear(600, 600), nn.Linear(600, 3))
+    wide.requires_grad_(False)  # as somebody may have left it: its weights count all the same
+    for asked in ("auto", "fit"):
+        made = amint.attach(wide, **{**given, "taps": ["0.second"]}, head_width=asked)
+        assert made.enhanced.head.width > NARROWEST
+        assert made.card["price"]["share"] <= 1
+    gathered = brought_together(roles, None)
+    published = settings_of_attach(gathered, {"head": "published"})
+    one_size = headed(net(), gathered, ["second"], published, "auto")  # too large to train here
+    assert not hasattr(one_size.head, "width")
+
+
+@pytest.mark.parametrize("verb", [amint.fit, amint.attach])
+def test_a_width_that_is_none_is_refused(roles, verb):
+    for odd in (3, 513, 32.0, "wide", None, True):
+        with pytest.raises(SettingsError, match=r"head_width = .* whole number from 4 to 512.*fit"):
+            verb(net(), **roles, head_width=odd)
+    with pytest.raises(SettingsError, match="the published head has one size"):
+        verb(net(), **roles, head="published", head_width=32)
+
+
+@pytest.mark.parametrize(
+    ("given", "passes"),
+    [
+        # Batches are no larger than the 200 members: one step of each pass over 300 others.
+        ({}, HEAD_STEPS),
+        ({"head_batch": 50}, HEAD_STEPS // 6),
+        ({"head_batch": 4}, HEAD_EPOCHS),
+        ({"head_epochs": 2}, 2),
+    ],
+    ids=["large batches", "smaller ones", "many steps", "as asked"],
+)
+def test_a_head_takes_enough_steps_even_where_images_are_few(roles, given, passes):
+    assert settings_of_attach(brought_together(roles, None), given).head_epochs == passes
 
 
 @pytest.mark.parametrize("odd", [{"epochs": 3}, {"lambda_mint": 2.0}])

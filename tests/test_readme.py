@@ -7,6 +7,7 @@ import unicodedata
 import pandas as pd
 import pytest
 import said_of_lists_and_sets
+import said_of_own_models
 import said_of_table1
 import torch
 
@@ -496,6 +497,7 @@ SOURCES = (
     said_of_the_comparison_profile,
     *said_of_table1.SOURCES,
     *said_of_lists_and_sets.SOURCES,
+    *said_of_own_models.SOURCES,
 )
 
 

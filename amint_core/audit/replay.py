@@ -16,9 +16,11 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from amint_core.data.prepare import Data
 from amint_core.errors import SettingsError
@@ -98,6 +100,20 @@ def drawn(total: int, epochs: int, random: np.random.Generator | None = None) ->
     return sorted(int(one) + 1 for one in random.choice(total, count, replace=False))
 
 
+class Trainer(Protocol):
+    """Trains as the owner says that he did."""
+
+    def __call__(
+        self, state: State | None, keep: Callable[[State], None]
+    ) -> tuple[pd.DataFrame, Mapping[str, Tensor]]:
+        """Train to the end, and return the history and the weights.
+
+        Args:
+            state: where to go on from; None: from the start.
+            keep: takes the state after each epoch, and may end the training by an exception.
+        """
+
+
 def replay(
     kind: Kind,
     data: Data,
@@ -106,30 +122,64 @@ def replay(
     epochs: Iterable[int],
     handed_out: tuple[int, str] | None = None,
 ) -> Replayed:
-    """Train epochs again and compare them with a transcript.
+    """Train epochs of a run again and compare them with a transcript.
 
     Args:
         kind: what was trained.
         data: the listed images, their roles, and the run's settings.
-        history: the transcript: `epoch`, `order` and `state` of every epoch.
-        states: epoch → reads the state kept after it; the state before the first epoch follows
-            from the seed.
-        epochs: to be trained again; where the state before one was not kept, those since the last
-            that was are trained again, too.
-        handed_out: the epoch that the model handed out comes from, and the digest of its weights.
+        history, states, epochs, handed_out: see `trained_again`; the state before the first epoch
+            follows from the seed.
 
     Raises:
         SettingsError: the training starts from another one, or has no transcript.
     """
-    _require_replayable(kind, history)
-    claimed = history.set_index("epoch")
+    if kind.starts_from is not None:
+        raise SettingsError(
+            f"The {kind.name} model starts from a finished {kind.starts_from.name} model. Replay "
+            "the run that trained that one; a head on top of it changes none of its weights."
+        )
+
+    def train(
+        state: State | None, keep: Callable[[State], None]
+    ) -> tuple[pd.DataFrame, Mapping[str, Tensor]]:
+        model, members = build(data), data.split.roles["members"]
+        given = {"monitor": None, "resume": state, "keep": keep, "title": "replay"}
+        return fit_model(kind, data, model, members, **given), model.state_dict()
+
     two_stages = bool(data.settings.head_epochs)
+    return trained_again(train, history, states, epochs, handed_out, two_stages)
+
+
+def trained_again(
+    train: Trainer,
+    history: pd.DataFrame,
+    states: Mapping[int, Callable[[], State]],
+    epochs: Iterable[int],
+    handed_out: tuple[int, str] | None = None,
+    two_stages: bool = False,
+) -> Replayed:
+    """Train epochs again and compare them with a transcript.
+
+    Args:
+        train: see `Trainer`.
+        history: the transcript: `epoch`, `order` and `state` of every epoch.
+        states: epoch → reads the state kept after it.
+        epochs: to be trained again; where the state before one was not kept, those since the last
+            that was are trained again, too.
+        handed_out: the epoch that the model handed out comes from, and the digest of its weights.
+        two_stages: whether it keeps no state in between, and so is trained again as a whole.
+
+    Raises:
+        SettingsError: there is no transcript.
+    """
+    _require_transcript(history)
+    claimed = history.set_index("epoch")
     started, found, ends, kept = time.perf_counter(), [], {}, {}
     for start, last in _stretches(sorted(set(epochs)), sorted(states), two_stages):
         state = states[start]() if start else None
         if state is not None:
             kept[start] = state.digest()
-        rows = _train_again(kind, data, state, last, ends)
+        rows = _rows(train, state, last, ends)
         found += [_compared(row, claimed) for row in rows if row["epoch"] > start]
     weights = None
     if handed_out is not None:
@@ -152,9 +202,7 @@ class _Reached(Exception):
     """Ends a training after the epoch that was asked for."""
 
 
-def _train_again(
-    kind: Kind, data: Data, state: State | None, last: int, ends: dict[int, str]
-) -> list[dict]:
+def _rows(train: Trainer, state: State | None, last: int, ends: dict[int, str]) -> list[dict]:
     """Return the rows of the epochs after `state`, or after the initial weights, up to `last`.
 
     Note in `ends` the digest of the weights after each.
@@ -167,14 +215,12 @@ def _train_again(
         if reached.epoch == last:
             raise _Reached
 
-    model, members = build(data), data.split.roles["members"]
-    given = {"monitor": None, "resume": state, "keep": keep, "title": "replay"}
     try:
-        whole = fit_model(kind, data, model, members, **given)
+        whole, weights = train(state, keep)
     except _Reached:
         return rows
     rows = whole.to_dict("records")  # two stages, which keep nothing in between
-    ends[rows[-1]["epoch"]] = state_digest(model.state_dict())
+    ends[rows[-1]["epoch"]] = state_digest(weights)
     return rows
 
 
@@ -196,14 +242,9 @@ def _compared(row: Mapping, claimed: pd.DataFrame) -> Epoch:
     return Epoch(int(row["epoch"]), row["order"] == said["order"], row["state"] == said["state"])
 
 
-def _require_replayable(kind: Kind, history: pd.DataFrame) -> None:
-    if kind.starts_from is not None:
-        raise SettingsError(
-            f"The {kind.name} model starts from a finished {kind.starts_from.name} model. Replay "
-            "the run that trained that one; a head on top of it changes none of its weights."
-        )
+def _require_transcript(history: pd.DataFrame) -> None:
     if not {"order", "state"} <= set(history):
         raise SettingsError(
             "The history has no hashes of order and state: it was made by an older version, or by "
-            "`amint grid`. Train with `amint run` to have a transcript."
+            "`amint grid`. Train with `amint run` or `amint.fit` to have a transcript."
         )

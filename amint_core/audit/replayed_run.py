@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from amint_core import provenance
+from amint_core.audit.model_folder import MANIFEST
 from amint_core.audit.replay import CANNOT_TELL, Replayed, drawn, replay
 from amint_core.audit.statement import (
     LedgerError,
@@ -63,22 +64,39 @@ def replay_run(run: Path | str, epochs: int = 3, signed: Statement | None = None
         SettingsError: the training cannot be replayed.
     """
     run = Path(run)
+    _require_run(run)
     settings, manifest = create(**run_json(run / "config.json")), read_sealed(run / "manifest.json")
     history = pd.read_csv(run_file(run / "history.csv"))
     weights = run_file(run / "model.safetensors")
     if signed is not None:
-        _require_signed(signed, history, load_file(weights))
+        require_signed(signed, history, load_file(weights))
     data, kind = prepare(settings), kind_of(settings)
     now = training_of(kind, data).identity
     _require_same_images(run, manifest, now)
     handed_out = best_epoch(history, settings), state_digest(load_file(weights))
     lot = drawn(len(history), epochs)
     found = replay(kind, data, history, states_in(run / EPOCHS), lot, handed_out)
-    reasons = _elsewhere(_identity_of(weights), now, manifest, settings)
+    reasons = elsewhere(_identity_of(weights), now, manifest["hardware"], settings)
     return dataclasses.replace(found, elsewhere=reasons)
 
 
-def _require_signed(signed: Statement, history: pd.DataFrame, weights: Mapping[str, Any]) -> None:
+def _require_run(run: Path) -> None:
+    """Refuse the folder of a model in one's own images, which are not to be found from it."""
+    if (run / MANIFEST).is_file() and not (run / "config.json").is_file():
+        raise ResultsError(
+            f"{shown(run)} holds a model, not a run: which images it was trained on is not in it. "
+            "If `amint.fit` made it, give them and the model's class in Python: "
+            "amint.replay(folder, model=MyNet(), members=…, external=…). For a run, name "
+            "results/PROFILE/runs/ID."
+        )
+
+
+def require_signed(signed: Statement, history: pd.DataFrame, weights: Mapping[str, Any]) -> None:
+    """Refuse a transcript, or weights, that are not those of a published statement.
+
+    Raises:
+        LedgerError: they are others.
+    """
     if signed.transcript != hash_of_transcript(history):
         raise LedgerError(
             "The run's history is not the transcript that was signed, so it may have been written "
@@ -165,23 +183,27 @@ def _require_same_images(run: Path, manifest: Mapping[str, Any], now: Mapping[st
         )
 
 
-def _elsewhere(
-    then: Mapping[str, Any],
-    now: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    settings: RunConfig,
+def elsewhere(
+    then: Mapping[str, Any], now: Mapping[str, Any], hardware: str, settings: RunConfig
 ) -> tuple[str, ...]:
-    """Return in words what differs between the machine of the training and this one."""
+    """Return in words what differs between the machine of the training and this one.
+
+    Args:
+        then: the training's identity.
+        now: the same, as this machine and this code make it.
+        hardware: of the training, as `provenance.hardware` names it.
+        settings: which precision and threads it had.
+    """
     differing = [
-        f"{what} ({then.get(name)}, here {now[name]})" if name != "code" else what
+        f"{what} ({then.get(name)}, here {now.get(name)})" if name != "code" else what
         for name, what in _OF_MACHINE.items()
-        if then.get(name) != now[name]
+        if then.get(name) != now.get(name)
     ]
     device = open_accelerator(settings.precision).device
     with repeatable(settings.cpu_threads):
         here = provenance.hardware(device)
-    if manifest["hardware"] != here:
-        differing.append(f"the processor ({manifest['hardware']}, here {here})")
+    if hardware != here:
+        differing.append(f"the processor ({hardware}, here {here})")
     if device.type != "cpu":
         differing.append("a GPU, whose sums may come out differently each time")
     return tuple(differing)

@@ -25,7 +25,7 @@ from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import OwnResident
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import finished, handed_out, headed
+from amint_core.own.finishing import HeadWidth, finished, handed_out, headed
 from amint_core.own.training import identity, start_of
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
@@ -35,6 +35,9 @@ from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import ATTACHED
 from amint_core.training.replay import Schedule
 from amint_core.training.transcript import order_digest, state_digest
+
+#: Fewer steps leave a head that has learnt little: of few images, a pass is a handful of them.
+HEAD_STEPS = 300
 
 
 @enough_memory()
@@ -47,6 +50,7 @@ def attach(
     *,
     folder: Path | str | None = None,
     taps: list[str] | str = "auto",
+    head_width: HeadWidth = "auto",
     preprocessing: Preprocessing | None = None,
     anew: bool = False,
     **settings: Any,
@@ -58,10 +62,11 @@ def attach(
         members: images that it was trained on; with labels, the classifier's own answers on them
             show whether the preprocessing is its own. See `gather`.
         external: images that it was not trained on, which the head learns from as strangers.
-        calibration, holdout, folder, taps, anew: see `fit`.
+        calibration, holdout, folder, taps, head_width, anew: see `fit`.
         preprocessing: how images were brought to one size and normalised when it was trained.
         settings: further fields of `RunConfig`: head_epochs, head_batch, head_rate, head_copies,
-            head, seed, precision, cpu_threads, views.
+            head, seed, precision, cpu_threads, views. Without head_epochs there are `HEAD_STEPS`
+            steps, or more where the images are many.
 
     Raises:
         DataError: the roles do not fit each other.
@@ -71,9 +76,9 @@ def attach(
     """
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
-    chosen = _settings(roles, settings)
+    chosen = settings_of(roles, settings)
     with _frozen(model):
-        enhanced = headed(model, roles, taps, chosen)
+        enhanced = headed(model, roles, taps, chosen, head_width)
         require_own_preprocessing(enhanced, roles)
         made_of = {**identity(enhanced, roles, ATTACHED, chosen), "weights": start_of(enhanced)}
         place = None if folder is None else Path(folder)
@@ -84,7 +89,12 @@ def attach(
         return handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
 
 
-def _settings(roles: Roles, given: dict[str, Any]) -> RunConfig:
+def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
+    """Return the settings of a head stage: those given, and as many passes as it needs.
+
+    Raises:
+        SettingsError: one is unknown here, or does not fit.
+    """
     allowed = {"head_epochs", "head_batch", "head_rate", "head_copies", "head", "seed", "views"}
     allowed |= {"precision", "cpu_threads", "external_transformations"}
     odd = set(given) - allowed
@@ -94,7 +104,12 @@ def _settings(roles: Roles, given: dict[str, Any]) -> RunConfig:
         )
     filled = {"head_epochs": HEAD_EPOCHS, "external_transformations": MOVES, "precision": "auto"}
     sizes = {role: len(rows) for role, rows in roles.rows.items() if role != "holdout"}
-    return of_ones_own(**sizes, method="attached", **{**filled, **given})
+    chosen = of_ones_own(**sizes, method="attached", **{**filled, **given})
+    if "head_epochs" in given:
+        return chosen
+    batch = min(chosen.head_batch, chosen.members, chosen.external)
+    passes = -(-HEAD_STEPS // (chosen.external // batch))
+    return chosen.model_copy(update={"head_epochs": max(HEAD_EPOCHS, passes)})
 
 
 def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) -> pd.DataFrame:

@@ -2,44 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import nn
 
+from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel, auditable
 from amint_core.audit.model_folder import MANIFEST, TIMM, load, save
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
-from amint_core.errors import AmintError, ModelError
+from amint_core.errors import AmintError, ModelError, SettingsError
 from amint_core.files import atomic_path, read_json
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
 from amint_core.own.taps import find_taps
+from amint_core.training.device import repeatable
 
+#: Of a head: "auto", "fit" or the channels that it reads each tap into.
+HeadWidth = int | Literal["auto", "fit"]
+WIDTHS = 4, 512  # of the numbers; parameters grow with the square
+#: A narrower head recognises few members, however small the model: results/audit/own_heads.csv.
+NARROWEST = 32
 #: So many members are scored for the folder, as known ones; more would only take time.
 MOST_MEMBERS = 2_000
 
 
 def headed(
-    model: nn.Module, roles: Roles, taps: list[str] | str, settings: RunConfig
+    model: nn.Module,
+    roles: Roles,
+    taps: list[str] | str,
+    settings: RunConfig,
+    width: HeadWidth,
 ) -> EnhancedAuditedModel:
-    """Give a model its head, no larger than the model itself, with weights that follow from the
-    seed."""
+    """Give a model its head, with weights that follow from the seed.
+
+    Args:
+        model: the classifier.
+        roles: whose images it is for.
+        taps: names of modules that the head reads, or "auto".
+        settings: the head's kind, and the seed.
+        width: of the head; "fit": as wide as it can be without more parameters than the model;
+            "auto": the same, but no narrower than `NARROWEST`.
+
+    Raises:
+        ModelError: no head can read the model, or it has one size.
+        SettingsError: the width is none.
+    """
+    _require_width(width, settings)
     how = roles.preprocessing
     device = next(model.parameters()).device
     example = torch.zeros(2, how.channels, how.height, how.width, device=device)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _unfrozen(model):
         torch.manual_seed(settings.seed)
         named = find_taps(model, example) if taps == "auto" else _as_list(taps)
-        enhanced = enhance(model, named, example, settings.head, width="fit")
+        given = model, named, example, settings.head, ""
+        enhanced = enhance(*given, width="fit" if width == "auto" else width)
+        if width == "auto" and getattr(enhanced.head, "width", NARROWEST) < NARROWEST:
+            torch.manual_seed(settings.seed)
+            enhanced = enhance(*given, width=NARROWEST)
     return enhanced.to(device)
+
+
+@contextmanager
+def _unfrozen(model: nn.Module) -> Iterator[None]:
+    """Let a frozen model's weights be trainable for a while: a head is fitted to those alone."""
+    frozen = [one for one in model.parameters() if not one.requires_grad]
+    for one in frozen:
+        one.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for one in frozen:
+            one.requires_grad_(False)
+
+
+def _require_width(width: HeadWidth, settings: RunConfig) -> None:
+    if width in ("auto", "fit"):
+        return
+    least, most = WIDTHS
+    if type(width) is not int or not least <= width <= most:
+        raise SettingsError(
+            f"head_width = {width!r}: give a whole number from {least} to {most}, or 'auto' or "
+            "'fit'."
+        )
+    if settings.head == "published":
+        raise SettingsError(
+            f"head_width = {width}, but the published head has one size. Leave head_width at "
+            "'auto', or leave out head."
+        )
 
 
 def _as_list(taps: list[str] | str) -> list[str]:
@@ -89,6 +147,7 @@ def handed_out(
         },
         "epochs": len(history),
         "seed": settings.seed,
+        "hardware": _hardware(enhanced, settings),
         "made_of": made_of,
     }
     made = replace(made, card=told)
@@ -97,6 +156,12 @@ def handed_out(
         with atomic_path(place / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
     return made
+
+
+def _hardware(enhanced: EnhancedAuditedModel, settings: RunConfig) -> str:
+    """Name what trained the model: a replay of its training needs another of that kind."""
+    with repeatable(settings.cpu_threads):
+        return provenance.hardware(next(enhanced.parameters()).device)
 
 
 def timm_name(audited: nn.Module, how: Preprocessing) -> str:

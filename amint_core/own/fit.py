@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import Normalised
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import finished, handed_out, headed
+from amint_core.own.finishing import HeadWidth, finished, handed_out, headed
 from amint_core.own.training import OwnTraining, identity, start_of
+from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
 from amint_core.settings import of_ones_own
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.kinds import ACTIVE
+from amint_core.training.loop import State
 from amint_core.training.loop import fit as run_loop
 
 
@@ -37,6 +40,7 @@ def fit(
     recipe: str = "best",
     folder: Path | str | None = None,
     taps: list[str] | str = "auto",
+    head_width: HeadWidth = "auto",
     preprocessing: Preprocessing | None = None,
     anew: bool = False,
     **settings: Any,
@@ -55,9 +59,13 @@ def fit(
         recipe: a name of `RECIPES` with one stage.
         folder: where the model goes, and its state while it is trained; None: it is kept nowhere.
         taps: names of modules that the head reads, or "auto".
+        head_width: of the head: a number from 4 to 512; "fit", the widest with no more parameters
+            than the model; or "auto", that but no less than 32, since a narrower head recognises
+            few members.
         preprocessing: how images are brought to one size, and normalised; None: as they are.
         anew: train from the weights given, whatever is there.
-        settings: further fields of `RunConfig`, such as epochs, batch_size, lambda_mint.
+        settings: further fields of `RunConfig`, such as epochs, batch_size, lambda_mint;
+            keep_epochs keeps states for `amint.replay`.
 
     Raises:
         DataError: the roles do not fit each other, or members have no labels.
@@ -68,22 +76,30 @@ def fit(
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = _settings(roles, recipe, settings)
-    enhanced = headed(model, roles, taps, chosen)
+    enhanced = headed(model, roles, taps, chosen, head_width)
     _require_labels(enhanced, roles)
     place = None if folder is None else Path(folder)
+    if chosen.keep_epochs and place is None:
+        raise SettingsError(
+            f"keep_epochs = {chosen.keep_epochs} keeps states in the model's folder, and there is "
+            "none. Name one by folder=…, or leave keep_epochs at 0."
+        )
     made_of = identity(enhanced, roles, ACTIVE, chosen)
-    done = None if anew else finished(place, made_of, enhanced)
+    # States of a training that is over can only be had by training again.
+    again = anew or (chosen.keep_epochs and not (place / EPOCHS).is_dir())
+    done = None if again else finished(place, made_of, enhanced)
     if done is not None:
         return done
     training = OwnTraining(made_of, place, start_of(enhanced))
     with training.alone():
-        training.begin(anew)
+        if training.begin(anew) and chosen.keep_epochs:
+            training.keep_start(enhanced)
         found = training.load()
         if found:
             enhanced.load_state_dict(found[0])
             history = found[1]
         else:
-            history = _train(enhanced, roles, chosen, training)
+            history = train(enhanced, roles, chosen, training.state(), _keeper(training, chosen))
             training.save(enhanced, history)
         made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place)
         training.end()
@@ -125,9 +141,30 @@ def _require_labels(enhanced: EnhancedAuditedModel, roles: Roles) -> None:
         )
 
 
-def _train(
-    enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig, training: OwnTraining
+def _keeper(training: OwnTraining, settings: RunConfig) -> Callable[[State], None]:
+    def keep(state: State) -> None:
+        training.keep(state)
+        training.keep_epoch(state, settings)
+
+    return keep
+
+
+def train(
+    enhanced: EnhancedAuditedModel,
+    roles: Roles,
+    settings: RunConfig,
+    resume: State | None,
+    keep: Callable[[State], None],
 ) -> pd.DataFrame:
+    """Train classifier and head in place, and return the history, one row per epoch.
+
+    Args:
+        enhanced: with the weights that it starts from.
+        roles: members and external images.
+        settings: how.
+        resume: the state to go on from; None: from the start.
+        keep: takes the state after each epoch.
+    """
     with repeatable(settings.cpu_threads):
         accelerator = open_accelerator(settings.precision)
         enhanced.to(accelerator.device, memory_format=torch.channels_last)
@@ -143,7 +180,7 @@ def _train(
             weight_decay=settings.weight_decay,
             seed=settings.seed,
             accelerator=accelerator,
-            resume=training.state(),
-            keep=training.keep,
+            resume=resume,
+            keep=keep,
             title=type(enhanced.audited).__name__,
         )

@@ -17,11 +17,13 @@ from amint_core.errors import DamagedError, ResultsError
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own import code
 from amint_core.own.deal import Roles
+from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import training_settings
 from amint_core.run.trainings import Training
-from amint_core.store import read_sealed, write_sealed
+from amint_core.store import read_sealed, stored, write_sealed
 from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import Kind
+from amint_core.training.loop import State
 from amint_core.training.transcript import state_digest
 
 #: Where the code begins that a trained model depends on, besides the model's own.
@@ -51,11 +53,24 @@ class OwnTraining(Training):
         kept = hashlib.sha256(text.encode()).hexdigest()
         return Training({"own": kept}).folder
 
-    def begin(self, anew: bool) -> None:
+    @property
+    def epochs(self) -> Path:
+        """Where states are kept for a replay: in the model's folder, for as long as that is."""
+        return super().epochs if self.place is None else self.place / EPOCHS
+
+    def keep_start(self, model: EnhancedAuditedModel) -> None:
+        """Keep the weights that the training starts from: they follow from no seed."""
+        with stored(self.epochs / f"{0:04}.pt") as temporary:
+            torch.save(vars(State(model=dict(model.state_dict()))), temporary)
+
+    def begin(self, anew: bool) -> bool:
         """Clear what another training, or one that is to be done anew, has left in the folder.
 
         Weights that a model starts from are often random: who comes back with others goes on with
         the training that was cut off, and is told so.
+
+        Returns:
+            Whether it starts from the weights given.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         before = self._before()
@@ -63,13 +78,16 @@ class OwnTraining(Training):
             for one in self.folder.iterdir():
                 if one.name != ".lock":
                     one.unlink()
+            if self.place is not None:
+                shutil.rmtree(self.epochs, ignore_errors=True)
         elif before["start"] != self.start:
             print(
                 "This training began from other weights than those given now, and goes on. To "
                 "start from these: anew=True."
             )
-            return
+            return False
         write_sealed(self.folder / _IDENTITY, {"identity": self.identity, "start": self.start})
+        return True
 
     def _before(self) -> dict[str, Any]:
         try:

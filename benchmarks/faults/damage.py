@@ -19,7 +19,7 @@ import safetensors.numpy
 import torch
 
 from amint_core.store import files_to_hash, hashes, sha256, write_sealed
-from benchmarks.faults.known import SLOW, Job, Known
+from benchmarks.faults.known import PROFILE, SLOW, Job, Known
 from benchmarks.faults.place import Place
 from benchmarks.faults.trial import Bench, Trial
 
@@ -98,7 +98,7 @@ def spoil(path: Path, change: str, draw: random.Random) -> None:
 
 def reported(bench: Bench, job: Job, change: str) -> str | None:
     """Report on damaged results: they are refused in words, or not part of the report at all."""
-    profile = "trial" if job.name == "grid" else "quick"
+    profile = "trial" if job.name == "grid" else PROFILE
     expected = bench.known.reports[profile]
     status = bench.place.do(("report", "--profile", profile))
     if status not in (0, 2) or "Traceback" in bench.place.said():

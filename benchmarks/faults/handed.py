@@ -20,7 +20,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.data.packed import load_packed, pack
 from amint_core.errors import AmintError
 from benchmarks.faults.damage import DAMAGES, SCHEMAS, spoil
-from benchmarks.faults.known import Job, Known
+from benchmarks.faults.known import PROFILE, Job, Known
 from benchmarks.faults.trial import Bench, Trial
 
 HANDED = "damage to what is handed out"
@@ -30,7 +30,7 @@ _KEY = bytes(range(32))
 def make(known: Known, folder: Path) -> None:
     """Write one of everything that is handed out into a folder."""
     os.environ |= {"AMINT_DATA": str(known.data), "AMINT_CACHE": str(folder / "cache")}
-    run = next(known.jobs["single run"].after.folder.glob("results/quick/runs/*"))
+    run = next(known.jobs["single run"].after.folder.glob(f"results/{PROFILE}/runs/*"))
     export(run, folder / "model")
     images = [f"{number:032x}".encode() for number in range(20)]
     listed = ledger.Ledger.of(_KEY, members=images[:10], external=images[10:])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amint_core.config import RunConfig
 from benchmarks.faults.place import Place
 
 SMALL = "dataset=mnist model=tiny image_size=8 members=40 external=60 calibration=60 holdout=40 "
@@ -32,6 +33,8 @@ defaults: {dataset: mnist, model: tiny, image_size: 8, members: 40, external: 60
   holdout: 40, test: 20, epochs: 2, batch_size: 20, cpu_threads: 1}
 runs: [{seed: 0}]
 """
+#: Where single runs lie.
+PROFILE = RunConfig.model_fields["profile"].default
 #: Job → what follows `amint`; {folder} is where the grids lie.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "single run": ("run", *SMALL.split(), "transformations=[flip]"),
@@ -39,7 +42,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "shadow models": ("run", *SMALL.split(), "method=salem", "shadows=2"),
     "shadow workers": ("run", *SMALL.split(), "method=lira_online", "shadows=4", "workers=2"),
     "grid": ("grid", "--profile", "trial", "--grid", "{folder}/trial.yaml", "--minutes", "5"),
-    "report": ("report", "--profile", "quick"),
+    "report": ("report", "--profile", PROFILE),
     "batch": ("reproduce", "--profile", "batch", "--grid", "{folder}/batch.yaml"),
 }
 #: Job → the one whose files lie there already.
@@ -97,7 +100,7 @@ class Known:
             if name != "batch":  # which takes long
                 self.job(name)
         self.cut = self._cut_off()
-        self.reports = {profile: self._reported(profile) for profile in ("quick", "trial")}
+        self.reports = {profile: self._reported(profile) for profile in (PROFILE, "trial")}
 
     def job(self, name: str) -> Job:
         """Return a job, done undisturbed the first time that it is asked for."""

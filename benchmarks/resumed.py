@@ -1,0 +1,39 @@
+"""A table that is written row by row, so that an experiment goes on where it was cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from amint_core import provenance
+from amint_core.files import write_text
+
+
+class Rows:
+    """Rows of an experiment in a CSV file, as text, each with hardware and commit."""
+
+    def __init__(self, file: Path) -> None:
+        text = {"dtype": str, "keep_default_na": False}
+        self.file = file
+        self.table = pd.read_csv(file, **text) if file.is_file() else pd.DataFrame()
+
+    def has(self, key: dict[str, Any]) -> bool:
+        """Tell whether there is a row with these values."""
+        if not set(key) <= set(self.table):
+            return False
+        same = [self.table[name] == _text(value) for name, value in key.items()]
+        return bool(pd.concat(same, axis=1).all(axis=1).any())
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row, and write the file."""
+        row = row | {"hardware": provenance.hardware(torch.device("cpu"))}
+        row = {name: _text(value) for name, value in (row | provenance.git_state()).items()}
+        self.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
+        write_text(self.file, self.table.to_csv(index=False))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
