@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from amint_core.locations import results_root
 from benchmarks.faults import damage, disks, handed, killed, limits, together
@@ -61,6 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lanes", type=int, default=2, help="trials at a time")
     parser.add_argument("--out", type=Path, default=results_root() / "faults")
     given, started = parser.parse_args(arguments), time.monotonic()
+    # Trials are forks of this process. After a computation by several threads, which do not come
+    # along, a fork would wait for them for ever in its own first one.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for processes that import everything anew
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         known = Known(Path(folder))
         trials = [t for t in planned(known, given.seed) if given.only in f"{t.kind}, {t.job}"]
@@ -77,5 +82,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"
     raise SystemExit(main())
