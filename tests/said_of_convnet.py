@@ -43,7 +43,10 @@ def runs() -> pd.DataFrame:
         tpr = mint.get("tpr_at_fpr") or {}
         rows.append(
             {name: getattr(settings, name) for name in SETTINGS}
-            | {"auc": _value(mint.get("auc")), "calibrated": _value(mint.get("accuracy_calibrated"))}
+            | {
+                "auc": _value(mint.get("auc")),
+                "calibrated": _value(mint.get("accuracy_calibrated")),
+            }
             | {f"tpr at {rate}": _value(tpr.get(rate)) for rate in ("0.01", "0.001")}
             | {"audited": _value((metrics["audited"] or {}).get("accuracy"))}
             | {
@@ -85,7 +88,8 @@ def of_transformed() -> Iterator[str]:
     found = runs().dropna(subset=["crop"]).set_index(list(SETTINGS[:3])).sort_index()
     for place in ROWS:
         if place in found.index:
-            yield f"| {_name(*place)} | {' | '.join(_shown(found.loc[[place], k]) for k in KINDS)} |"
+            shown = " | ".join(_shown(found.loc[[place], kind]) for kind in KINDS)
+            yield f"| {_name(*place)} | {shown} |"
 
 
 SOURCES = (of_all_rows, of_transformed)

@@ -100,9 +100,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     names = list(description["class_names"])
     texts = [description["fingerprint"], *names, *description["notes"]]
     count, labels = len(arrays["pixels"]), arrays["labels"]
-    forms = {kind: (array.dtype, array.shape[:1]) for kind, array in arrays.items()}
-    if forms != {kind: (np.dtype(dtype), (count,)) for kind, dtype in KINDS.items()}:
-        raise ValueError("arrays of other types or lengths")
+    shapes = {kind: (count,) for kind in KINDS} | {"pixels": (count, *arrays["pixels"].shape[1:])}
+    forms = {kind: (array.dtype, array.shape) for kind, array in arrays.items()}
+    if forms != {kind: (np.dtype(dtype), shapes[kind]) for kind, dtype in KINDS.items()}:
+        raise ValueError("arrays of other types or shapes")
     if arrays["pixels"].ndim != 4 or not 0 <= labels.min() <= labels.max() < len(names):
         raise ValueError("pixels of another shape, or labels of no class")
     if not all(isinstance(text, str) for text in texts):

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 
 from amint_core.training.loop import State
 
+_ALWAYS = {"epoch", "calibration_auc", "seconds", "order", "state"}
+#: Columns of a history in one stage or in two, besides those of its losses.
+_HISTORIES = (_ALWAYS | {"learning_rate"}, _ALWAYS | {"stage"})
+
 
 def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:
     """Read weights, which are to fit the model that they are for; None: any."""
@@ -27,10 +31,26 @@ def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:
 def read_history(file: Path) -> pd.DataFrame:
     """Read a history, one row per epoch."""
     history = pd.read_csv(file)
+    rest = columns_besides_losses(history)
     numbers = history[["epoch", "seconds", "calibration_auc"]].dtypes
-    if not len(history) or any(kind.kind not in "if" for kind in numbers):
+    if rest not in _HISTORIES or not len(history) or any(one.kind not in "if" for one in numbers):
         raise ValueError("no history of a training")
     return history
+
+
+def columns_besides_losses(history: pd.DataFrame) -> set[str]:
+    """Return a history's columns but for those of losses, each of which has an accuracy.
+
+    Raises:
+        ValueError: one of the two is missing.
+    """
+    ends = ("_loss", "_accuracy")
+    losses, accuracies = (
+        {name.removesuffix(end) for name in history if name.endswith(end)} for end in ends
+    )
+    if not losses or losses != accuracies:
+        raise ValueError("a loss without its accuracy, or the reverse")
+    return {name for name in history if not name.endswith(ends)}
 
 
 def read_state(file: Path, part: nn.Module | None) -> State:

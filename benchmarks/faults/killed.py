@@ -18,7 +18,7 @@ OTHERS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 RANDOM = {"single run": 16, "run in two stages": 6, "shadow models": 6, "shadow workers": 6}
 RANDOM |= {"grid": 12, "report": 6}
 #: Kills of one trial at as many writes, the command given again after each.
-IN_TURN = 4
+IN_TURN = 12
 
 
 def trials(known: Known) -> list[Trial]:

@@ -98,8 +98,17 @@ def tried(trial: Trial, known: Known, number: int, folder: Path) -> dict[str, ob
         "outcome": ended,
         "kills": statuses.count(-signal.SIGKILL),
         "detail": detail,
-        "said": "" if ended == "survived" else "\n".join(place.said().splitlines()[-12:]),
+        "said": "" if ended == "survived" else _telling(place.said()),
     }
+
+
+def _telling(said: str) -> str:
+    """Return the end of the first traceback, or where there is none of all that was said."""
+    before, traceback, after = said.partition("Traceback")
+    lines = (traceback + after.partition("Traceback")[0] if traceback else before).splitlines()
+    ends = [n for n, line in enumerate(lines) if n and line[:1].isalpha()] if traceback else []
+    end = ends[0] + 1 if ends else len(lines)
+    return "\n".join(lines[max(0, end - 12) : end])
 
 
 def laid_out(bench: Bench, job: Job) -> None:

@@ -25,13 +25,18 @@ from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig
 from amint_core.errors import DamagedError
 from amint_core.evaluation.twofold import judge_twice
-from amint_core.files import atomic_path
+from amint_core.files import atomic_path, read_json
 from amint_core.locations import shown
 from amint_core.model import zoo
 from amint_core.run.folder import seal
+from amint_core.run.read_back import columns_besides_losses
 from amint_core.run.steps import describe_data
 from amint_core.store import files_to_hash, run_file, run_manifest, set_aside, sha256
 
+#: What the files of a run hold; of its history besides losses and accuracies.
+METRICS = {"run", "data", "mint", "paper", "audited", "training"}
+HISTORY = {"stage", "epoch", "seconds"}
+ANSWERS = {"score", "predicted"}
 DIGITS = 3  # of a stored score; metrics are computed from scores as they are stored
 
 
@@ -46,7 +51,21 @@ def is_done(root: Path, run: RunConfig) -> bool:
     except DamagedError as error:
         print(f"amint: {error}", flush=True)
         return False
+    if not _is_written_so(folder):
+        print(f"amint: {shown(folder)} was written by another version: run again", flush=True)
+        return False
     return True
+
+
+def _is_written_so(folder: Path) -> bool:
+    """Tell whether a run's files have the parts that `Saver` writes."""
+    try:
+        history = columns_besides_losses(pd.read_csv(folder / "history.csv"))
+        answers = set(pd.read_parquet(folder / "scores.parquet"))
+        metrics = set(read_json(folder / "metrics.json"))
+    except (OSError, ValueError, TypeError):  # of pandas and pyarrow, too
+        return False
+    return (metrics, history, answers) == (METRICS, HISTORY, ANSWERS)
 
 
 def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
