@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from amint_core.errors import AmintError, ResourceError
 
 #: What allocators say: PyTorch's, oneDNN's, C++'s, CUDA's and the system's.
 _SIGNS = ("can't allocate memory", "could not create a primitive", "bad_alloc", "out of memory")
 _SIGNS += ("cannot allocate memory", "can't start new thread", "failed to map")
+_SIGNS += ("could not execute a primitive",)
 
-
+#: Bytes of address space. With less, a limit kills the libraries' native code, which cannot say so.
+_LEAST_ROOM = 64 * 2**20
 _ERRNOS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
@@ -24,14 +29,28 @@ def is_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
 
 
+def address_space_left() -> float:
+    """Return the bytes that this process may still ask for; infinite where nothing limits them, and
+    on other systems than Linux, which do not tell."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or sys.platform != "linux":
+        return float("inf")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit - pages * resource.getpagesize()
+
+
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raise ResourceError where memory is used up inside.
+    """Raise ResourceError where memory is used up inside, or nearly before.
 
     Raises:
         ResourceError: it says what takes less.
     """
     try:
+        if (room := address_space_left()) < _LEAST_ROOM:
+            raise MemoryError(
+                f"{int(room) >> 20} MiB of address space left, of {_LEAST_ROOM >> 20}"
+            )
         yield
     except AmintError:
         raise

@@ -1,9 +1,11 @@
 """Processes end with the one that started them; memory that is used up is called so."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,6 +61,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
 
 SAID = [
     RuntimeError("could not create a primitive descriptor"),
+    RuntimeError("could not execute a primitive"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
     RuntimeError("can't start new thread"),
     OSError(12, "Cannot allocate memory"),
@@ -71,6 +74,18 @@ SAID = [
 def test_memory_is_named_whoever_misses_it(error):
     with pytest.raises(ResourceError, match=r"Memory is used up.*Nothing is lost"), enough_memory():
         raise error
+
+
+def test_what_could_not_be_said_once_memory_is_used_up_is_said_before(monkeypatch):
+    for room, enough in ((2**20, False), (2**30, True)):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=used + room: (limit, limit))
+        if enough:
+            with enough_memory():
+                pass
+        else:
+            with pytest.raises(ResourceError, match="MiB of address space left"), enough_memory():
+                pytest.fail("it has begun")
 
 
 class Refusing(nn.Module):

@@ -98,7 +98,7 @@ def tried(trial: Trial, known: Known, number: int, folder: Path) -> dict[str, ob
         "outcome": ended,
         "kills": statuses.count(-signal.SIGKILL),
         "detail": detail,
-        "said": "" if ended == "survived" else _telling(place.said()),
+        "said": "" if ended == "survived" else f"{statuses}\n{_telling(place.said())}",
     }
 
 
