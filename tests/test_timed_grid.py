@@ -1,6 +1,7 @@
 """A grid within a time limit: units, resume, what is left, both judgements, saved files."""
 
 import json
+import random
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,13 @@ import yaml
 from amint_core.batch.grid import load_grid
 from amint_core.batch.timed import grid as timed_grid
 from amint_core.batch.timed.grid import Clock, Timed, read_left
-from amint_core.batch.timed.saving import read_scores
+from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import units_of
 from amint_core.cli import main
 from amint_core.evaluation.twins import nearest_member
 from amint_core.evaluation.twofold import judge_twice
 from amint_core.files import read_json
+from benchmarks.faults.damage import SCHEMAS, answer_for
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL = {
@@ -115,6 +117,32 @@ def test_what_is_done_is_not_done_again(done, monkeypatch):
     root, _ = done
     monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
     assert timed(root).run(specs(root)) == []
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")])
+def test_damaged_images_of_a_split_are_written_anew_and_no_run_is(damage, done, monkeypatch):
+    root, _ = done
+    monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
+    (images,) = (root / "small" / "splits").glob("*.parquet")
+    before = images.read_bytes()
+    damage(images)
+    assert timed(root).run(specs(root)) == []
+    assert images.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.csv", "scores.parquet"])
+def test_a_run_that_another_version_has_written_is_not_done(name, done, capsys):
+    root, _ = done
+    run = specs(root)[0]
+    folder = root / "small" / "runs" / run.id
+    kept = {file: file.read_bytes() for file in (folder / name, folder / "manifest.json")}
+    SCHEMAS[(folder / name).suffix](folder / name, random.Random(0))
+    answer_for(folder / name)
+    assert not is_done(root / "small", run)
+    assert "was written by another version: run again" in capsys.readouterr().out
+    for file, content in kept.items():
+        file.write_bytes(content)
+    assert is_done(root / "small", run)
 
 
 def test_without_time_everything_is_left_and_written_down(tmp_path):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amint_core import data
 from amint_core.batch.timed.dealt import Dealt, deal
-from amint_core.batch.timed.saving import Saver, is_done
+from amint_core.batch.timed.saving import Saver, is_done, lacks_images, write_images
 from amint_core.batch.timed.units import Unit, do, units_of
 from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
@@ -113,9 +113,11 @@ class Timed:
             ) from error
 
     def _run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
-        units = units_of([run for run in runs if not is_done(self.root, run)])
+        done = [run for run in runs if is_done(self.root, run)]
+        units = units_of([run for run in runs if run not in done])
         self._dealt: dict[tuple, Dealt] = {}
         self._read_ahead(units)
+        self._restore_images(done)
         saver, left = Saver(self.root, self.device, self.say), []
         try:
             for unit in units:
@@ -127,6 +129,15 @@ class Timed:
         write_json(self.root / "left.json", left)
         self.say(_summary(runs, left))
         return left
+
+    def _restore_images(self, done: Sequence[RunConfig]) -> None:
+        """Write anew what finished runs were judged on, where it is damaged: the split tells it."""
+        for run in done:
+            if lacks_images(self.root, run):
+                try:
+                    self.say(f"{shown(write_images(self.root, self._deal(run)))}: written anew")
+                except AmintError as error:
+                    self.say(f"The images of {run.id} cannot be written anew: {error}")
 
     def _read_ahead(self, units: Sequence[Unit]) -> None:
         """Read the packed datasets that are there before the device is used.

@@ -68,6 +68,22 @@ def _is_written_so(folder: Path) -> bool:
     return (metrics, history, answers) == (METRICS, HISTORY, ANSWERS)
 
 
+def lacks_images(root: Path, run: RunConfig) -> bool:
+    """Tell whether the images that a finished run was judged on are missing, or not those."""
+    folder = root / "runs" / run.id
+    expected = run_manifest(folder).get("split_file")
+    images = root / "splits" / read_json(folder / "metrics.json")["data"]["split_file"]
+    return expected is not None and not (images.is_file() and sha256(images) == expected)
+
+
+def write_images(root: Path, dealt: Dealt) -> Path:
+    """Write the images of a split, once for all its runs, and return where."""
+    name = f"{dealt.dataset.spec.name}-{dealt.split.digest[:12]}.parquet"
+    if not _holds(root / "splits" / name, dealt.table):
+        _write_table(root / "splits" / name, dealt.table)
+    return root / "splits" / name
+
+
 def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
     """Return a run's scores beside the images they belong to; see `Dealt.table`.
 
@@ -134,9 +150,7 @@ class Saver:
     def _write(self, result: Result, dealt: Dealt, answers: pd.DataFrame, now: str) -> None:
         run, dataset, split = result.run, dealt.dataset, dealt.split
         folder = self.root / "runs" / run.id
-        images = self.root / "splits" / f"{dataset.spec.name}-{split.digest[:12]}.parquet"
-        if not _holds(images, dealt.table):
-            _write_table(images, dealt.table)
+        images = write_images(self.root, dealt)
         _write_table(folder / "scores.parquet", answers)
         with atomic_path(folder / "history.csv") as temporary:
             pd.DataFrame(result.history).to_csv(temporary, index=False, float_format="%.5g")
