@@ -44,7 +44,8 @@ def make(known: Known, folder: Path) -> None:
 def _model(path: Path) -> Any:
     model = model_folder.load(path.parent)
     weights = statement.hash_of_weights(model.enhanced.state_dict())
-    return weights, model.calibration.scores.tobytes(), model.members.tobytes(), dict(model.card)
+    members = model.members if model.members is None else model.members.tobytes()  # may be left out
+    return weights, model.calibration.scores.tobytes(), members, dict(model.card)
 
 
 def _ledger(path: Path) -> Any:
