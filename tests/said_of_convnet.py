@@ -113,8 +113,8 @@ def of_what_follows() -> Iterator[str]:
         *(of("best", "undeclared", column) for column in ("auc", "tpr at 0.01"))
     )
     yield f"AUC {of('best', 'misdeclared', 'auc')}: below .5"
-    yield "(AUC {}), but at 1 % FPR hardly one of them (TPR {})".format(
-        *(of("best", "yeom", column) for column in ("auc", "tpr at 0.01"))
+    yield "as a whole (AUC {}), but at 1 % FPR hardly one of them (TPR {})".format(
+        *(of("best", "yeom", column, "undeclared") for column in ("auc", "tpr at 0.01"))
     )
 
 

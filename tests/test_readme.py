@@ -6,6 +6,7 @@ import unicodedata
 
 import pandas as pd
 import pytest
+import said_of_convnet
 import said_of_lists_and_sets
 import said_of_own_models
 import said_of_table1
@@ -156,9 +157,11 @@ LAMBDA_ROWS = "| λ | calibrated |"
 DATASET_ROWS = "| `best` on |"
 ATTACHED_ROWS = "| attached, 18 cells each |"
 REACHED_ROWS = "| method | cells reached |"
+CONVNET_ROWS = "| recipe | test | AUC | calibrated |"
+MOVED_ROWS = "| recipe | test | exact |"
 TABLES = (
     *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
-    *(DATASET_ROWS, ATTACHED_ROWS, REACHED_ROWS),
+    *(DATASET_ROWS, ATTACHED_ROWS, REACHED_ROWS, CONVNET_ROWS, MOVED_ROWS),
 )
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
 COMPARISON = ROOT / "results" / "comparison" / "tables" / "comparison.csv"
@@ -314,6 +317,11 @@ def test_the_table_of_other_datasets_is_the_committed_one(row):
 def test_the_tables_of_all_cells_are_the_committed_ones():
     assert rows(ATTACHED_ROWS) == said_of_table1.rows_by_dataset()
     assert rows(REACHED_ROWS) == said_of_table1.rows_by_method()
+
+
+def test_the_tables_of_a_model_that_one_would_use_are_of_the_committed_runs():
+    assert block(CONVNET_ROWS).splitlines()[2:] == list(said_of_convnet.of_all_rows())
+    assert block(MOVED_ROWS).splitlines()[2:] == list(said_of_convnet.of_transformed())
 
 
 def said_to_hold():
@@ -498,6 +506,7 @@ SOURCES = (
     *said_of_table1.SOURCES,
     *said_of_lists_and_sets.SOURCES,
     *said_of_own_models.SOURCES,
+    *said_of_convnet.SOURCES,
 )
 
 
