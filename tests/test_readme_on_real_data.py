@@ -36,7 +36,8 @@ def names(real_data, tmp_path, monkeypatch):
     dataset = load("cifar10", progress=False)
     rows = np.random.default_rng(0).permutation(np.flatnonzero(~dataset.official_test))
     pixels, labels = dataset.pixels[rows[:11_000]], dataset.labels[rows[:11_000]]
-    strangers, others = np.split(dataset.pixels[rows[11_000:20_000]], [4_000])
+    # So many that the rate of false accusations is known to ± .0014 (standard deviation).
+    strangers, others = np.split(dataset.pixels[rows[11_000:31_000]], [8_000])
     monkeypatch.chdir(tmp_path)
     pictures.write(strangers, "photos", "stranger")
     pictures.write(others, "surely_not_used")
@@ -51,7 +52,7 @@ def accused(code: str, names: dict) -> tuple[float, float]:
     found = names["found"]
     hits = names["is_member"][found.rows]
     member = np.array([name.startswith("member") for name in found.images.names])
-    assert (member.sum(), (~member).sum()) == (1_000, 4_000)
+    assert (member.sum(), (~member).sum()) == (1_000, 8_000)
     return float(hits[~member].mean()), float(hits[member].mean())
 
 
