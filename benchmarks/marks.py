@@ -16,21 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
-from amint_core import provenance
 from amint_core.audit.marks import Marks, mark, trace
 from amint_core.data import transforms
 from amint_core.data.prepare import Data, prepare
-from amint_core.files import write_text
 from amint_core.locations import results_root
 from amint_core.model.inference import predicted_classes
 from amint_core.run.models import build, fit_model
 from amint_core.settings import create
 from amint_core.training.device import repeatable
 from amint_core.training.kinds import PLAIN
+from benchmarks.resumed import Rows
 
 RUN = {
     "dataset": "cifar10",
@@ -136,8 +134,6 @@ def trial(axes: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             row["versions"] = owner.marks.versions
             row |= _found(model, owner)
         others = [] if axes["trained"] != "as published" else list(_strangers(model, data, axes))
-        row["hardware"] = provenance.hardware(torch.device("cpu"))
-    row["commit"] = (provenance.git_state()["commit"] or "")[:9]
     row["seconds"] = time.perf_counter() - started[0]
     row["cpu seconds"] = time.process_time() - started[1]
     return row, others
@@ -184,22 +180,17 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = product(
         *sizes, given.seeds, given.trained, given.shares, given.drawn_by, given.amplitudes
     )
-    files = given.out / "marks.csv", given.out / "marks_strangers.csv"
-    rows, others = ([] if not one.exists() else _read(one) for one in files)
+    torch.set_num_threads(1)
+    rows, others = (Rows(given.out / name) for name in ("marks.csv", "marks_strangers.csv"))
     for one in wanted:
         axes = dict(zip(AXES, one, strict=True))
-        if any(all(row[name] == axes[name] for name in AXES) for row in rows):
+        if rows.has(axes):
             continue
         row, strangers = trial(axes)
-        rows, others = [*rows, row], [*others, *strangers]
-        for path, table in zip(files, (rows, others), strict=True):
-            write_text(path, pd.DataFrame(table).to_csv(index=False, float_format="%.4g"))
-        print({name: row[name] for name in row if name not in ("hardware", "commit")}, flush=True)
+        rows.add(row)
+        others.add(*strangers)
+        print(row, flush=True)
     return 0
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return pd.read_csv(path).to_dict("records") if path.stat().st_size > 1 else []
 
 
 if __name__ == "__main__":

@@ -27,11 +27,13 @@ class Rows:
         same = [self.table[name] == _text(value) for name, value in key.items()]
         return bool(pd.concat(same, axis=1).all(axis=1).any())
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a row, and write the file."""
-        row = row | {"hardware": provenance.hardware(torch.device("cpu"))}
-        row = {name: _text(value) for name, value in (row | provenance.git_state()).items()}
-        self.table = pd.concat([self.table, pd.DataFrame([row])], ignore_index=True)
+    def add(self, *rows: dict[str, Any]) -> None:
+        """Add rows, if any, and write the file."""
+        if not rows:
+            return
+        made = {"hardware": provenance.hardware(torch.device("cpu"))} | provenance.git_state()
+        texts = [{name: _text(value) for name, value in (row | made).items()} for row in rows]
+        self.table = pd.concat([self.table, pd.DataFrame(texts)], ignore_index=True)
         write_text(self.file, self.table.to_csv(index=False))
 
 

@@ -86,11 +86,15 @@ def items_of(files: Sequence[File]) -> Iterator[Item]:
 
 
 def as_part(
-    classes: ClassFiles, names: Sequence[str], track: Callable[[File], str] | None = None
+    classes: dict[str, list[Image]],
+    names: Sequence[str],
+    track: Callable[[Image], str] | None = None,
+    items: Callable[[Sequence[Image]], Iterator[Item]] = items_of,
 ) -> Part:
     """Turn listed classes into a part, in the order of `names`.
 
-    `track` names the track of a file; files of one class and track share a group.
+    `track` names the track of a file; files of one class and track share a group. `items` reads
+    what is no file of its own.
     """
     files = [file for name in names for file in classes[name]]
     labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names])
@@ -98,7 +102,7 @@ def as_part(
     if track is not None:
         called = [f"{label}/{track(file)}" for label, file in zip(labels, files, strict=True)]
         tracks = np.unique(called, return_inverse=True)[1]
-    return Part(items_of(files), labels, tracks)
+    return Part(items(files), labels, tracks)
 
 
 def from_table(

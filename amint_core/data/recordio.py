@@ -15,11 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from amint_core.data.entries import reading, seen
-from amint_core.data.folders import class_order, set_aside
-from amint_core.data.sources import Content, Item, Part, Source
+from amint_core.data.folders import as_part, class_order, set_aside
+from amint_core.data.sources import Content, Item, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
@@ -85,7 +83,8 @@ def recordio(
                 f"{most:,}. {remedy}"
             )
         parts = set_aside(classes, names, share, title, obtain, called=lambda one: one.name)
-        return Content(*(_part(path, part, names, remedy) for part in parts), names)
+        items = partial(_items, path, remedy)
+        return Content(*(as_part(part, names, items=items) for part in parts), names)
 
     return Source(folder, seen(path), read)
 
@@ -132,13 +131,7 @@ def _damaged(path: Path, remedy: str, byte: int, what: str) -> DataError:
     return DataError(f"{shown(path)} {what} at byte {byte:,}: it is truncated or damaged. {remedy}")
 
 
-def _part(path: Path, classes: dict[str, list[Record]], names: Sequence[str], remedy: str) -> Part:
-    records = [record for name in names for record in classes[name]]
-    labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names])
-    return Part(_items(path, records, remedy), labels)
-
-
-def _items(path: Path, records: Sequence[Record], remedy: str) -> Iterator[Item]:
+def _items(path: Path, remedy: str, records: Sequence[Record]) -> Iterator[Item]:
     with reading(shown(path), remedy), path.open("rb") as file:
         for record in records:
             size = sum(stop - start for start, stop in record.chunks)

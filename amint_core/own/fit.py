@@ -99,7 +99,7 @@ def fit(
             enhanced.load_state_dict(found[0])
             history = found[1]
         else:
-            history = train(enhanced, roles, chosen, training.state(), _keeper(training, chosen))
+            history = train(enhanced, roles, chosen, training.state(), training.keeper(chosen))
             training.save(enhanced, history)
         made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place)
         training.end()
@@ -139,14 +139,6 @@ def _require_labels(enhanced: EnhancedAuditedModel, roles: Roles) -> None:
             f"The members have class {labels.max()}, but the model tells {classes.shape[1]} "
             f"classes, 0 to {classes.shape[1] - 1}. Give a model with more outputs."
         )
-
-
-def _keeper(training: OwnTraining, settings: RunConfig) -> Callable[[State], None]:
-    def keep(state: State) -> None:
-        training.keep(state)
-        training.keep_epoch(state, settings)
-
-    return keep
 
 
 def train(

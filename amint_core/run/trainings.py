@@ -195,7 +195,16 @@ class Training:
         with stored(self.checkpoint) as temporary:
             torch.save(vars(state), temporary)
 
-    def keep_epoch(self, state: State, settings: RunConfig) -> None:
+    def keeper(self, settings: RunConfig) -> Callable[[State], None]:
+        """Return what keeps a state to go on from, and those that the settings ask for."""
+
+        def keep(state: State) -> None:
+            self.keep(state)
+            self._keep_epoch(state, settings)
+
+        return keep
+
+    def _keep_epoch(self, state: State, settings: RunConfig) -> None:
         """Keep the state that `keep` has just written for a replay, if the settings ask for it.
 
         The last one, and the best so far, are kept in any case: the trained weights come from it.
@@ -292,11 +301,6 @@ def train_and_store(
     Returns:
         The history, one row per epoch.
     """
-
-    def keep(state: State) -> None:
-        training.keep(state)
-        training.keep_epoch(state, data.settings)
-
     history = fit_model(
         kind,
         data,
@@ -304,7 +308,7 @@ def train_and_store(
         members,
         monitor=monitor,
         resume=training.state(trained_part(kind, model)),
-        keep=keep,
+        keep=training.keeper(data.settings),
         title=title,
         record=recorded,
     )

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pyarrow.parquet import read_schema
 
 from amint_core import provenance
 from amint_core.batch.timed.dealt import Dealt
@@ -60,8 +61,8 @@ def is_done(root: Path, run: RunConfig) -> bool:
 def _is_written_so(folder: Path) -> bool:
     """Tell whether a run's files have the parts that `Saver` writes."""
     try:
-        history = columns_besides_losses(pd.read_csv(folder / "history.csv"))
-        answers = set(pd.read_parquet(folder / "scores.parquet"))
+        history = columns_besides_losses(pd.read_csv(folder / "history.csv", nrows=0))
+        answers = set(read_schema(folder / "scores.parquet").names)
         metrics = set(read_json(folder / "metrics.json"))
     except (OSError, ValueError, TypeError):  # of pandas and pyarrow, too
         return False
