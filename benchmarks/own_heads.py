@@ -24,7 +24,8 @@ from benchmarks.attached import figures
 from benchmarks.outsiders import HOW, Tutorial, train
 from benchmarks.resumed import Rows
 
-#: Of CIFAR-10's training images in the order of seed 0: the README's verbs are judged on these.
+#: So many of CIFAR-10's training images in the order of seed 0, and its test images: the README's
+#: verbs are judged on these.
 JUDGED = 20_000
 SIZES = {"members": 2_000, "external": 3_000, "calibration": 1_000, "holdout": 5_000}
 PLAIN_EPOCHS = 20
