@@ -21,21 +21,24 @@ from benchmarks.faults.known import Known
 from benchmarks.faults.table import write
 from benchmarks.faults.trial import Trial, tried
 
-PARTS = (killed, disks, damage, handed, limits, together)
+#: Each part, and when its last trial would come, as a share of the time that all trials take. Kills
+#: come at any moment of a command: a time limit leaves twice the share of them.
+PARTS = ((killed, 0.5), *((part, 1) for part in (disks, damage, handed, limits, together)))
 _at_hand: tuple[Known, list[Trial], float] | None = None  # for the processes, which are forks
 
 
 def planned(known: Known, seed: int) -> list[Trial]:
-    """Return all trials, every kind spread evenly, so that a time limit cuts all of them alike."""
+    """Return all trials, each kind spread evenly, so that a time limit leaves some of all."""
     draw = random.Random(seed)
     placed = []
-    for part in PARTS:
+    for part, last in PARTS:
         by_kind: dict[str, list[Trial]] = {}
         for trial in part.trials(known):
             by_kind.setdefault(f"{trial.kind} {trial.job}", []).append(trial)
         for own in by_kind.values():
             draw.shuffle(own)
-            placed += [((n + draw.random()) / len(own), trial) for n, trial in enumerate(own)]
+            places = (last * (n + draw.random()) / len(own) for n in range(len(own)))
+            placed += zip(places, own, strict=True)
     return [trial for _, trial in sorted(placed, key=lambda pair: pair[0])]
 
 
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         known = Known(Path(folder))
         trials = [t for t in planned(known, given.seed) if given.only in f"{t.kind}, {t.job}"]
         _at_hand = known, trials, started + 60 * given.minutes
-        writes = ", ".join(f"{job.name} {job.writes}" for job in known.jobs.values())
+        writes = ", ".join(f"{j.name} {j.writes} in {j.seconds:.1f} s" for j in known.jobs.values())
         took = f"{time.monotonic() - started:.0f} s to begin"
         print(f"{took}, {len(trials)} trials. Writes: {writes}", flush=True)
         with ProcessPoolExecutor(given.lanes, get_context("fork")) as lanes:
