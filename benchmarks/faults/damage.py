@@ -18,6 +18,7 @@ import pandas as pd
 import safetensors.numpy
 import torch
 
+from amint_core.files import UNFINISHED
 from amint_core.store import files_to_hash, hashes, sha256, write_sealed
 from benchmarks.faults.known import PROFILE, SLOW, Job, Known
 from benchmarks.faults.place import Place
@@ -52,7 +53,9 @@ def trials(known: Known) -> list[Trial]:
         for place in sorted(source.names()):
             kind = kind_of(place)
             path = source.folder / place
-            if kind in seen or not path.is_file() or not path.stat().st_size:
+            if kind in seen or UNFINISHED in place:  # the latter are not copied to a trial's place
+                continue
+            if not path.is_file() or not path.stat().st_size:
                 continue
             seen.add(kind)
             changes = [*DAMAGES, *(["of another schema"] if path.suffix in SCHEMAS else [])]
