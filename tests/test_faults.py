@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from amint_core.files import UNFINISHED
+from amint_core.locations import project_root
 from amint_core.store import files_to_hash, hashes, write_sealed
 from benchmarks.faults import damage, trial
 from benchmarks.faults.__main__ import planned
 from benchmarks.faults.known import Job, at_write, write_digits
 from benchmarks.faults.place import Place
 from benchmarks.faults.table import by_job, counted
-from benchmarks.faults.trial import Bench, Trial
+from benchmarks.faults.trial import OUTCOMES, Bench, Trial
 
 NUMBERS = {"auc": 0.5, "training": {"seconds": 0}}
 
@@ -145,6 +146,25 @@ def test_a_time_limit_cuts_all_kinds_alike(monkeypatch):
     part = SimpleNamespace(
         trials=lambda known: [Trial(k, "run", None) for k, n in made.items() for _ in range(n)]
     )
-    monkeypatch.setattr("benchmarks.faults.__main__.PARTS", (part,))
+    monkeypatch.setattr("benchmarks.faults.__main__.PARTS", ((part, 1),))
     first = [one.kind for one in planned(None, seed=0)][:15]
     assert first.count("one") == pytest.approx(10, abs=2)
+
+
+def test_a_part_that_ends_at_half_has_twice_the_share(monkeypatch):
+    parts = [
+        (SimpleNamespace(trials=lambda known, kind=kind: [Trial(kind, "", None)] * 40), last)
+        for kind, last in (("soon", 0.5), ("late", 1))
+    ]
+    monkeypatch.setattr("benchmarks.faults.__main__.PARTS", parts)
+    order = [one.kind for one in planned(None, seed=0)]
+    assert len(order) == 80
+    assert order[:30].count("soon") == pytest.approx(20, abs=2)
+
+
+def test_the_committed_count_is_what_is_promised():
+    table = pd.read_csv(project_root() / "results" / "faults" / "faults.csv").set_index("kind")
+    everything = table.loc["all"]
+    assert everything["kills"] >= 200
+    assert everything["survived"] == everything["trials"] == table["trials"].iloc[:-1].sum()
+    assert not table[list(OUTCOMES[1:])].to_numpy().any()

@@ -24,6 +24,7 @@ from benchmarks.faults.trial import Trial, tried
 #: Each part, and when its last trial would come, as a share of the time that all trials take. Kills
 #: come at any moment of a command: a time limit leaves twice the share of them.
 PARTS = ((killed, 0.5), *((part, 1) for part in (disks, damage, handed, limits, together)))
+LAST = 40  # seconds before the end from which on no trial begins: slow ones take that long
 _at_hand: tuple[Known, list[Trial], float] | None = None  # for the processes, which are forks
 
 
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         known = Known(Path(folder))
         trials = [t for t in planned(known, given.seed) if given.only in f"{t.kind}, {t.job}"]
-        _at_hand = known, trials, started + 60 * given.minutes
+        _at_hand = known, trials, started + 60 * given.minutes - LAST
         writes = ", ".join(f"{j.name} {j.writes} in {j.seconds:.1f} s" for j in known.jobs.values())
         took = f"{time.monotonic() - started:.0f} s to begin"
         print(f"{took}, {len(trials)} trials. Writes: {writes}", flush=True)
