@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class AmintError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can mend.
+
+    Its text can be printed: what came from outside and is no Unicode stands there escaped.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
 
 
 class SettingsError(AmintError):

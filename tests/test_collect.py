@@ -69,6 +69,11 @@ def hide_standin(folder, metrics):
     write_json(folder / "metrics.json", metrics)
 
 
+def no_list(folder, metrics):
+    metrics["run"]["settings"]["defects"] = None
+    write_json(folder / "metrics.json", metrics)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -78,6 +83,7 @@ def hide_standin(folder, metrics):
         (not_a_number, "mint.accuracy.value = nan"),
         (other_run, "holds another run"),
         (hide_standin, "does not say STAND-IN"),
+        (no_list, "the setting 'defects' = None"),
     ],
 )
 def test_damaged_metrics_are_refused_by_name(results, damage, says):
@@ -94,3 +100,11 @@ def test_damaged_scores_are_refused_by_name(results):
     (folder / "judged.parquet").write_text("no parquet")
     with pytest.raises(ResultsError, match=r"judged\.parquet is not a readable table of scores"):
         report.write("quick")
+
+
+def test_a_setting_that_begins_as_a_list_does_is_shown_as_it_is(results):
+    metrics = made_metrics()
+    metrics["run"]["settings"]["head"] = "["
+    put(results, metrics)
+    assert "[" in str(read_runs("quick")["settings.head"].tolist())
+    report.write("quick")

@@ -56,6 +56,10 @@ def test_an_unknown_name_comes_with_the_nearest():
     assert "Did you mean" not in unknown_name("model", "qqqq", ["resnet50", "vit"])
 
 
+def test_an_error_about_what_is_no_unicode_can_be_printed():
+    assert str(ResultsError("an unexpected key '\ud800'")) == "an unexpected key '\\ud800'"
+
+
 def test_a_named_pipe_is_refused_and_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "metrics.json")
     with pytest.raises(ResultsError, match=r"metrics\.json is no file"):

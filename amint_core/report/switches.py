@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,8 @@ def _settings(entry: pd.Series) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("["):
-        return tuple(json.loads(value))
+        with suppress(ValueError):  # a text that only begins as a list does
+            return tuple(json.loads(value))
     return None if not isinstance(value, str) and pd.isna(value) else value
 
 
