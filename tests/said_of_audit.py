@@ -95,13 +95,15 @@ def _of_kind(groups, kind: str, reference: str) -> str:
 
 def of_hidden() -> Iterator[str]:
     """Yield the rows of the table of hidden members."""
-    rows = table("hidden").groupby(["owner", "class"], sort=False).mean(numeric_only=True)
+    groups = table("hidden").groupby(["owner", "class"], sort=False)
     words = {"undeclared": "not declared", "misdeclared": "declared external"}
-    for (owner, known), row in rows.iterrows():
+    for (owner, known), row in groups.mean(numeric_only=True).iterrows():
+        least = groups["at least"].get_group((owner, known))
         parts = [row[f"hidden: {test}"] for test in ("head", "loss", "possibly undeclared")]
         parts.append(row["asked: possibly undeclared"])
         cells = " | ".join(percent(one) for one in parts)
-        yield f"| {words[owner]} | {known} | {cells} |"
+        as_a_set = f"{least.min():.0f} to {least.max():.0f}"
+        yield f"| {words[owner]} | {known} | {cells} | {as_a_set} |"
 
 
 def of_fit() -> Iterator[str]:
@@ -110,6 +112,20 @@ def of_fit() -> Iterator[str]:
     hidden, test = (rows[f"accuracy on {name}"].mean() for name in ("hidden", "test"))
     right = f"{percent(hidden)} of the hidden members rightly and {percent(test)}"
     yield f"classify {right} of test images"
+
+
+def of_hidden_in_readme() -> Iterator[str]:
+    """Yield what README says of hidden members."""
+    rows = table("hidden")
+    means = rows.groupby("owner")[[f"hidden: {n}" for n in ("possibly undeclared", "loss")]].mean()
+    not_declared, external = (means.loc[name] for name in ("undeclared", "misdeclared"))
+    yield (
+        f"{percent(not_declared['hidden: possibly undeclared'])} of them *possibly undeclared* "
+        f"({percent(external['hidden: possibly undeclared'])} of those declared as external)"
+    )
+    yield f"and {percent(rows['asked: possibly undeclared'].mean())} of strangers"
+    yield f"at least {rows['at least'].min():.0f} were learnt"
+    yield f"and {rows['hidden members'].iloc[0]:,} were"
 
 
 LINES = (of_replays, of_cost, of_draws, of_kinds, of_hidden, of_fit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from said_of_audit import LINES, table
+from said_of_audit import LINES, of_hidden_in_readme, table
 
 from amint_core.locations import project_root
 
@@ -14,6 +14,12 @@ PAGE = (project_root() / "docs" / "audit.md").read_text(encoding="utf-8")
 def test_every_measured_line_stands_in_the_page(lines) -> None:
     for line in lines():
         assert line in PAGE
+
+
+def test_readme_says_what_becomes_of_hidden_members() -> None:
+    readme = (project_root() / "README.md").read_text(encoding="utf-8")
+    for line in of_hidden_in_readme():
+        assert line in readme
 
 
 def test_tampered_trainings_are_caught_and_honest_ones_are_not_accused() -> None:
@@ -54,3 +60,5 @@ def test_hidden_members_are_suspected_and_strangers_hardly() -> None:
     rows = table("hidden")
     assert rows.groupby(["owner", "class"]).size().eq(3).all()
     assert rows["asked: possibly undeclared"].mean() <= 0.01 + 0.005
+    assert rows["at least"].between(0.75 * rows["hidden members"], rows["hidden members"]).all()
+    assert (rows["chance"] < 1e-50).all()
