@@ -6,6 +6,7 @@ tries `NIGHTLY`, others each time.
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import resource
@@ -86,19 +87,24 @@ def spoiled_json(content: Any, chance: random.Random) -> Any:
     for _ in range(chance.randint(1, 3)):
         places = list(_places(content))
         if not places:
-            return chance.choice(ODD)
+            return _odd(chance)
         inside, key = chance.choice(places)
         match chance.randrange(6):
             case 0:
                 del inside[key]
             case 1 if isinstance(inside, dict):
-                inside[chance.choice(["x", "", "value", "\ud800", "$"])] = chance.choice(ODD)
+                inside[chance.choice(["x", "", "value", "\ud800", "$"])] = _odd(chance)
             case 2:
                 other, at = chance.choice(places)
                 inside[key] = json.loads(json.dumps(other[at]))
             case _:
-                inside[key] = chance.choice(ODD)
+                inside[key] = _odd(chance)
     return content
+
+
+def _odd(chance: random.Random) -> Any:
+    """Return an odd value of its own, which a later change may change."""
+    return copy.deepcopy(chance.choice(ODD))
 
 
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:

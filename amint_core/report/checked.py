@@ -170,10 +170,10 @@ def _check_settings(settings: Any, source: Path) -> None:
 
 
 def _is_like(value: Any, default: Any) -> bool:
-    """Tell whether a setting's value is of its default's type; None stands for any."""
+    """Tell whether a setting's value is of its default's type; a default of None fits any."""
     if isinstance(default, tuple):
         return isinstance(value, list) and all(map(is_text, value))
-    if default is None or value is None:
+    if default is None:
         parts = value if isinstance(value, list) else [value]
         return all(
             part is None or isinstance(part, bool) or is_text(part) or is_number(part)

@@ -228,13 +228,15 @@ def said_of_copies(runs: pd.DataFrame) -> str:
 
 
 def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
+    # Settings that came later than a run have their default in it.
+    fields = RunConfig.model_fields
+    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    settings = defaults | metrics["run"]["settings"]
+    metrics = metrics | {"run": metrics["run"] | {"settings": settings}}
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
     if facts["run"] != source.parent.name:
         raise damaged(source, f"holds another run, {facts['run']}")
-    # Settings that came later than a run have their default in it.
-    defaults = RunConfig.model_fields
-    settings = {name: field.default for name, field in defaults.items() if not field.is_required()}
-    for name, value in (settings | metrics["run"]["settings"]).items():
+    for name, value in settings.items():
         listed = isinstance(value, list | tuple | dict)
         facts[f"settings.{name}"] = json.dumps(value) if listed else value
     return facts | {"path": source.parent, "copied_in": copied_in(metrics)}

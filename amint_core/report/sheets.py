@@ -206,7 +206,7 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
         ["dataset", "method", "model"], key=lambda names: names.map(order).fillna(99)
     )
     for name in columns[:6]:
-        found[name] = found[name].round().astype(int)
+        found[name] = found[name].round().astype("Int64")
     return found.reset_index(drop=True)
 
 
