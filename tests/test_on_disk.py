@@ -202,9 +202,62 @@ def two_archives(root):
     (home / "training_part").rename(home / "Training")
 
 
+def retyped(root):
+    table = gtsrb_png(root) / "Test.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    lines = [f'8;8;"{number},0";{path.upper()}' for _, _, number, path in rows]
+    table.write_text("\n".join(["WIDTH;HEIGHT; Class Id;PATH", *lines, lines[0]]))
+
+
+def in_capitals(root):
+    home = gtsrb_png(root)
+    for name in ("Train", "Test", "Test.csv"):
+        (home / name).rename(home / name.swapcase())
+
+
+def wrapped_once_more(root):
+    home = gtsrb_png(root)
+    for name in ("Train", "Test"):
+        (home / name).rename(home / "inner")
+        (home / name).mkdir()
+        (home / "inner").rename(home / name / "images")
+
+
+def converted_images(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text().replace(".png", ".ppm"))
+
+
+def archives_side_by_side(root):
+    home = gtsrb_torchvision(root)
+    for name, piece in (("Training", "Final_Training"), ("Test", "Final_Test")):
+        place = root / f"GTSRB_Final_{name}_Images" / "GTSRB" / piece
+        place.parent.mkdir(parents=True)
+        if name == "Training":
+            place.mkdir()
+        (home / "GTSRB" / ("Training" if name == "Training" else piece)).rename(
+            place / "Images" if name == "Training" else place
+        )
+    (root / "GTSRB_Final_Test_GT").mkdir()
+    (home / "GT-final_test.csv").rename(root / "GTSRB_Final_Test_GT" / "GT-final_test.csv")
+    (home / "GTSRB").rmdir()
+    home.rmdir()
+
+
+def table_beside_the_folder(root):
+    home = gtsrb_torchvision(root)
+    (home / "GT-final_test.csv").rename(root / "GT-final_test.csv")
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        retyped,
+        in_capitals,
+        wrapped_once_more,
+        converted_images,
+        archives_side_by_side,
+        table_beside_the_folder,
         sorted_and_padded,
         written_on_windows,
         saved_by_a_spreadsheet,
@@ -322,6 +375,12 @@ def test_images_that_the_list_does_not_name_are_counted(tmp_path):
     save(gtsrb_png(tmp_path) / "Test" / "99999.png")
     notes = opened("gtsrb", tmp_path).notes
     assert "test: 1 images that Test.csv does not name were left out." in notes
+
+
+def test_rows_of_a_table_that_repeat_another_are_counted(tmp_path):
+    retyped(tmp_path)
+    notes = opened("gtsrb", tmp_path).notes
+    assert "test: 1 rows of Test.csv that repeat another were left out." in notes
 
 
 def test_a_second_folder_of_the_same_name_is_told_of(tmp_path):
@@ -460,6 +519,26 @@ def table_in_latin(root):
     table.write_bytes(table.read_bytes() + b"8,8,3,Test/Stra\xdfe.png\n")
 
 
+def table_without_byte_order_mark(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text(), encoding="utf-16-le")
+
+
+def table_of_other_columns(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text().replace("ClassId", "Sign"))
+
+
+def image_of_two_classes(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text() + "8,8,3,Test/00007.png\n")
+
+
+def image_of_no_class(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text() + "8,8,,Test/00007.png\n")
+
+
 def half_unpacked_beside_the_archive(root):
     path = mnist_gz(root) / "train-images-idx3-ubyte"
     path.write_bytes(gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())[:999])
@@ -498,6 +577,10 @@ REFUSED = [
     ("cifar10", lists_for_images, r"row 0 holds no image, but list"),
     ("cifar10", no_image_in_a_row, r"row 1 holds no image"),
     ("gtsrb", table_in_latin, r"Test\.csv is not in UTF-8 .* Save it as UTF-8"),
+    ("gtsrb", table_without_byte_order_mark, r"Test\.csv holds bytes .* without a byte-order mark"),
+    ("gtsrb", table_of_other_columns, r"Test\.csv is not a table .* has Width, Height, Sign, Path"),
+    ("gtsrb", image_of_two_classes, r"Test\.csv gives 00007\.png the classes 7 and 3"),
+    ("gtsrb", image_of_no_class, r"Test\.csv, line 45: 'Test/00007\.png' with the class ''"),
     ("mnist", half_unpacked_beside_the_archive, r"truncated .*ubyte\.gz beside it is then read"),
     ("mnist", fashion, r"no images under .* \(with FashionMNIST; MNIST is looked for\)"),
 ]

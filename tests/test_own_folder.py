@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from audit_folders import fill, pictures
+from PIL import Image
 
 import amint_core as amint
 from amint_core.cli import main
@@ -46,6 +47,38 @@ def test_a_run_and_its_export_need_nothing_but_the_path(photos, monkeypatch, tmp
     assert read_json(run / "metrics.json")["data"]["title"] == "my photos"
     assert main(["export", str(run), str(tmp_path / "model")]) == 0
     assert amint.load(tmp_path / "model").preprocessing.height == 16
+
+
+def test_classes_that_differ_in_capitals_keep_their_own_images(tmp_path):
+    rows = {"Cat": 10, "cat": 100, "dog": 200}
+    for part, count in (("train", 6), ("test", 3)):
+        for name, grey in rows.items():
+            images = np.full((count, 8, 8, 3), grey, np.uint8)
+            images[..., 0] += np.arange(count, dtype=np.uint8)[:, None, None]
+            fill(tmp_path / "pets" / part / name, images)
+    found = load(f"folder:{tmp_path}/pets", progress=False)
+    colours = np.array([rows[name] for name in found.class_names])
+    np.testing.assert_array_equal(found.pixels[:, 0, 0, 2], colours[found.labels])
+    (tmp_path / "pets" / "test" / "Cat").rename(tmp_path / "pets" / "test" / "CAT")
+    with pytest.raises(DataError, match="'Cat' and 'cat' are too alike"):
+        load(f"folder:{tmp_path}/pets", progress=False)
+
+
+def test_a_folder_is_found_under_the_home_folder_and_in_one_folder_more(photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos.parents[1]))
+    found = load(f"folder:~/{photos.parent.name}", progress=False)
+    assert found.class_names == ("cats", "dogs", "new birds")
+
+
+def test_one_image_in_colour_makes_a_dataset_in_colour(photos):
+    first = min((photos / "cats").iterdir())
+    Image.open(first).convert("L").save(first)
+    found = load(f"folder:{photos}", progress=False)
+    assert found.channels == 3
+    assert any("1 grey images were given three channels" in note for note in found.notes)
+    first.write_text("<html>404</html>")
+    with pytest.raises(DataError, match=rf"{first.name} cannot be read .* Remove it"):
+        load(f"folder:{photos}", progress=False)
 
 
 def test_what_is_no_folder_of_classes_is_named(photos):

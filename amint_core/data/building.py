@@ -143,13 +143,13 @@ def _write_pixels(
 
 
 def _check_part(count: int, grey: int, part: Part, spec: DatasetSpec) -> None:
-    """Refuse a part without a label for each image, or one of grey images alone."""
+    """Refuse a part without a label for each image, or a known dataset's of grey images alone."""
     if count != len(part.labels):
         raise DataError(
             f"{spec.title}: {count:,} images, but {len(part.labels):,} labels: the files do not "
             f"belong together. {spec.obtain}"
         )
-    if spec.channels == 3 and grey == count:
+    if spec.channels == 3 and grey == count and spec.official_sizes:
         raise DataError(
             f"{spec.title}: all {count:,} images of a part are grey (1 channel), but the dataset "
             f"is in colour (3 channels). These are other images, or converted ones. {spec.obtain}"

@@ -171,6 +171,55 @@ def within(folder: Path, depth: int = 3) -> Iterator[Path]:
         level = [place for places in inner if len(places) < 10 for place in places]
 
 
+def unwrapped(folder: Path, depth: int = 3) -> Iterator[Path]:
+    """Walk a folder, the only folder in it, and so on, while there are no images beside it."""
+    for _ in range(depth + 1):
+        yield folder
+        inner = subfolders(folder)
+        if len(inner) != 1 or scan(folder):
+            return
+        (folder,) = inner
+
+
+def lookup(folder: Path, place: str) -> Path | None:
+    """Find what lies at a place inside a folder, in whatever capitals and with whatever dashes."""
+    for wanted in place.split("/"):
+        if not os.path.lexists(folder / wanted):
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            fits = (
+                name
+                for name in names
+                if name[:1].lower() == wanted[:1].lower() and plain(name) == plain(wanted)
+            )
+            if not (wanted := next(fits, "")):
+                return None
+        folder = folder / wanted
+    return folder
+
+
+def encoding_of(path: Path) -> str:
+    """Tell the encoding of a text by its first bytes: UTF-16 has a byte-order mark.
+
+    Raises:
+        DataError: it is UTF-16 without one.
+    """
+    with path.open("rb") as file:
+        start = file.read(200)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in start:
+        raise DataError(
+            f"{shown(path)} holds bytes that no text in UTF-8 has: it may be in UTF-16, without a "
+            "byte-order mark. Save it as UTF-8, or fetch it again."
+        )
+    return "utf-8-sig"
+
+
+def delimiter_of(head: str) -> str:
+    """Tell what separates the columns of a table, by its first line."""
+    return max(";,\t", key=head.count)
+
+
 def read_text(path: Path) -> str:
     """Read a table or a list: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
@@ -180,10 +229,9 @@ def read_text(path: Path) -> str:
     (file,) = seen(path)
     if file.size > MOST_TEXT:
         raise DataError(f"{shown(path)} has {file.size:,} bytes, more than any list. Replace it.")
-    raw = path.read_bytes()
-    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = encoding_of(path)
     try:
-        return raw.decode("utf-16" if wide else "utf-8-sig")
+        return path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{shown(path)} is not in UTF-8 (byte {error.start}). Save it as UTF-8, or fetch it "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -111,18 +113,38 @@ def from_table(
     """Turn a table's rows, (file name, class number), into a part, in the table's order.
 
     Raises:
-        DataError: an image of the table is not among the `files`, which go by their names.
+        DataError: an image of the table is not among the `files`, which go by their names, or has
+            two classes.
     """
-    for name, _ in rows:
-        if name not in files:
+    numbers, stems = dict[File, int](), _by_stem(files)
+    for name, number in rows:
+        file = files.get(name) or stems.get(_stem(name))
+        if file is None:
             raise DataError(
                 f"{shown(table)} names {name}, which is missing among the images: {title} is half "
                 f"unpacked. {obtain}"
             )
-    items = items_of([files[name] for name, _ in rows])
-    others = len(files.keys() - {name for name, _ in rows})
-    notes = (f"{others:,} images that {table.name} does not name were left out.",) * bool(others)
-    return Part(items, np.array([label for _, label in rows], np.int64), notes=notes)
+        if numbers.setdefault(file, number) != number:
+            raise DataError(
+                f"{shown(table)} gives {name} the classes {numbers[file]} and {number}. Remove the "
+                f"row that is wrong. {obtain}"
+            )
+    left_out = {
+        f"images that {table.name} does not name": len(files) - len(numbers),
+        f"rows of {table.name} that repeat another": len(rows) - len(numbers),
+    }
+    notes = tuple(f"{count:,} {what} were left out." for what, count in left_out.items() if count)
+    return Part(items_of(list(numbers)), np.array([*numbers.values()], np.int64), notes=notes)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0].lower()
+
+
+def _by_stem(files: dict[str, File]) -> dict[str, File]:
+    """Map images to their names without suffix: people convert images and leave the table."""
+    often = Counter(map(_stem, files))
+    return {_stem(name): file for name, file in files.items() if often[_stem(name)] == 1}
 
 
 def by_class(
@@ -147,21 +169,38 @@ def by_class(
                 f"{name} part, sort and rename it; else fetch the dataset again."
             )
     pool, test = (list_classes(folder, title, num_classes) for folder in folders)
-    numbers = [{class_key(name): name for name in part} for part in (pool, test)]
-    if set(numbers[0]) != set(numbers[1]):
-        odd = min(set(numbers[0]) ^ set(numbers[1]))
-        raise DataError(
-            f"{shown(home)}: class folder {odd!r} is in one part only. Unpack or fetch the dataset "
-            "again."
-        )
-    names = class_order(tuple(pool), official)
-    test = {name: test[numbers[1][class_key(name)]] for name in names}
+    names, twins = class_order(tuple(pool), official), _twins(home, pool, test)
+    test = {name: test[twins[name]] for name in names}
 
     def read() -> Content:
         parts = [as_part(part, names)._replace(notes=_lossy(part)) for part in (pool, test)]
         return Content(*parts, names)
 
     return Source(home, files_of(pool) + files_of(test), read)
+
+
+def _twins(home: Path, pool: ClassFiles, test: ClassFiles) -> dict[str, str]:
+    """Map the name of each class folder of the pool to that of the same class in the test part.
+
+    Raises:
+        DataError: a class is in one part only, or its name in the other part fits two.
+    """
+    if set(pool) == set(test):
+        return {name: name for name in pool}
+    keyed = [{class_key(name): name for name in part} for part in (pool, test)]
+    if odd := sorted(set(keyed[0]) ^ set(keyed[1])):
+        raise DataError(
+            f"{shown(home)}: class folder {odd[0]!r} is in one part only. Unpack or fetch the "
+            "dataset again."
+        )
+    for part, names in zip((pool, test), keyed, strict=True):
+        if alike := [name for name in part if names[class_key(name)] != name]:
+            raise DataError(
+                f"{shown(home)}: the names of class folders {alike[0]!r} and "
+                f"{names[class_key(alike[0])]!r} are too alike to tell which is which in the other "
+                "part. Give the classes the same names in both parts."
+            )
+    return {name: keyed[1][class_key(name)] for name in pool}
 
 
 def _part_of(home: Path, names: Sequence[str]) -> Path | None:

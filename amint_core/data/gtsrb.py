@@ -5,11 +5,24 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from amint_core.data.base import DatasetSpec
-from amint_core.data.entries import File, read_text, reading, scan, seen, subfolders, within
+from amint_core.data.entries import (
+    File,
+    delimiter_of,
+    lookup,
+    plain,
+    read_text,
+    reading,
+    scan,
+    seen,
+    subfolders,
+    unwrapped,
+    within,
+)
 from amint_core.data.folders import (
     as_part,
     class_key,
@@ -23,7 +36,7 @@ from amint_core.errors import DataError
 from amint_core.locations import shown
 
 TITLE = "GTSRB"
-FOLDERS = ("gtsrb", "gtsrb-german-traffic-sign")
+FOLDERS = ("gtsrb", "gtsrb-german-traffic-sign", "GTSRB_Final_Training_Images")
 CLASSES = 43
 OBTAIN = (
     "Run `make data`, or put the training images into gtsrb/GTSRB/Training/CCCCC/TTTTT_FFFFF.ppm, "
@@ -31,8 +44,8 @@ OBTAIN = (
     "data folder."
 )
 #: Where the three pieces lie in torchvision's, the official and the widespread PNG layout.
-TRAINING = ("Training", "Final_Training/Images", "Train", "train")
-TESTING = ("Final_Test/Images", "Test", "test")
+TRAINING = ("Training", "Final_Training/Images", "Train")
+TESTING = ("Final_Test/Images", "Test")
 TABLES = ("GT-final_test.csv", "Test.csv", *(f"{folder}/GT-final_test.csv" for folder in TESTING))
 
 
@@ -44,16 +57,32 @@ def signs(home: Path) -> Source | None:
     Raises:
         DataError: a piece is missing, or the classes are others.
     """
+    kinds = ((TRAINING, Path.is_dir), (TESTING, Path.is_dir), (TABLES, Path.is_file))
     places = list(within(home))
-    pool, test, table = (
-        next((place / name for place in places for name in names if there(place / name)), None)
-        for names, there in (
-            (TRAINING, Path.is_dir),
-            (TESTING, Path.is_dir),
-            (TABLES, Path.is_file),
-        )
-    )
-    return _source(home, pool, test, table) if pool or test else None
+    pool, test, table = (_first(places, *kind) for kind in kinds)
+    if not pool and not test:
+        return None
+    if not (pool and test and (table or subfolders(test))):
+        # The official release has three archives, which people unpack side by side.
+        beside = [
+            place
+            for folder in subfolders(home.parent)
+            if plain(folder.name).startswith("gtsrb") and folder != home
+            for place in within(folder)
+        ]
+        pool, test = pool or _first(beside, *kinds[0]), test or _first(beside, *kinds[1])
+        table = table or _first([*beside, home.parent], TABLES[:1], Path.is_file)
+    pool, test = (folder and list(unwrapped(folder))[-1] for folder in (pool, test))
+    outside = [place for place in (pool, test, table) if place and home not in place.parents]
+    return _source(home.parent if outside else home, pool, test, table)
+
+
+def _first(
+    places: Sequence[Path], names: Sequence[str], there: Callable[[Path], bool]
+) -> Path | None:
+    """Return the first place at which one of the names is there."""
+    found = (lookup(place, name) for place in places for name in names)
+    return next((place for place in found if place and there(place)), None)
 
 
 def _source(home: Path, pool: Path | None, test: Path | None, table: Path | None) -> Source:
@@ -105,19 +134,37 @@ def track_of(file: File) -> str:
 
 def _rows(table: Path) -> list[tuple[str, int]]:
     """Read (file name, class) per row; the columns are separated by semicolons, commas or tabs."""
-    lines = read_text(table).splitlines()
-    delimiter = max(";,\t", key=lines[0].count) if lines else ";"
-    with reading(
-        f"{shown(table)} is not a table with the columns Filename and ClassId, or", OBTAIN
-    ):
-        rows = [
-            # A table written on Windows parts folders by a backslash.
-            (PureWindowsPath(row.get("Filename") or row["Path"]).name, int(row["ClassId"]))
-            for row in csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-        ]
+    lines, rows = read_text(table).splitlines(), []
+    with reading(shown(table), OBTAIN):
+        reader = csv.DictReader(lines, delimiter=delimiter_of(lines[0]), skipinitialspace=True)
+        columns = {plain(name): name for name in reader.fieldnames or ()}
+        image, label = columns.get("filename", columns.get("path")), columns.get("classid")
+        if not image or not label:
+            raise DataError(
+                f"{shown(table)} is not a table with the columns Filename and ClassId, but has "
+                f"{', '.join(columns.values())[:200]}. {OBTAIN}"
+            )
+        for row in reader:
+            try:
+                # A table written on Windows parts folders by a backslash.
+                rows.append((PureWindowsPath(row[image]).name, _class_number(row[label])))
+            except (TypeError, ValueError, OverflowError):
+                raise DataError(
+                    f"{shown(table)}, line {reader.line_num}: {row[image]!r} with the class "
+                    f"{row[label]!r} is no image with a class number. Correct the line, or fetch "
+                    f"the table again. {OBTAIN}"
+                ) from None
     if not rows:
-        raise DataError(f"{shown(table)} is empty. {OBTAIN}")
+        raise DataError(f"{shown(table)} names no image. {OBTAIN}")
     return rows
+
+
+def _class_number(text: str) -> int:
+    """Read a whole number, which spreadsheets also write as 3.0 or 3,0."""
+    number = float(text.replace(",", "."))
+    if number != int(number):
+        raise ValueError(text)
+    return int(number)
 
 
 def download(root: Path) -> None:

@@ -6,6 +6,8 @@ Either `CLASS/*`, of which a sixth of each class becomes the test part, or `trai
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from PIL import Image
 from amint_core.data import FOLDER
 from amint_core.data.base import DatasetSpec
 from amint_core.data.decode import FORMATS, GREY
-from amint_core.data.entries import class_folders, reading, scan
+from amint_core.data.entries import File, class_folders, reading, scan, unwrapped
 from amint_core.data.folders import (
     as_part,
     by_class,
@@ -31,32 +33,41 @@ OBTAIN = "Put the images into CLASS/*.png, or into train/CLASS/*.png and test/CL
 SHARE = (1, 6)  # of a folder without a test part, as large as MNIST's and CIFAR's
 #: Images are brought to the side of the first one, but to no more pixels than this.
 LARGEST = 224
+#: Of so many images, evenly spread, one in colour makes a dataset in colour.
+LOOKED_AT = 64
 
 
 def spec_of(name: str) -> DatasetSpec:
-    """Describe a folder as a dataset, after a look at its first image.
+    """Describe a folder as a dataset, after a look at some of its images.
 
     Args:
         name: `folder:PATH`; a relative path counts from the folder of the datasets.
 
     Raises:
-        DataError: there is no such folder, or no folder of a class in it.
+        DataError: there is no such folder, no folder of a class in it, or an image is unreadable.
     """
-    folder = data_root() / name.removeprefix(FOLDER)
+    # No shell replaces a tilde behind a colon.
+    folder = data_root() / os.path.expanduser(name.removeprefix(FOLDER))
     source = _found(folder)
-    with Image.open(source.files[0].path, formats=FORMATS) as image:
-        side, grey = min(*image.size, LARGEST), image.mode in GREY
+    looks = [_look(file) for file in source.files[:: 1 + len(source.files) // LOOKED_AT]]
     classes = {Path(file.path).parent.name for file in source.files}
     return DatasetSpec(
         name=name,
         title=folder.name,
-        channels=1 if grey else 3,
-        image_size=max(4, side),
+        channels=1 if all(grey for _, grey in looks) else 3,
+        image_size=max(4, min(looks[0][0], LARGEST)),
         num_classes=len(classes),
         find=partial(_in_place, folder),
         obtain=OBTAIN,
         notes=("Images are stretched to squares of one size.",),
     )
+
+
+def _look(file: File) -> tuple[int, bool]:
+    """Return an image's shorter side, and whether it is grey."""
+    remedy = f"Remove it, or fetch it again. {OBTAIN}"
+    with reading(shown(file.path), remedy), Image.open(file.path, formats=FORMATS) as image:
+        return min(image.size), image.mode in GREY
 
 
 def _in_place(folder: Path, root: Path) -> Source:
@@ -67,12 +78,16 @@ def _found(folder: Path) -> Source:
     if not folder.is_dir():
         raise DataError(f"{shown(folder)} is no folder. {OBTAIN}")
     with reading(shown(folder), OBTAIN):
-        return by_class(folder, title=folder.name, num_classes=None) or _one_part(folder)
+        for place in unwrapped(folder):
+            source = by_class(place, title=folder.name, num_classes=None) or _one_part(place)
+            if source:
+                return replace(source, home=folder)
+    raise DataError(f"{shown(folder)} holds no folder with images. {OBTAIN}")
 
 
-def _one_part(folder: Path) -> Source:
+def _one_part(folder: Path) -> Source | None:
     if not any(scan(place) for place in class_folders(folder)):
-        raise DataError(f"{shown(folder)} holds no folder with images. {OBTAIN}")
+        return None
     classes = list_classes(folder, empty=True)
     names = class_order(tuple(classes))
 
