@@ -110,6 +110,63 @@ def idx_with_a_folder_for_each_file(root):
         (folder / "file").rename(path / path.name)
 
 
+def idx_under_other_names(root):
+    folder = mnist_idx(root)
+    for path in list(folder.iterdir()):
+        name = path.name.replace("t10k", "TEST").replace("-idx", ".idx").removesuffix("-ubyte")
+        path.rename(folder / name.replace("-", "_"))
+
+
+def idx_packed_and_unpacked_under_the_other_name(root):
+    folder = mnist_idx(root)
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    (folder / "t10k-images-idx3-ubyte").rename(folder / "t10k-images-idx3-ubyte.gz")
+
+
+def idx_half_in_raw(root):
+    folder = mnist_idx(root)
+    for path in list(folder.glob("t10k*")):
+        path.rename(folder.parent / path.name)
+
+
+def keras_archive_with_an_axis_for_the_channel(root):
+    keras_archive(root)
+    path = root / "mnist" / "mnist.npz"
+    with np.load(path) as arrays:
+        found = {name: array[..., None] for name, array in arrays.items()}
+    path.unlink()
+    np.savez(root / "mnist" / "MNIST.npz", **found)
+
+
+def pixel_tables_of_a_spreadsheet(root):
+    pixel_tables(root)
+    for path in list((root / "MNIST" / "csv").iterdir()):
+        lines = path.read_text().splitlines()
+        lines = [f"{number};{line}" for number, line in enumerate(lines, -1)]
+        lines[0] = lines[0].replace("-1;", ";")
+        text = "\r\n".join(lines).replace(",", ";")
+        path.with_name(path.name.replace("_", "-").upper()).write_text(text, encoding="utf-16")
+        path.unlink()
+
+
+def hub_digits_in_a_folder_for_each_split(root):
+    for split, count in (("train", 20), ("test", 10)):
+        labels = [float(number % 10) for number in range(count)]
+        path = root / "someone___mnist" / "default" / split / "0000.parquet"
+        table_of(path, [encoded(1) for _ in labels], labels)
+
+
+def hub_digits_named_for_their_dataset(root):
+    for split, count in (("train", 20), ("test", 10)):
+        labels = [str(number % 10) for number in range(count)]
+        table_of(root / "MNIST" / f"mnist_{split}.parquet", [encoded(1) for _ in labels], labels)
+
+
+def copy_by_a_browser(root):
+    mnist_idx(root).parent.rename(root / "MNIST (1)")
+
+
 def the_root_itself(root):
     mnist_idx(root)
     return root / "MNIST"
@@ -124,6 +181,14 @@ def the_root_itself(root):
         hub_digits,
         idx_under_roots_of_their_own,
         idx_with_a_folder_for_each_file,
+        idx_under_other_names,
+        idx_packed_and_unpacked_under_the_other_name,
+        idx_half_in_raw,
+        keras_archive_with_an_axis_for_the_channel,
+        pixel_tables_of_a_spreadsheet,
+        hub_digits_in_a_folder_for_each_split,
+        hub_digits_named_for_their_dataset,
+        copy_by_a_browser,
         the_root_itself,
     ],
 )
@@ -132,6 +197,15 @@ def test_digits_are_read_from(make, tmp_path):
     assert list(pool_of(dataset).labels) == [number % 10 for number in range(20)]
     assert list(official_test_of(dataset).labels) == list(range(10))
     assert len(set(dataset.hashes)) == 30
+
+
+@pytest.mark.parametrize("name", ["mnist_png", "MNIST-images-28x28", "mnist - Copy", "mnist (2)"])
+def test_a_word_for_the_form_is_no_other_dataset(name, tmp_path):
+    mnist_folders(tmp_path).rename(tmp_path / name)
+    (tmp_path / "mnist-m").mkdir()
+    dataset = opened("mnist", tmp_path)
+    assert list(pool_of(dataset).labels) == sorted(2 * list(range(10)))
+    assert not any("not read" in note for note in dataset.notes)
 
 
 def test_arrays_and_tables_are_read_exactly(tmp_path):
@@ -285,8 +359,25 @@ def lists_with_byte_order_marks(root):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
 
 
+def validation_under_its_long_name(root):
+    home = tiny_official(root)
+    (home / "val").rename(home / "Validation")
+    (home / "train").rename(home / "TRAIN")
+
+
+def list_parted_by_blanks(root):
+    table = tiny_official(root) / "val" / "val_annotations.txt"
+    table.write_text(table.read_text().replace("\t", " "))
+
+
 @pytest.mark.parametrize(
-    "make", [validation_sorted_with_the_list_left, lists_with_byte_order_marks]
+    "make",
+    [
+        validation_sorted_with_the_list_left,
+        lists_with_byte_order_marks,
+        validation_under_its_long_name,
+        list_parted_by_blanks,
+    ],
 )
 def test_tiny_imagenet_is_read_from(make, tmp_path):
     make(tmp_path)
@@ -519,6 +610,50 @@ def table_in_latin(root):
     table.write_bytes(table.read_bytes() + b"8,8,3,Test/Stra\xdfe.png\n")
 
 
+def dangling_class(root):
+    home = cifar10_folders(root)
+    (home / "train" / "cat").rename(home / "cat")
+    (home / "train" / "cat").symlink_to(root / "gone")
+
+
+def dangling_dataset(root):
+    (root / "CIFAR10").symlink_to(root / "gone")
+
+
+def pointer_of_git(root):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (cifar10_folders(root) / "train" / "cat" / "0001.png").write_text(text)
+
+
+def download_cut_off(root):
+    (root / "cifar-10-python.tar.gz.part").write_bytes(b"\x1f\x8b")
+
+
+def labels_from_one(root):
+    for split in ("train", "test"):
+        table_of(root / "CIFAR10" / f"{split}.parquet", [encoded()] * 10, list(range(1, 11)))
+
+
+def copied_shard(root):
+    for name in ("train-0-of-1", "train-0-of-1 (1)", "test-0-of-1"):
+        table_of(root / "CIFAR10" / f"{name}.parquet", [encoded()], [0])
+
+
+def arrays_under_other_names(root):
+    (root / "mnist").mkdir()
+    np.savez(root / "mnist" / "mnist.npz", images=np.zeros(3), labels=np.zeros(3))
+
+
+def unlabelled_table(root):
+    (root / "mnist").mkdir()
+    for name in ("train.csv", "test.csv"):
+        (root / "mnist" / name).write_text(",".join(f"pixel{n}" for n in range(784)) + "\n")
+
+
+def another_text_as_gz(root):
+    (mnist_gz(root) / "train-images-idx3-ubyte.gz").write_text("<!DOCTYPE html> 404 Not found")
+
+
 def table_without_byte_order_mark(root):
     table = gtsrb_png(root) / "Test.csv"
     table.write_text(table.read_text(), encoding="utf-16-le")
@@ -577,6 +712,19 @@ REFUSED = [
     ("cifar10", lists_for_images, r"row 0 holds no image, but list"),
     ("cifar10", no_image_in_a_row, r"row 1 holds no image"),
     ("gtsrb", table_in_latin, r"Test\.csv is not in UTF-8 .* Save it as UTF-8"),
+    ("cifar10", dangling_class, r"train/cat is a link to what is not there"),
+    ("cifar10", dangling_dataset, r"CIFAR10 is a link to .*gone, which is not there"),
+    ("cifar10", pointer_of_git, r"cat/0001\.png stands for a file that Git LFS keeps"),
+    ("cifar10", download_cut_off, r"tar\.gz\.part, .* its download was cut off"),
+    ("cifar10", labels_from_one, r"has label 10, .* They seem to count from 1"),
+    (
+        "cifar10",
+        copied_shard,
+        r"2 files train-.*, but one file belongs there: some are copies",
+    ),
+    ("mnist", arrays_under_other_names, r"holds the arrays images, labels, but not x_test"),
+    ("mnist", unlabelled_table, r"train\.csv has 784 columns, none of which is called label"),
+    ("mnist", another_text_as_gz, r"images-idx3-ubyte\.gz is not an idx file of MNIST images"),
     ("gtsrb", table_without_byte_order_mark, r"Test\.csv holds bytes .* without a byte-order mark"),
     ("gtsrb", table_of_other_columns, r"Test\.csv is not a table .* has Width, Height, Sign, Path"),
     ("gtsrb", image_of_two_classes, r"Test\.csv gives 00007\.png the classes 7 and 3"),

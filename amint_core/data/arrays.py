@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from amint_core.data.entries import reading, seen
+from amint_core.data.entries import (
+    delimiter_of,
+    encoding_of,
+    is_dropping,
+    lookup,
+    plain,
+    reading,
+    seen,
+)
 from amint_core.data.sources import Content, Item, Part, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
 
 PARTS = ("train", "t10k")
+#: Names of idx files, as `plain` writes them.
+IDX = re.compile(r"(train|t10k|test)(images|labels)(?:idx[13](?:ubyte)?|ubyte)(?:gz)?")
 #: First four bytes of an idx file: unsigned bytes, 3 dimensions (images) or 1 (labels).
 MAGIC = {"images-idx3": 0x0803, "labels-idx1": 0x0801}
+GZIP = b"\x1f\x8b"  # first bytes of an archive
 MOST_BYTES = 2**28  # of an unpacked file; MNIST's largest has 47 MB
 MOST_ROWS, MOST_HEAD = 2**18, 2**16  # of a table of pixels; characters of its first line
+KERAS = ("x_train", "y_train", "x_test", "y_test")
+NUMBERED = ("", "unnamed: 0", "id", "index")  # first columns that hold numbers of rows
 TABLES = (("mnist_train.csv", "mnist_test.csv"), ("train.csv", "test.csv"))
 
 
@@ -31,29 +46,40 @@ def idx(folder: Path, *, names: tuple[str, ...], obtain: str) -> Source | None:
     Raises:
         DataError: a file is missing, damaged or of another kind, or two do not belong together.
     """
-    for place in (folder / "raw", folder):
-        found = [[_existing(place, part, kind) for kind in MAGIC] for part in PARTS]
-        if not any(map(any, found)):
-            continue
-        pairs = [
-            [path or place / f"{part}-{kind}-ubyte" for path, kind in zip(row, MAGIC, strict=True)]
-            for row, part in zip(found, PARTS, strict=True)
-        ]
-        files = seen(*(path for pair in pairs for path in pair))
+    raw = lookup(folder, "raw")
+    found = _idx_files(folder) | (_idx_files(raw) if raw and raw.is_dir() else {})
+    if not found:
+        return None
+    places = {path.parent for path in found.values()}
+    place = raw if raw in places and folder not in places else folder
+    pairs = [
+        [found.get((part, kind), place / f"{part}-{kind}-ubyte") for kind in MAGIC]
+        for part in PARTS
+    ]
+    files = seen(*(path for pair in pairs for path in pair))
+    return Source(
+        place, files, lambda: Content(*(_idx_part(*pair, obtain) for pair in pairs), names)
+    )
 
-        def read(pairs: list[list[Path]] = pairs) -> Content:
-            return Content(*(_idx_part(*pair, obtain) for pair in pairs), names)
 
-        return Source(place, files, read)
-    return None
+def _idx_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """Map part and kind to a file; plain ones go before packed ones.
 
-
-def _existing(folder: Path, part: str, kind: str) -> Path | None:
-    # Some copies are called train-images.idx3-ubyte; some archives make a folder of each file.
-    names = [f"{part}-{kind}-ubyte", f"{part}-{kind.replace('-', '.')}-ubyte"]
-    places = [folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz")]
-    places += [folder / name / name for name in names]
-    return next((place for place in places if place.exists() and not place.is_dir()), None)
+    Some copies are called train-images.idx3-ubyte or test_images.idx3; some archives make a folder
+    of each file.
+    """
+    found = {}
+    names = sorted(os.listdir(folder), key=lambda name: (name.lower().endswith(".gz"), name))
+    for name in names:
+        match = not is_dropping(name) and IDX.fullmatch(plain(name))
+        path = folder / name
+        if match and path.is_dir():
+            path = path / name
+        if match and not path.is_dir() and os.path.lexists(path):
+            part = "train" if match[1] == "train" else "t10k"
+            kind = next(kind for kind in MAGIC if kind.startswith(match[2]))
+            found.setdefault((part, kind), path)
+    return found
 
 
 def _idx_part(images: Path, labels: Path, obtain: str) -> Part:
@@ -82,7 +108,8 @@ def _read_idx(path: Path, kind: str, obtain: str) -> np.ndarray:
     if path.with_name(f"{path.name}.gz").is_file():
         remedy = f"Delete it: {path.name}.gz beside it is then read."
     length = 4 + 4 * (MAGIC[kind] & 0xFF)  # of the header, in bytes
-    packed = path.suffix == ".gz"
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP  # browsers unpack a file and leave its name, or the reverse
     with (
         reading(f"{shown(path)} is a damaged archive, or" if packed else shown(path), remedy),
         (gzip.open if packed else open)(path, "rb") as file,
@@ -103,8 +130,8 @@ def _read_idx(path: Path, kind: str, obtain: str) -> np.ndarray:
 
 def npz(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Source | None:
     """Read keras' mnist.npz (x_train, y_train, x_test, y_test), or return None without it."""
-    path = folder / "mnist.npz"
-    if not path.exists():
+    path = lookup(folder, "mnist.npz")
+    if not path:
         return None
 
     def read() -> Content:
@@ -114,6 +141,11 @@ def npz(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Sour
             if size > MOST_BYTES:
                 raise DataError(f"{shown(path)} would unpack to {size:,} bytes. {obtain}")
             with np.load(path, allow_pickle=False) as arrays:
+                if odd := {*KERAS} - {*arrays}:
+                    raise DataError(
+                        f"{shown(path)} holds the arrays {', '.join(arrays)[:200]}, but not "
+                        f"{min(odd)}. Save it with the arrays {', '.join(KERAS)}. {obtain}"
+                    )
                 pairs = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
         return Content(*(_checked(path, *pair, side, obtain) for pair in pairs), names)
 
@@ -121,6 +153,11 @@ def npz(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Sour
 
 
 def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray, side: int, obtain: str) -> Part:
+    # Some keep rows of pixels, or an axis for the one channel, and labels in a column.
+    if pixels.ndim > 1 and math.prod(pixels.shape[1:]) == side * side:
+        pixels = pixels.reshape(-1, side, side)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
     whole = pixels.dtype.kind in "iu" and labels.dtype.kind in "iu"
     if not whole or pixels.shape != (*labels.shape, side, side) or labels.ndim != 1:
         raise DataError(
@@ -134,10 +171,10 @@ def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray, side: int, obta
 
 def csv_pixels(folder: Path, *, side: int, names: tuple[str, ...], obtain: str) -> Source | None:
     """Read tables of a label and side × side pixels a row, or return None where there are none."""
-    pair = next((pair for pair in TABLES if (folder / pair[0]).exists()), None)
+    pair = next((pair for pair in TABLES if lookup(folder, pair[0])), None)
     if pair is None:
         return None
-    tables = [folder / name for name in pair]
+    tables = [lookup(folder, name) or folder / name for name in pair]
     return Source(
         folder, seen(*tables), lambda: Content(*(_csv(t, side, obtain) for t in tables), names)
     )
@@ -148,13 +185,31 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
 
     remedy = f"It is to hold a label and {side * side} pixels a row. {obtain}"
     with reading(shown(table), remedy):
-        with table.open(encoding="utf-8-sig") as file:
-            head = [name.strip(' "\n').lower() for name in file.readline(MOST_HEAD).split(",")]
+        encoding = encoding_of(table)
+        with table.open(encoding=encoding) as file:
+            line = file.readline(MOST_HEAD)
+        delimiter = delimiter_of(line)
+        head = [name.strip(' "\n').lower() for name in line.split(delimiter)]
+        columns = range(head[0] in NUMBERED, len(head))
+        head = [head[number] for number in columns]
         named = not head[0].isdigit()
         label = next((n for n, name in enumerate(head) if named and name in ("label", "class")), 0)
-        if len(head) != 1 + side * side or (named and head[label] not in ("label", "class")):
-            raise DataError(f"{shown(table)} has {len(head)} columns or no label. {remedy}")
-        rows = pd.read_csv(table, header=0 if named else None, dtype=np.int16, nrows=MOST_ROWS)
+        if named and head[label] not in ("label", "class"):
+            raise DataError(
+                f"{shown(table)} has {len(head)} columns, none of which is called label or class. "
+                f"{remedy}"
+            )
+        if len(head) != 1 + side * side:
+            raise DataError(f"{shown(table)} has {len(head)} columns. {remedy}")
+        rows = pd.read_csv(
+            table,
+            sep=delimiter,
+            encoding=encoding,
+            usecols=columns,
+            header=0 if named else None,
+            dtype=np.int16,
+            nrows=MOST_ROWS,
+        )
     values = rows.to_numpy()
     pixels = np.delete(values, label, axis=1).reshape(-1, side, side)
     return _checked(table, pixels, values[:, label], side, obtain)

@@ -92,10 +92,13 @@ def _check_labels(
         raise DataError(f"{shown(folder)} holds no image of the {name}. {spec.obtain}")
     odd = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(odd):
+        from_one = " They seem to count from 1: count from 0." * bool(
+            labels.min() == 1 and labels.max() == classes
+        )
         raise DataError(
             f"{shown(folder)}: image {odd[0]:,} of the {name} has label {labels[odd[0]]}, but "
             f"{spec.title} has the classes 0 to {classes - 1}: these are damaged files, or another "
-            f"dataset's. Replace them. {spec.obtain}"
+            f"dataset's.{from_one} Replace them. {spec.obtain}"
         )
 
 

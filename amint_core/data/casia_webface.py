@@ -18,7 +18,7 @@ from amint_core.errors import DataError
 from amint_core.locations import shown
 
 TITLE = "CASIA-WebFace"
-FOLDERS = ("CASIA-WebFace", "faces_webface_112x112")
+FOLDERS = ("CASIA-WebFace", "faces_webface_112x112", "CASIA-maxpy-clean")
 IMAGES, TEST_IMAGES, IDENTITIES = 494_414, 44_406, 10_575
 OBTAIN = (
     "It is given out by its authors under a licence for research: ask them for it and put the "

@@ -26,6 +26,8 @@ DROPPINGS = {"__macosx", "network trash folder", "temporary items", "icon\r"}
 DROPPINGS |= {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin"}
 DROPPINGS |= {"system volume information", "lost+found", "__pycache__"}
 DROPPINGS |= {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"}
+#: What Git leaves in place of a large file, and how large that is at most.
+POINTER, MOST_POINTER = b"version https://git-lfs.github.com/", 200
 MOST_TEXT = 2**26  # bytes; the largest table of a release has 3 MB
 
 
@@ -109,6 +111,8 @@ def _seen(path: str, look: Callable[[], os.stat_result]) -> File:
             problem = "is no file (a folder, a pipe or a device)"
         elif not found.st_size:
             problem = problem or "is empty"
+        elif found.st_size < MOST_POINTER and _is_pointer(path):
+            problem = "stands for a file that Git LFS keeps; `git lfs pull` brings it"
     except OSError as error:
         link = "is a link to what is not there" if os.path.islink(path) else "cannot be looked at"
         problem = f"{link} ({error.strerror})"
@@ -116,6 +120,11 @@ def _seen(path: str, look: Callable[[], os.stat_result]) -> File:
         where = f"{shown(os.path.dirname(path))}/{printable(os.path.basename(path))}"
         raise DataError(f"{where} {problem}. Remove it, or fetch it again.")
     return File(path, found.st_size, found.st_mtime_ns)
+
+
+def _is_pointer(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(POINTER)) == POINTER
 
 
 def printable(name: str) -> str:
@@ -145,8 +154,17 @@ def class_folders(folder: Path) -> list[Path]:
     """List the folders that may be classes, by name.
 
     Raises:
-        DataError: a name is no UTF-8, so no file could hold it as the name of a class.
+        DataError: a name is no UTF-8, so no file could hold it as the name of a class, or a link
+            leads nowhere.
     """
+    with os.scandir(folder) as entries:
+        links = [e.path for e in entries if e.is_symlink() and not is_dropping(e.name)]
+    for link in sorted(links):
+        if not os.path.exists(link) and not os.path.splitext(link)[1]:
+            raise DataError(
+                f"{shown(folder)}/{printable(os.path.basename(link))} is a link to what is not "
+                "there. Remove it, or fetch it again."
+            )
     places = subfolders(folder)
     for place in places:
         if problem := _odd_name(place.name):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amint_core.data.entries import File, reading, scan
+from amint_core.data.entries import File, printable, reading, scan, subfolders
 from amint_core.data.sources import Content, Item, Part, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
@@ -28,6 +28,8 @@ def parquet(
 ) -> Source | None:
     """Read train-*.parquet and a test split, or return None where there is no such file.
 
+    The splits may also be folders, and the names begin with the dataset's.
+
     Columns: `image` or `img`, encoded images or {bytes, path}; `label`, whole numbers.
 
     Args:
@@ -37,12 +39,15 @@ def parquet(
     Raises:
         DataError: a split, a shard, an image or a label is missing or of another kind.
     """
-    files = scan(folder, [".parquet"])
-    found = [f.name for f in files if f.name.startswith(("train", *splits))]
-    if not found:
+    files, parts = scan(folder, [".parquet"]), ("train", *splits)
+    for place in subfolders(folder):  # the hub's conversions have a folder for each split
+        if place.name.lower().startswith(parts):
+            files += scan(place, [".parquet"])
+    shards = {split: [f for f in files if _is_of(f, folder, split)] for split in parts}
+    if not any(shards.values()):
         return None
-    split = next((s for s in splits if any(name.startswith(s) for name in found)), splits[0])
-    train, test = (_shards(folder, files, name, obtain) for name in ("train", split))
+    split = next((split for split in splits if shards[split]), splits[0])
+    train, test = (_whole(folder, shards[name], name, obtain) for name in ("train", split))
 
     def read() -> Content:
         (pool, names), (held, _) = (_read(part, title, classes, obtain) for part in (train, test))
@@ -51,15 +56,25 @@ def parquet(
     return Source(folder, train + test, read)
 
 
-def _shards(folder: Path, files: Sequence[File], split: str, obtain: str) -> list[File]:
-    """List the shards SPLIT-00000-of-00001-*.parquet."""
-    shards = [file for file in files if file.name.startswith(split)]
+def _is_of(file: File, folder: Path, split: str) -> bool:
+    """Tell whether a file is called SPLIT-…, NAME_SPLIT-… or SPLIT/…"""
+    place = os.path.relpath(file.path, folder).lower()
+    return re.search(rf"(^|[-_.]){split}", place) is not None
+
+
+def _whole(folder: Path, shards: list[File], split: str, obtain: str) -> list[File]:
+    """Check that the shards SPLIT-00000-of-00001-*.parquet are all there, and no others."""
     counts = {int(n) for file in shards for n in re.findall(r"-of-(\d{1,9})", file.name)}
     if not shards or (counts and counts != {len(shards)}):
-        wanted = f"{max(counts)} files" if counts else "a file"
+        number = max(counts, default=1)
+        wanted = f"{number} files belong" if number > 1 else "one file belongs"
+        there = ", ".join(printable(name) for name in sorted(os.listdir(folder))[:8])
+        problem = "the dataset is half downloaded. Fetch the rest"
+        if counts and len(shards) > max(counts):
+            problem = "some are copies, or another download's. Remove those"
         raise DataError(
-            f"{shown(folder)} holds {len(shards)} files {split}-*.parquet, but {wanted} belong "
-            f"there: the dataset is half downloaded. {obtain}"
+            f"{shown(folder)} (with {there}) holds {len(shards)} files {split}-*.parquet, but "
+            f"{wanted} there: {problem}. {obtain}"
         )
     return shards
 
@@ -110,22 +125,26 @@ def _column(file: ParquetFile, path: str, names: Sequence[str]) -> str:
 
 
 def _labels(path: str, title: str) -> np.ndarray:
-    import pyarrow.types
+    import pyarrow
 
     file = _open(path)
     _column(file, path, IMAGES)
     column = _column(file, path, LABELS)
     kind, rows = file.schema_arrow.field(column).type, file.metadata.num_rows
-    if not pyarrow.types.is_integer(kind) or rows > MOST_ROWS:
-        raise DataError(
-            f"{shown(path)}: its {rows:,} labels are {kind}, but must be whole numbers, {title}'s "
-            "class numbers. Save them so, or fetch the dataset again."
-        )
+    odd = DataError(
+        f"{shown(path)}: its {rows:,} labels are {kind}, but must be whole numbers, {title}'s "
+        "class numbers. Save them so, or fetch the dataset again."
+    )
+    if rows > MOST_ROWS:
+        raise odd
     labels = file.read(columns=[column])[column].combine_chunks()
     if labels.null_count:
         row = labels.is_null().index(True).as_py()
         raise DataError(f"{shown(path)}: row {row} has no label. Remove it, or fetch it again.")
-    return labels.to_numpy(zero_copy_only=False)
+    try:  # 3.0 and "3" are whole numbers, too
+        return labels.cast(pyarrow.int64()).to_numpy(zero_copy_only=False)
+    except pyarrow.ArrowException:
+        raise odd from None
 
 
 def _items(paths: list[str], obtain: str) -> Iterator[Item]:

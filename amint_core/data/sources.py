@@ -30,22 +30,34 @@ from amint_core.errors import DataError
 from amint_core.locations import data_root, shown
 
 PICKLE = "it is a pickle, which can run code. Fetch the official files"
+CUT_OFF = "its download was cut off. Delete it and fetch it again"
 #: Suffix → why such files are not read, and what to do; the most telling first.
 UNREAD = {
     ".rec": "RecordIO is read of CASIA-WebFace alone, and called train.rec",
     **dict.fromkeys(ARCHIVES, "unpack it where it lies"),
-    ".parquet": "its name tells no split. Call it train-….parquet or test-….parquet",
+    ".parquet": "it is read of MNIST, CIFAR and Tiny ImageNet alone, and called train-….parquet, "
+    "test-….parquet or, of Tiny ImageNet, valid-….parquet",
     ".npz": "only mnist.npz, as keras has it, is read",
     ".csv": "it is no list that belongs to a layout, or its other part is missing",
     ".tfrecord": "TFRecord needs TensorFlow. Unpack its images into folders",
-    ".arrow": "it is a cache. Save the dataset as parquet",
+    ".arrow": "it is a cache, or made by save_to_disk. Save the dataset as parquet (to_parquet)",
     ".h5": "HDF5 is not read. Unpack its images into folders",
     ".mat": "MATLAB's format is not read. Unpack its images into folders",
-    **dict.fromkeys((".pt", ".pkl", ".pickle", ".npy"), PICKLE),
+    ".npy": "of arrays, only mnist.npz with x_train, y_train, x_test and y_test is read",
+    **dict.fromkeys((".pt", ".p", ".pkl", ".pickle"), PICKLE),
+    **dict.fromkeys((".part", ".crdownload", ".download", ".aria2"), CUT_OFF),
     ".bin": "it is a list of pairs, or not in the folder that its archive makes",
 }
 
 
+#: At the end of a folder's name: what browsers and systems add to a copy.
+COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
+#: The same, as `plain` writes it: words for the form of what is in it.
+FORM = re.compile(
+    r"(?<=.)((as|in|the)?(png|jpe?g|csv|parquet|npz|idx|mat|batches|pixel|image|file|folder)s?|"
+    r"python|binary|data(set)?|original|raw|main|master|official|full|kaggle|aligned\d*|cropped|clean"
+    r"|\d+x\d+)+$"
+)
 #: In the value of a variable: what a shell or a settings file left there.
 SIGNS = {
     "$": " A variable in it was not replaced: write it out.",
@@ -134,19 +146,28 @@ def homes(root: Path, *names: str) -> list[Path]:
 
     Looked at are `root`, the folders in it, and where none fits those up to three folders down.
     """
-    wanted = {plain(name) for name in names}
+    exact = {plain(name) for name in names}
+    wanted = exact | {_called(Path(name)) for name in names}
     level = [root.resolve()]
-    for _ in range(4):
-        if found := [folder for folder in level if _called(folder) in wanted]:
+    for depth in range(4):
+        found = [folder for folder in level if _called(folder) in (wanted if depth else exact)]
+        if found:
+            found.sort(key=lambda folder: plain(folder.name) not in exact)
             return [folder.resolve() for folder in found]
         level = [inner for folder in level[:100] for inner in _inside(folder)]
     return []
 
 
 def _called(folder: Path) -> str:
-    """Return a folder's plain name; the hub's cache calls them datasets--OWNER--NAME."""
+    """Return a folder's plain name, without what tells its form only.
+
+    The hub's cache calls folders datasets--OWNER--NAME or OWNER___NAME.
+    """
     name = folder.name
-    return plain(name.rsplit("--", 1)[-1] if name.startswith("datasets--") else name)
+    if name.startswith("datasets--"):
+        name = name.rsplit("--", 1)[-1]
+    name = COPY.sub("", name.rsplit("___", 1)[-1])
+    return FORM.sub("", plain(name)) or plain(name)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -161,8 +182,12 @@ def _missing(
 ) -> DataError:
     """Compose the error for a dataset that is not there, or not in a layout that is read."""
     told = list(UNREAD)
+    gone = [path for path in sorted(root.iterdir()) if path.is_symlink() and not path.exists()]
+    wanted = {plain(name) for name in names}
     files = [path for path in _beside(root, names, looked_into) if path.suffix.lower() in told]
-    if files:
+    if link := next((path for path in gone if _called(path) in wanted), None):
+        said = f"{root / link.name} is a link to {os.readlink(link)}, which is not there"
+    elif files:
         path = min(files, key=lambda path: told.index(path.suffix.lower()))
         archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
         said = f"found {archive}{shown(path)}, which is not read: {UNREAD[path.suffix.lower()]}"

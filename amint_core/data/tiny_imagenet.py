@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from amint_core.data.base import DatasetSpec
-from amint_core.data.entries import File, read_text, scan, seen, subfolders
+from amint_core.data.entries import File, lookup, read_text, scan, seen, subfolders
 from amint_core.data.folders import as_part, files_of, from_table, list_classes
 from amint_core.data.parquet import parquet
 from amint_core.data.sources import Content, Part, Source, search
@@ -21,6 +21,7 @@ from amint_core.locations import shown
 TITLE = "Tiny ImageNet"
 FOLDERS = ("tiny-imagenet-200", "tiny-imagenet", "TinyImageNet200")
 CLASSES = 200
+VALIDATION = ("val", "valid", "validation")
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 OBTAIN = (
@@ -35,17 +36,19 @@ def official(folder: Path) -> Source | None:
     Raises:
         DataError: the validation images or a list are missing, or name other classes.
     """
-    if not (folder / "train").is_dir():
+    train, wnids = lookup(folder, "train"), lookup(folder, "wnids.txt")
+    if not train or not subfolders(train):
         return None
-    wnids, found = folder / "wnids.txt", {place.name for place in subfolders(folder / "train")}
-    if wnids.is_file() and (odd := sorted(found ^ set(read_text(wnids).split()))):
+    found = {place.name for place in subfolders(train)}
+    if wnids and (odd := sorted(found ^ set(read_text(wnids).split()))):
         raise DataError(
-            f"{shown(wnids)} and the folders of {shown(folder / 'train')} differ: {odd[0]} is in "
-            f"one of them only. The dataset is half unpacked. {OBTAIN}"
+            f"{shown(wnids)} and the folders of {shown(train)} differ: {odd[0]} is in one of them "
+            f"only. The dataset is half unpacked. {OBTAIN}"
         )
-    classes = list_classes(folder / "train", TITLE, CLASSES)
+    classes = list_classes(train, TITLE, CLASSES)
     names = tuple(sorted(classes))
-    files, read_test = _validation(folder / "val", names)
+    validation = next(filter(None, (lookup(folder, name) for name in VALIDATION)), None)
+    files, read_test = _validation(validation or folder / VALIDATION[0], names)
     return Source(
         folder,
         (*files_of(classes), *files),
@@ -70,7 +73,11 @@ def _words(table: Path, wnids: Sequence[str]) -> tuple[str, ...]:
 def _validation(folder: Path, wnids: tuple[str, ...]) -> tuple[Sequence[File], Callable[[], Part]]:
     """List the validation images, and say how they are read."""
     if not folder.is_dir():
-        raise DataError(f"{shown(folder)} is missing: {TITLE} is half unpacked. {OBTAIN}")
+        there = ", ".join(place.name for place in subfolders(folder.parent))
+        raise DataError(
+            f"{shown(folder)} is missing: {TITLE} is half unpacked, or its validation images lie "
+            f"in another folder (there are {there}). {OBTAIN}"
+        )
     table, images = folder / "val_annotations.txt", folder / "images"
     files = {
         file.name: file for place in (images, folder) if place.is_dir() for file in scan(place)
@@ -88,7 +95,7 @@ def _validation(folder: Path, wnids: tuple[str, ...]) -> tuple[Sequence[File], C
 
 
 def _annotated(table: Path, files: dict[str, File], wnids: tuple[str, ...]) -> Part:
-    lines = [line.split("\t") for line in read_text(table).splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(table).splitlines() if line.strip()]
     numbers = {wnid: number for number, wnid in enumerate(wnids)}
     for name, *wnid in lines:
         if not wnid or wnid[0] not in numbers:
