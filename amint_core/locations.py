@@ -58,7 +58,9 @@ def _place(variable: str, default: Path) -> Path:
             f"{variable} = {value!r} is relative, which counts from the project's folder {root}, "
             "and this is started elsewhere. Give it in full."
         )
-    path = (root / path).resolve()
+    path = Path(os.path.realpath(root / path))  # `resolve` raises over a link to itself
+    if path.is_symlink():
+        raise SettingsError(f"{variable} = {value!r} is a link that leads to itself.")
     if path.exists() and not path.is_dir():
         raise SettingsError(f"{variable} = {value!r} names {path}, which is no folder.")
     return path
@@ -81,6 +83,6 @@ def results_root() -> Path:
 
 def shown(path: Path | str) -> str:
     """Return `path` as a reader should see it: relative inside the project, else in full."""
-    path, root = Path(path).resolve(), project_root()
+    path, root = Path(os.path.realpath(path)), project_root()
     text = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
     return os.fsencode(text).decode("utf-8", "backslashreplace")  # a name may be no UTF-8

@@ -33,7 +33,7 @@ from PIL import Image
 
 from amint_core.data import DATASETS, download, load, status
 from amint_core.data.cifar import CIFAR10_CLASSES
-from amint_core.errors import DataError
+from amint_core.errors import DataError, SettingsError
 from amint_core.locations import data_root
 
 DIGITS = [str(number) for number in range(10)]
@@ -145,7 +145,8 @@ def pixel_tables_of_a_spreadsheet(root):
         lines = path.read_text().splitlines()
         lines = [f"{number};{line}" for number, line in enumerate(lines, -1)]
         lines[0] = lines[0].replace("-1;", ";")
-        text = "\r\n".join(lines).replace(",", ";")
+        lines[1] = lines[1].rsplit(",", 1)[0] + ";7|0"  # 7,0
+        text = "\r\n".join(["sep=;", *lines]).replace(",", ";").replace("|", ",")
         path.with_name(path.name.replace("_", "-").upper()).write_text(text, encoding="utf-16")
         path.unlink()
 
@@ -280,7 +281,7 @@ def retyped(root):
     table = gtsrb_png(root) / "Test.csv"
     rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
     lines = [f'8;8;"{number},0";{path.upper()}' for _, _, number, path in rows]
-    table.write_text("\n".join(["WIDTH;HEIGHT; Class Id;PATH", *lines, lines[0]]))
+    table.write_text("\n".join(["sep=;", "WIDTH;HEIGHT; Class Id;PATH", *lines, lines[0]]))
 
 
 def in_capitals(root):
@@ -616,6 +617,34 @@ def dangling_class(root):
     (home / "train" / "cat").symlink_to(root / "gone")
 
 
+def dangling_part(root):
+    home = cifar10_folders(root)
+    (home / "train").rename(home / "kept")
+    (home / "train").symlink_to("train")
+
+
+def dangling_table(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.unlink()
+    table.symlink_to(root / "gone.csv")
+
+
+def table_that_is_a_pipe(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.unlink()
+    os.mkfifo(table)
+
+
+def table_of_a_spreadsheet(root):
+    home = gtsrb_png(root)
+    (home / "Test.csv").rename(home / "Test.xlsx")
+
+
+def class_that_links_to_all(root):
+    home = cifar10_folders(root)
+    (home / "train" / "more").symlink_to(home / "train")
+
+
 def dangling_dataset(root):
     (root / "CIFAR10").symlink_to(root / "gone")
 
@@ -713,6 +742,11 @@ REFUSED = [
     ("cifar10", no_image_in_a_row, r"row 1 holds no image"),
     ("gtsrb", table_in_latin, r"Test\.csv is not in UTF-8 .* Save it as UTF-8"),
     ("cifar10", dangling_class, r"train/cat is a link to what is not there"),
+    ("cifar10", dangling_part, r"cifar-10/train is a link to what is not there"),
+    ("cifar10", class_that_links_to_all, r"train/more holds no image, but folders"),
+    ("gtsrb", dangling_table, r"Test\.csv is a link to what is not there"),
+    ("gtsrb", table_that_is_a_pipe, r"Test\.csv is no file \(a folder, a pipe"),
+    ("gtsrb", table_of_a_spreadsheet, r"with Test, Test\.xlsx, Train\): the test labels"),
     ("cifar10", dangling_dataset, r"CIFAR10 is a link to .*gone, which is not there"),
     ("cifar10", pointer_of_git, r"cat/0001\.png stands for a file that Git LFS keeps"),
     ("cifar10", download_cut_off, r"tar\.gz\.part, .* its download was cut off"),
@@ -725,7 +759,7 @@ REFUSED = [
     ("mnist", arrays_under_other_names, r"holds the arrays images, labels, but not x_test"),
     ("mnist", unlabelled_table, r"train\.csv has 784 columns, none of which is called label"),
     ("mnist", another_text_as_gz, r"images-idx3-ubyte\.gz is not an idx file of MNIST images"),
-    ("gtsrb", table_without_byte_order_mark, r"Test\.csv holds bytes .* without a byte-order mark"),
+    ("gtsrb", table_without_byte_order_mark, r"Test\.csv is no text, or .* without a byte-order"),
     ("gtsrb", table_of_other_columns, r"Test\.csv is not a table .* has Width, Height, Sign, Path"),
     ("gtsrb", image_of_two_classes, r"Test\.csv gives 00007\.png the classes 7 and 3"),
     ("gtsrb", image_of_no_class, r"Test\.csv, line 45: 'Test/00007\.png' with the class ''"),
@@ -768,6 +802,13 @@ def test_a_data_folder_that_is_none_is_said_so(value, hint, tmp_path, monkeypatc
         with pytest.raises(DataError, match=hint):
             download("mnist")
         assert not data_root().exists()
+
+
+def test_a_data_folder_that_links_to_itself_is_said_so(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("AMINT_DATA", str(tmp_path / "loop"))
+    with pytest.raises(SettingsError, match="is a link that leads to itself"):
+        load("mnist", progress=False)
 
 
 # Bounds

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from amint_core.data.entries import (
     delimiter_of,
     encoding_of,
+    heading,
     is_dropping,
     lookup,
     plain,
@@ -187,7 +189,8 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
     with reading(shown(table), remedy):
         encoding = encoding_of(table)
         with table.open(encoding=encoding) as file:
-            line = file.readline(MOST_HEAD)
+            before, line = heading(iter(partial(file.readline, MOST_HEAD), ""))
+            following = file.readline(MOST_HEAD)
         delimiter = delimiter_of(line)
         head = [name.strip(' "\n').lower() for name in line.split(delimiter)]
         columns = range(head[0] in NUMBERED, len(head))
@@ -205,6 +208,8 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
             table,
             sep=delimiter,
             encoding=encoding,
+            skiprows=before,
+            decimal="," if delimiter != "," and "," in following else ".",
             usecols=columns,
             header=0 if named else None,
             dtype=np.int16,

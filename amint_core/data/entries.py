@@ -157,19 +157,35 @@ def class_folders(folder: Path) -> list[Path]:
         DataError: a name is no UTF-8, so no file could hold it as the name of a class, or a link
             leads nowhere.
     """
-    with os.scandir(folder) as entries:
-        links = [e.path for e in entries if e.is_symlink() and not is_dropping(e.name)]
-    for link in sorted(links):
-        if not os.path.exists(link) and not os.path.splitext(link)[1]:
-            raise DataError(
-                f"{shown(folder)}/{printable(os.path.basename(link))} is a link to what is not "
-                "there. Remove it, or fetch it again."
-            )
+    refuse_dangling(folder, lambda name: not os.path.splitext(name)[1])
     places = subfolders(folder)
     for place in places:
         if problem := _odd_name(place.name):
             raise DataError(f"{shown(place)} {problem}.")
     return places
+
+
+def refuse_dangling(folder: Path, meant: Callable[[str], bool]) -> None:
+    """Refuse links in a folder that lead nowhere, of those whose name may be meant.
+
+    Raises:
+        DataError: there is one.
+    """
+    with os.scandir(folder) as entries:
+        links = [e.name for e in entries if e.is_symlink() and not is_dropping(e.name)]
+    for name in sorted(links):
+        if meant(name) and not os.path.exists(folder / name):
+            raise DataError(
+                f"{shown(folder)}/{printable(name)} is a link to what is not there. Remove it, or "
+                "fetch it again."
+            )
+
+
+def listed(folder: Path) -> str:
+    """Name some of what lies in a folder."""
+    names = sorted(name for name in os.listdir(folder) if not is_dropping(name))
+    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+    return (", ".join(map(printable, names[:4])) or "nothing") + more
 
 
 def plain(name: str) -> str:
@@ -200,7 +216,11 @@ def unwrapped(folder: Path, depth: int = 3) -> Iterator[Path]:
 
 
 def lookup(folder: Path, place: str) -> Path | None:
-    """Find what lies at a place inside a folder, in whatever capitals and with whatever dashes."""
+    """Find what lies at a place inside a folder, in whatever capitals and with whatever dashes.
+
+    Raises:
+        DataError: it is a link to what is not there.
+    """
     for wanted in place.split("/"):
         if not os.path.lexists(folder / wanted):
             names = sorted(os.listdir(folder)) if folder.is_dir() else []
@@ -211,6 +231,8 @@ def lookup(folder: Path, place: str) -> Path | None:
             )
             if not (wanted := next(fits, "")):
                 return None
+        if not os.path.exists(folder / wanted):
+            refuse_dangling(folder, wanted.__eq__)
         folder = folder / wanted
     return folder
 
@@ -227,10 +249,18 @@ def encoding_of(path: Path) -> str:
         return "utf-16"
     if b"\0" in start:
         raise DataError(
-            f"{shown(path)} holds bytes that no text in UTF-8 has: it may be in UTF-16, without a "
-            "byte-order mark. Save it as UTF-8, or fetch it again."
+            f"{shown(path)} is no text, or in UTF-16 without a byte-order mark. Save it as text in "
+            "UTF-8, or fetch it again."
         )
     return "utf-8-sig"
+
+
+def heading(lines: Iterable[str]) -> tuple[int, str]:
+    """Return how many lines come before a table's first one, which are blank or Excel's, and it."""
+    for number, line in enumerate(lines):
+        if line.strip() and not line.lower().startswith("sep="):
+            return number, line
+    return 0, ""
 
 
 def delimiter_of(head: str) -> str:

@@ -11,7 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from amint_core.data.entries import JPEG, File, class_folders, plain, scan, subfolders
+from amint_core.data.entries import (
+    JPEG,
+    File,
+    class_folders,
+    plain,
+    refuse_dangling,
+    scan,
+    subfolders,
+)
 from amint_core.data.sources import Content, Item, Part, Source
 from amint_core.data.strata import allocate
 from amint_core.errors import DataError
@@ -45,8 +53,8 @@ def list_classes(
         if not files and not (empty and not subfolders(place)):
             deeper = ", but folders: each class must be one folder" if subfolders(place) else ""
             raise DataError(
-                f"{shown(place)} holds no image{deeper}. Remove it if it is no class, else fetch "
-                "the dataset again."
+                f"{shown(folder)}/{place.name} holds no image{deeper}. Remove it if it is no "
+                "class, else fetch the dataset again."
             )
         if files:
             classes[place.name] = files
@@ -205,6 +213,7 @@ def _twins(home: Path, pool: ClassFiles, test: ClassFiles) -> dict[str, str]:
 
 def _part_of(home: Path, names: Sequence[str]) -> Path | None:
     """Find a part's folder of class folders; archives may wrap it in one of the same name."""
+    refuse_dangling(home, lambda name: plain(name) in names)
     for folder in subfolders(home):
         if plain(folder.name) in names and (inner := subfolders(folder)):
             wrapped = [plain(place.name) for place in inner] == [plain(folder.name)]

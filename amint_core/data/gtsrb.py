@@ -13,6 +13,8 @@ from amint_core.data.base import DatasetSpec
 from amint_core.data.entries import (
     File,
     delimiter_of,
+    heading,
+    listed,
     lookup,
     plain,
     read_text,
@@ -57,7 +59,7 @@ def signs(home: Path) -> Source | None:
     Raises:
         DataError: a piece is missing, or the classes are others.
     """
-    kinds = ((TRAINING, Path.is_dir), (TESTING, Path.is_dir), (TABLES, Path.is_file))
+    kinds = ((TRAINING, Path.is_dir), (TESTING, Path.is_dir), (TABLES, _is_no_folder))
     places = list(within(home))
     pool, test, table = (_first(places, *kind) for kind in kinds)
     if not pool and not test:
@@ -71,10 +73,14 @@ def signs(home: Path) -> Source | None:
             for place in within(folder)
         ]
         pool, test = pool or _first(beside, *kinds[0]), test or _first(beside, *kinds[1])
-        table = table or _first([*beside, home.parent], TABLES[:1], Path.is_file)
+        table = table or _first([*beside, home.parent], TABLES[:1], _is_no_folder)
     pool, test = (folder and list(unwrapped(folder))[-1] for folder in (pool, test))
     outside = [place for place in (pool, test, table) if place and home not in place.parents]
     return _source(home.parent if outside else home, pool, test, table)
+
+
+def _is_no_folder(path: Path) -> bool:
+    return not path.is_dir()
 
 
 def _first(
@@ -91,7 +97,8 @@ def _source(home: Path, pool: Path | None, test: Path | None, table: Path | None
     for piece, there in pieces.items():
         if not there:
             raise DataError(
-                f"{shown(home)}: the {piece} are missing, so {TITLE} is half downloaded. {OBTAIN}"
+                f"{shown(home)} (with {listed(home)}): the {piece} are missing, so {TITLE} is half "
+                f"downloaded. {OBTAIN}"
             )
     classes = list_classes(pool, TITLE, CLASSES)
     names = class_order(tuple(classes))
@@ -136,7 +143,8 @@ def _rows(table: Path) -> list[tuple[str, int]]:
     """Read (file name, class) per row; the columns are separated by semicolons, commas or tabs."""
     lines, rows = read_text(table).splitlines(), []
     with reading(shown(table), OBTAIN):
-        reader = csv.DictReader(lines, delimiter=delimiter_of(lines[0]), skipinitialspace=True)
+        before, head = heading(lines)
+        reader = csv.DictReader(lines[before:], delimiter=delimiter_of(head), skipinitialspace=True)
         columns = {plain(name): name for name in reader.fieldnames or ()}
         image, label = columns.get("filename", columns.get("path")), columns.get("classid")
         if not image or not label:
@@ -150,9 +158,9 @@ def _rows(table: Path) -> list[tuple[str, int]]:
                 rows.append((PureWindowsPath(row[image]).name, _class_number(row[label])))
             except (TypeError, ValueError, OverflowError):
                 raise DataError(
-                    f"{shown(table)}, line {reader.line_num}: {row[image]!r} with the class "
-                    f"{row[label]!r} is no image with a class number. Correct the line, or fetch "
-                    f"the table again. {OBTAIN}"
+                    f"{shown(table)}, line {before + reader.line_num}: {row[image]!r} with the "
+                    f"class {row[label]!r} is no image with a class number. Correct the line, or "
+                    f"fetch the table again. {OBTAIN}"
                 ) from None
     if not rows:
         raise DataError(f"{shown(table)} names no image. {OBTAIN}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amint_core.data.entries import File, printable, reading, scan, subfolders
+from amint_core.data.entries import File, listed, reading, scan, subfolders
 from amint_core.data.sources import Content, Item, Part, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown
@@ -68,13 +68,12 @@ def _whole(folder: Path, shards: list[File], split: str, obtain: str) -> list[Fi
     if not shards or (counts and counts != {len(shards)}):
         number = max(counts, default=1)
         wanted = f"{number} files belong" if number > 1 else "one file belongs"
-        there = ", ".join(printable(name) for name in sorted(os.listdir(folder))[:8])
         problem = "the dataset is half downloaded. Fetch the rest"
         if counts and len(shards) > max(counts):
             problem = "some are copies, or another download's. Remove those"
         raise DataError(
-            f"{shown(folder)} (with {there}) holds {len(shards)} files {split}-*.parquet, but "
-            f"{wanted} there: {problem}. {obtain}"
+            f"{shown(folder)} (with {listed(folder)}) holds {len(shards)} files {split}-*.parquet, "
+            f"but {wanted} there: {problem}. {obtain}"
         )
     return shards
 

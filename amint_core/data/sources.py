@@ -19,9 +19,8 @@ import numpy as np
 from amint_core.data.entries import (
     ARCHIVES,
     File,
-    is_dropping,
+    listed,
     plain,
-    printable,
     reading,
     subfolders,
     within,
@@ -148,7 +147,7 @@ def homes(root: Path, *names: str) -> list[Path]:
     """
     exact = {plain(name) for name in names}
     wanted = exact | {_called(Path(name)) for name in names}
-    level = [root.resolve()]
+    level = [Path(os.path.realpath(root))]
     for depth in range(4):
         found = [folder for folder in level if _called(folder) in (wanted if depth else exact)]
         if found:
@@ -192,10 +191,10 @@ def _missing(
         archive = "the archive " if path.suffix.lower() in ARCHIVES else ""
         said = f"found {archive}{shown(path)}, which is not read: {UNREAD[path.suffix.lower()]}"
     elif looked_into:
-        there = ", ".join(f"{shown(home)} (with {_listed(home)})" for home in looked_into)
+        there = ", ".join(f"{shown(home)} (with {listed(home)})" for home in looked_into)
         said = f"{there} holds none of the known layouts"
     else:
-        said = f"no images under {shown(root)} (with {_listed(root)}; {names[0]} is looked for)"
+        said = f"no images under {shown(root)} (with {listed(root)}; {names[0]} is looked for)"
     return DataError(
         f"{title}: {said}. {obtain} Or run with data='standin', which is marked as such everywhere."
     )
@@ -222,9 +221,3 @@ def _beside(root: Path, names: Sequence[str], looked_into: Sequence[Path]) -> It
     for home in looked_into:
         for folder in within(home):
             yield from sorted(folder.iterdir())
-
-
-def _listed(folder: Path) -> str:
-    names = sorted(name for name in os.listdir(folder) if not is_dropping(name))
-    more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
-    return (", ".join(map(printable, names[:4])) or "nothing") + more
