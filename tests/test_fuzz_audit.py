@@ -1,13 +1,14 @@
 """What auditors are handed by strangers: models, lists, proofs, fingerprints, images."""
 
 import json
+import random
 import shutil
 
 import numpy as np
 import pytest
 from audit_folders import HOW, pictures
 from fuzzing import chances, changed, sealed, spoiled, spoiled_json, tried_on
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from small_run import SMALL
@@ -42,8 +43,16 @@ def test_a_damaged_model_is_refused(name, handed, chance, answered):
     raw = (handed / name).read_bytes()
     with changed(handed / name, odd := spoiled(raw, chance), answered):
         _, refused = tried_on(lambda: model_folder.load(handed))
-    if odd != raw and not answered:
+    if odd != raw and not answered and not says_the_same(odd, raw):
         assert isinstance(refused[0], DamagedError)
+
+
+def says_the_same(odd, raw):
+    """Tell whether both are JSON of the same content, as with a line break more."""
+    try:
+        return json.loads(odd) == json.loads(raw)
+    except ValueError:
+        return False
 
 
 @given(chance=chances())
@@ -116,6 +125,7 @@ def test_any_fingerprints_are_read_or_refused(chance, tmp_path):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "EPS", "PDF", "PSD-like"])
 @given(chance=chances())
+@example(chance=random.Random(53463432))  # a TIFF without a width, of which Pillow says TypeError
 def test_any_file_among_the_images_is_seen_or_refused(kind, chance, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,13 +17,12 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.errors import DataError
+from amint_core.errors import AmintError, DataError
 from amint_core.files import atomic_path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000
 MOST_BYTES = 200_000_000
-
 #: Modes that become RGB, and what is noted then.
 _CONVERTED = {
     "RGB": "",
@@ -32,7 +30,6 @@ _CONVERTED = {
     "P": "had a palette",
     "CMYK": "converted from CMYK without its colour profile",
 }
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,13 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
             colour, note = _as_colour(ImageOps.exif_transpose(image))
             notes = [note, "turned upright as its EXIF data say" if turned else ""]
             return how.apply(colour), "; ".join(filter(None, notes))
+    except (Unfit, AmintError):
+        raise
     except UnidentifiedImageError as error:
         raise Unfit(f"is not an image of a known format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
         raise Unfit("has far more pixels than any photograph") from error
-    except _BROKEN as error:
+    except Exception as error:  # Pillow raises nearly every kind over damaged files
         raise Unfit(f"is damaged or truncated ({printable(str(error))})") from error
 
 
