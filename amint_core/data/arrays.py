@@ -110,7 +110,7 @@ def _read_idx(path: Path, kind: str, obtain: str) -> np.ndarray:
     if path.with_name(f"{path.name}.gz").is_file():
         remedy = f"Delete it: {path.name}.gz beside it is then read."
     length = 4 + 4 * (MAGIC[kind] & 0xFF)  # of the header, in bytes
-    with path.open("rb") as file:
+    with reading(shown(path), remedy), path.open("rb") as file:
         packed = file.read(2) == GZIP  # browsers unpack a file and leave its name, or the reverse
     with (
         reading(f"{shown(path)} is a damaged archive, or" if packed else shown(path), remedy),
