@@ -804,6 +804,12 @@ def test_a_data_folder_that_is_none_is_said_so(value, hint, tmp_path, monkeypatc
         assert not data_root().exists()
 
 
+def test_a_folder_with_many_numbers_in_its_name_is_passed_at_once(tmp_path):
+    mnist_idx(tmp_path)
+    (tmp_path / f"a{'x'.join(['1111'] * 40)}z").mkdir()
+    assert len(opened("mnist", tmp_path).class_names) == 10
+
+
 def test_a_data_folder_that_links_to_itself_is_said_so(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     monkeypatch.setenv("AMINT_DATA", str(tmp_path / "loop"))

@@ -51,9 +51,10 @@ UNREAD = {
 
 #: At the end of a folder's name: what browsers and systems add to a copy.
 COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
-#: The same, as `plain` writes it: words for the form of what is in it.
+#: The same, as `plain` writes it: words for the form of what is in it. No word is tried in two ways
+#: (?>…), which would take for ever over a name of many numbers.
 FORM = re.compile(
-    r"(?<=.)((as|in|the)?(png|jpe?g|csv|parquet|npz|idx|mat|batches|pixel|image|file|folder)s?|"
+    r"(?<=.)(?>(as|in|the)?(png|jpe?g|csv|parquet|npz|idx|mat|batches|pixel|image|file|folder)s?|"
     r"python|binary|data(set)?|original|raw|main|master|official|full|kaggle|aligned\d*|cropped|clean"
     r"|\d+x\d+)+$"
 )
