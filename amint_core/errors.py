@@ -52,6 +52,18 @@ class ProtocolError(AmintError):
     """A number was asked for that the data cannot support honestly."""
 
 
+def printable(text: str) -> str:
+    """Escape what does not show in a name from outside: line breaks, bytes that are no UTF-8, marks
+    that turn the writing around."""
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
 def unknown_name(kind: str, given: object, valid: Iterable[str]) -> str:
     """Compose the message for a name that does not exist, with the nearest that does."""
     names = sorted(valid)

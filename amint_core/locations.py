@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from amint_core.errors import SettingsError
+from amint_core.errors import SettingsError, printable
 
 
 def project_root() -> Path:
@@ -84,5 +84,4 @@ def results_root() -> Path:
 def shown(path: Path | str) -> str:
     """Return `path` as a reader should see it: relative inside the project, else in full."""
     path, root = Path(os.path.realpath(path)), project_root()
-    text = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-    return os.fsencode(text).decode("utf-8", "backslashreplace")  # a name may be no UTF-8
+    return printable((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())

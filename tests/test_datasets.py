@@ -147,6 +147,81 @@ def test_casia_sets_a_test_part_aside_by_name_alone(tmp_path):
     assert set_aside(turned, names, share, "CASIA", "") == parts
 
 
+def grey_by_class(home, names, channels):
+    """Give the images of class number n the grey of 20 n."""
+    for number, name in enumerate(names):
+        for part, count in (("train", 2), ("test", 1)):
+            for copy in range(count):
+                shape = (28, 28) if channels == 1 else (32, 32, 3)
+                pixels = np.full(shape, 20 * number, np.uint8)
+                pixels[0, 0] += copy + (part == "test") * 5
+                save(home / part / name / f"{copy}.png", Image.fromarray(pixels))
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("mnist", ["zero", "one", "Two", "three", "four", "five", "six", "seven", "eight", "nine"]),
+        ("mnist", [f"{digit} - digit" for digit in range(10)]),
+        ("mnist", [f"class_{number}" for number in range(1, 11)]),
+        ("cifar10", ["plane", "car", *CIFAR10_CLASSES[2:]]),
+        ("cifar10", ["aeroplane", *CIFAR10_CLASSES[1:9], "Truck"]),
+        ("cifar10", [f"{number}_{name}" for number, name in enumerate(CIFAR10_CLASSES)]),
+    ],
+)
+def test_class_folders_under_other_names_get_the_official_numbers(name, names, tmp_path):
+    grey_by_class(tmp_path / name, names, DATASETS[name].channels)
+    dataset = load(name, root=tmp_path, progress=False)
+    assert dataset.class_names == tuple(names)
+    assert (dataset.pixels[:, 5, 5, 0] // 20 == dataset.labels).all()
+    assert "alphabet" not in " ".join(dataset.notes)
+
+
+def test_names_that_are_not_official_are_numbered_by_the_alphabet_which_is_noted(tmp_path):
+    names = ["nil", "uno", "due", "tre", "quattro", "cinque", "sei", "sette", "otto", "nove"]
+    grey_by_class(tmp_path / "mnist", names, 1)
+    dataset = load("mnist", root=tmp_path, progress=False)
+    assert dataset.class_names == tuple(sorted(names))
+    assert "numbered by the alphabet" in " ".join(dataset.notes)
+
+
+def test_parts_of_casia_are_put_together_and_copies_are_not(tmp_path):
+    for identity in range(40):
+        place = "part1" if identity < 25 else "part2"
+        for number in range(2 + identity % 9):
+            save(tmp_path / "CASIA-WebFace" / place / f"{identity:07}" / f"{number:03}.jpg")
+    save(tmp_path / "CASIA-WebFace" / "part2" / "0000003" / "900.jpg")
+    dataset = load("casia_webface", root=tmp_path, image_size=8, progress=False)
+    counts = np.array([2 + identity % 9 for identity in range(40)])
+    counts[3] += 1
+    assert dataset.class_names == tuple(f"{identity:07}" for identity in range(40))
+    assert (np.bincount(dataset.labels) == counts).all()
+    assert "put together from part1, part2" in " ".join(dataset.notes)
+    (tmp_path / "CASIA-WebFace" / "part2" / "0000003" / "900.jpg").unlink()
+    save(tmp_path / "CASIA-WebFace" / "part2" / "0000003" / "001.png")
+    dataset = load("casia_webface", root=tmp_path, image_size=8, progress=False, rebuild=True)
+    assert len(dataset.class_names) == 25
+    assert "passed over" in " ".join(dataset.notes)
+
+
+def test_images_in_a_folder_of_each_identity_are_found(tmp_path):
+    for identity in range(12):
+        for number in range(5):
+            save(tmp_path / "CASIA-WebFace" / f"{identity:07}" / "images" / f"{number:03}.jpg")
+    dataset = load("casia_webface", root=tmp_path, image_size=8, progress=False)
+    assert (np.bincount(dataset.labels) == 5).all()
+    assert len(dataset.class_names) == 12
+    own = load(f"folder:{tmp_path}/CASIA-WebFace", progress=False)
+    assert own.class_names == dataset.class_names
+
+
+def test_a_line_break_in_a_name_does_not_break_the_message(tmp_path):
+    home = mnist_folders(tmp_path)
+    (home / "train" / "3" / "odd\nname.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"odd\\nname\.png is empty"):
+        load("mnist", root=tmp_path, progress=False)
+
+
 # Names and sizes
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.errors import AmintError, DataError
+from amint_core.errors import AmintError, DataError, printable
 from amint_core.files import atomic_path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -128,14 +128,7 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
 
 def shown(path: Path) -> str:
     """Return a path as printable text, whatever bytes its names hold."""
-    return printable(os.fsencode(path).decode("utf-8", "backslashreplace"))
-
-
-def printable(text: str) -> str:
-    """Escape what does not show, such as line breaks and marks that turn the writing around."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
+    return printable(str(path))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -15,9 +15,8 @@ from typing import Any
 
 from amint_core.audit import found as reports
 from amint_core.audit.auditable import AuditableModel
-from amint_core.audit.images import printable
 from amint_core.audit.model_folder import load
-from amint_core.errors import AmintError, ProtocolError
+from amint_core.errors import AmintError, ProtocolError, printable
 from amint_core.extras import require
 
 MOST_FILES = 1_000

@@ -21,9 +21,8 @@ import numpy as np
 
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.building import build, listing
-from amint_core.data.entries import printable
 from amint_core.data.sources import Source
-from amint_core.errors import CacheError, DamagedError, ResultsError
+from amint_core.errors import CacheError, DamagedError, ResultsError, printable
 from amint_core.locations import cache_root, shown
 from amint_core.memory import is_of_memory
 from amint_core.store import changed, read_sealed, set_aside

@@ -32,6 +32,8 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
+#: Other names of them.
+CALLED = {"plane": "airplane", "aeroplane": "airplane", "car": "automobile"}
 #: torchvision's reader → the folder inside the official archive.
 ARCHIVES = {"CIFAR10": "cifar-10-batches-py", "CIFAR100": "cifar-100-python"}
 #: The same for the binary version, and its files: the pool's, the test set's, names of classes.
@@ -150,11 +152,13 @@ def _spec(number: int, classes: tuple[str, ...]) -> DatasetSpec:
         f"({maker}/{ARCHIVES[maker]}/…), or put images into {maker}/train/CLASS/ and "
         f"{maker}/test/CLASS/."
     )
+    official = {name: number for number, name in enumerate(classes)}
+    official |= {other: official[name] for other, name in CALLED.items() if name in official}
     named = classes or tuple(f"class {label}" for label in range(number))
     layouts = (
         partial(pickles, maker=maker, obtain=obtain),
         partial(binary, maker=maker, number=number, obtain=obtain),
-        partial(by_class, title=title, num_classes=number, official=classes),
+        partial(by_class, title=title, num_classes=number, official=official),
         partial(parquet, title=title, classes=named, splits=("test",), obtain=obtain),
     )
     names = (maker, ARCHIVES[maker], BINARY[maker])

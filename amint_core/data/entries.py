@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from amint_core.errors import AmintError, DataError
+from amint_core.errors import AmintError, DataError, printable
 from amint_core.locations import shown
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
@@ -127,14 +127,12 @@ def _is_pointer(path: str) -> bool:
         return file.read(len(POINTER)) == POINTER
 
 
-def printable(name: str) -> str:
-    """Return a name that may hold bytes which are no UTF-8 as text."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def _odd_name(name: str) -> str:
-    fine = name.isascii() or printable(name) == name
-    return "" if fine else "has a name that is no UTF-8; rename it"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "has a name that is no UTF-8; rename it"
+    return ""
 
 
 def subfolders(folder: Path) -> list[Path]:

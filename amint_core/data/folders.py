@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +30,16 @@ from amint_core.locations import shown
 POOL, TEST = ("train", "training", "trainingset"), ("test", "testing", "testset")
 #: Kinds of images that are seldom the official pixels.
 LOSSY = {"JPEG": JPEG, "GIF": (".gif",), "WebP": (".webp",)}
+#: A name with one number in it, such as 7, class_7 or "7 - seven".
+NUMBERED = re.compile(r"\D*(\d{1,19})\D*", re.ASCII)
 ClassFiles = dict[str, list[File]]
 Image = TypeVar("Image")
+
+
+def images_of(place: Path) -> list[File]:
+    """List the images of one class folder, which may keep them in a folder `images`."""
+    inner = place / "images"
+    return scan(inner if inner.is_dir() else place)
 
 
 def list_classes(
@@ -48,8 +57,7 @@ def list_classes(
     """
     classes = {}
     for place in class_folders(folder):
-        inner = place / "images"
-        files = scan(inner if inner.is_dir() else place)
+        files = images_of(place)
         if not files and not (empty and not subfolders(place)):
             deeper = ", but folders: each class must be one folder" if subfolders(place) else ""
             raise DataError(
@@ -75,14 +83,30 @@ def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) < 20
 
 
-def class_order(found: Sequence[str], official: Sequence[str] = ()) -> tuple[str, ...]:
+def class_order(found: Sequence[str], official: Mapping[str, int] | None = None) -> tuple[str, ...]:
     """Return class names in the order of their numbers: official, numeric or alphabetical."""
-    numbers = {plain(name): number for number, name in enumerate(official)}
-    if {plain(name) for name in found} == set(numbers):
-        return tuple(sorted(found, key=lambda name: numbers[plain(name)]))
-    if all(map(_is_number, found)):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    numbers = numbers_of(found, official or {})
+    return tuple(sorted(found, key=lambda name: (numbers[name], name) if numbers else name))
+
+
+def numbers_of(found: Sequence[str], official: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of each class, by its official name or the one number in its own.
+
+    Args:
+        found: names of classes.
+        official: names and other names of classes → their numbers.
+
+    Returns:
+        nothing where one has neither, or two would have the same.
+    """
+    known = {plain(name): number for name, number in official.items()}
+    told = {name: known.get(plain(name)) for name in found}
+    if not official or sorted(told.values(), key=str) != sorted({*known.values()}, key=str):
+        matches = {name: NUMBERED.fullmatch(name) for name in found}
+        told = {name: int(match[1]) if match else None for name, match in matches.items()}
+    if None in told.values() or len({*told.values()}) < len(told):
+        return {}
+    return told
 
 
 def files_of(classes: ClassFiles) -> list[File]:
@@ -156,11 +180,19 @@ def _by_stem(files: dict[str, File]) -> dict[str, File]:
 
 
 def by_class(
-    home: Path, *, title: str, num_classes: int | None, official: Sequence[str] = ()
+    home: Path,
+    *,
+    title: str,
+    num_classes: int | None,
+    official: Mapping[str, int] | None = None,
 ) -> Source | None:
     """Read `train/CLASS/*` and `test/CLASS/*`, or return None where `home` has no such folders.
 
     For datasets whose official images are lossless: JPEG files are noted.
+
+    Args:
+        official: names and other names of classes → their numbers; where there are some and the
+            folders bear none of them nor numbers, the order is the alphabet's, which is noted.
 
     Raises:
         DataError: a part or a class is missing or empty, or the parts' classes differ.
@@ -179,12 +211,14 @@ def by_class(
     pool, test = (list_classes(folder, title, num_classes) for folder in folders)
     names, twins = class_order(tuple(pool), official), _twins(home, pool, test)
     test = {name: test[twins[name]] for name in names}
+    note = "files: the classes are numbered by the alphabet, since their names are not official."
+    unknown = bool(official) and not numbers_of(names, official)
 
     def read() -> Content:
         parts = [as_part(part, names)._replace(notes=_lossy(part)) for part in (pool, test)]
         return Content(*parts, names)
 
-    return Source(home, files_of(pool) + files_of(test), read)
+    return Source(home, files_of(pool) + files_of(test), read, (note,) * unknown)
 
 
 def _twins(home: Path, pool: ClassFiles, test: ClassFiles) -> dict[str, str]:

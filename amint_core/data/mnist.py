@@ -20,11 +20,13 @@ OBTAIN = (
     "folder."
 )
 DIGITS = tuple("0123456789")
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CALLED = {name: number for names in (DIGITS, WORDS) for number, name in enumerate(names)}
 LAYOUTS = (
     partial(idx, names=DIGITS, obtain=OBTAIN),
     partial(npz, side=28, names=DIGITS, obtain=OBTAIN),
     partial(parquet, title=TITLE, classes=DIGITS, splits=("test",), obtain=OBTAIN),
-    partial(by_class, title=TITLE, num_classes=len(DIGITS)),
+    partial(by_class, title=TITLE, num_classes=len(DIGITS), official=CALLED),
     partial(csv_pixels, side=28, names=DIGITS, obtain=OBTAIN),
 )
 

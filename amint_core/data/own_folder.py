@@ -16,12 +16,13 @@ from PIL import Image
 from amint_core.data import FOLDER
 from amint_core.data.base import DatasetSpec
 from amint_core.data.decode import FORMATS, GREY
-from amint_core.data.entries import File, class_folders, reading, scan, unwrapped
+from amint_core.data.entries import File, class_folders, reading, unwrapped
 from amint_core.data.folders import (
     as_part,
     by_class,
     class_order,
     files_of,
+    images_of,
     list_classes,
     set_aside,
 )
@@ -86,7 +87,7 @@ def _found(folder: Path) -> Source:
 
 
 def _one_part(folder: Path) -> Source | None:
-    if not any(scan(place) for place in class_folders(folder)):
+    if not any(map(images_of, class_folders(folder))):
         return None
     classes = list_classes(folder, empty=True)
     names = class_order(tuple(classes))
