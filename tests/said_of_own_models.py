@@ -29,15 +29,13 @@ def of_attached() -> Iterator[str]:
     rows = table("attached").set_index("model")
     (members,), (epochs,) = (rows[name].unique() for name in ("members", "epochs"))
     yield f"{members:,} members of CIFAR-10, {epochs} epochs, one seed"
-    vit = rows.loc["vit"]
-    minutes = (f"{vit[f'{part} seconds'] / 60:.1f}" for part in ("plain", "attach"))
-    yield "took {} and {} minutes of one thread".format(*minutes)
-    right = share(vit["accuracy"]), share(vit["accuracy on members"])
-    yield "classifies {} of the holdout images and {} of its members".format(*right)
-    found = (share(vit[name]) for name in ("auc", "tpr at 0.01", "loss auc"))
-    yield (
-        "the head has AUC {} and TPR {} at 1 % FPR, where the classifier's loss has AUC {}"
-    ).format(*found)
+    assert rows["weights unchanged"].all()
+    for model, called in (("resnet18", "ResNet-18"), ("vit", "ViT")):
+        row = rows.loc[model]
+        right = (share(row[name]) for name in ("accuracy", "accuracy on members"))
+        found = (share(row[name]) for name in ("auc", "tpr at 0.01", "loss auc"))
+        minutes = (f"{row[f'{part} seconds'] / 60:.1f}" for part in ("plain", "attach"))
+        yield f"| {called} | {' | '.join((*right, *found, *minutes))} |"
 
 
 SOURCES = (of_heads, of_attached)
