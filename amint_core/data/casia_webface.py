@@ -79,8 +79,9 @@ def _parts(places: Sequence[Path]) -> list[Path]:
 
 
 def _twice(identities: ClassFiles) -> bool:
-    """Tell whether two files bear one name: then they are of copies of the dataset, not of parts."""
-    return any(len({Path(f.path).stem for f in files}) < len(files) for files in identities.values())
+    """Tell whether two files bear one name: the folders are then copies, not parts."""
+    stems = ([Path(file.path).stem for file in files] for files in identities.values())
+    return any(len(set(names)) < len(names) for names in stems)
 
 
 LAYOUTS = (
