@@ -212,6 +212,7 @@ def test_images_in_a_folder_of_each_identity_are_found(tmp_path):
     assert (np.bincount(dataset.labels) == 5).all()
     assert len(dataset.class_names) == 12
     own = load(f"folder:{tmp_path}/CASIA-WebFace", progress=False)
+    assert own.spec.num_classes == 12
     assert own.class_names == dataset.class_names
 
 

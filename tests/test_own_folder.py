@@ -88,3 +88,10 @@ def test_what_is_no_folder_of_classes_is_named(photos):
         load(f"folder:{photos}/cats")
     with pytest.raises(SettingsError, match="has no stand-in"):
         load(f"folder:{photos}", data="standin")
+
+
+def test_one_class_is_none_and_a_table_beside_it_is_not_read(tmp_path):
+    fill(tmp_path / "own" / "images", pictures(1, 12))
+    (tmp_path / "own" / "labels.csv").write_text("file,label\n")
+    with pytest.raises(DataError, match=r"one folder with images, images: .* not from a table"):
+        load(f"folder:{tmp_path}/own", progress=False)

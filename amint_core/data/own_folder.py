@@ -45,13 +45,18 @@ def spec_of(name: str) -> DatasetSpec:
         name: `folder:PATH`; a relative path counts from the folder of the datasets.
 
     Raises:
-        DataError: there is no such folder, no folder of a class in it, or an image is unreadable.
+        DataError: there is no such folder, no two classes are in it, or an image is unreadable.
     """
     # No shell replaces a tilde behind a colon.
     folder = data_root() / os.path.expanduser(name.removeprefix(FOLDER))
     source = _found(folder)
     looks = [_look(file) for file in source.files[:: 1 + len(source.files) // LOOKED_AT]]
-    classes = {Path(file.path).parent.name for file in source.files}
+    classes = {_class_of(file, source.folder) for file in source.files}
+    if len(classes) == 1:
+        raise DataError(
+            f"{shown(folder)} holds one folder with images, {classes.pop()}: a classifier needs "
+            f"two classes or more, and labels come from folders only, not from a table. {OBTAIN}"
+        )
     return DatasetSpec(
         name=name,
         title=folder.name,
@@ -62,6 +67,11 @@ def spec_of(name: str) -> DatasetSpec:
         obtain=OBTAIN,
         notes=("Images are stretched to squares of one size.",),
     )
+
+
+def _class_of(file: File, folder: Path) -> str:
+    place = Path(file.path).parent
+    return (place.parent if place.name == "images" and place.parent != folder else place).name
 
 
 def _look(file: File) -> tuple[int, bool]:
