@@ -279,7 +279,7 @@ def _counted(path: Path) -> pd.DataFrame:
             if table[name].dtype.kind not in kinds:
                 raise ValueError(f"{name} holds something else")
         return table.assign(image=table["index"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # pyarrow raises nearly every kind over damaged files
         raise ResultsError(
             f"{shown(path)} is not a readable table of scores ({error}). Delete "
             f"{shown(path.parent)} and run it again to write it anew."

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from amint_core.config import RunConfig
-from amint_core.recipes import recipe_settings
+from amint_core.recipes import RECIPES, recipe_settings
 from amint_core.report.averages import ATTACK, AVERAGED, IDENTITY, over_seeds, settings
 from amint_core.report.read import Results
 
@@ -140,7 +140,9 @@ def _with_names(values: dict[str, Any], name: str) -> Any:
 
 def _overrides(entry: pd.Series, values: dict[str, Any], of_recipe: bool) -> int:
     """Count the settings that differ from the recipe's own, or from all those it leads to."""
-    own = {"defects": ()} | recipe_settings(entry["recipe"], entry["dataset"])
+    own = {"defects": ()}
+    if entry["recipe"] in RECIPES:  # a run may come from a version that had others
+        own |= recipe_settings(entry["recipe"], entry["dataset"])
     if not of_recipe:
         fields = RunConfig.model_fields.items()
         own = {name: field.default for name, field in fields if not field.is_required()} | own

@@ -118,10 +118,12 @@ def _expected(file: Path) -> dict[str, Any]:
 
 
 def _is_reference(run: dict[str, Any]) -> bool:
-    parts = [run.get(name) for name in ("metrics", "data", "machine")]
-    if not all(isinstance(part, dict) for part in parts):
+    parts, notes = [run.get(name) for name in ("metrics", "data", "machine")], run.get("notes", [])
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(notes, list):
         return False
-    return all(value is None or type(value) in (int, float) for value in parts[0].values())
+    numbers = all(value is None or type(value) in (int, float) for value in parts[0].values())
+    versions = parts[2].get("versions", {})
+    return numbers and isinstance(versions, dict) and all(isinstance(note, str) for note in notes)
 
 
 def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:
@@ -134,7 +136,7 @@ def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:
     other = [name for name in DATA if ours["data"][name] != theirs["data"].get(name)]
     if other:
         detail = f"The {' and the '.join(other)} differ: the numbers are not comparable."
-        return Difference(run, "other data", detail + _files(ours["notes"], theirs.get("notes")))
+        return Difference(run, "other data", detail + _files(ours["notes"], theirs.get("notes", [])))
     changed = [name for name in METRICS if ours["metrics"][name] != theirs["metrics"].get(name)]
     if not changed:
         return Difference(run, "matches")
@@ -142,12 +144,12 @@ def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:
     return Difference(run, "differs", f"{detail} {_reason(ours['machine'], theirs['machine'])}")
 
 
-def _files(ours: list[str], theirs: list[str] | None) -> str:
+def _files(ours: list[str], theirs: list[str]) -> str:
     """Say which files both were computed from, where that may be why the pixels differ."""
     if not theirs or ours == theirs:
         return ""
     said = " ".join(ours) or "the official ones, as far as is known."
-    return f" The reference values are of other files: {' '.join(map(str, theirs))} Yours: {said}"
+    return f" The reference values are of other files: {' '.join(theirs)} Yours: {said}"
 
 
 def _largest(changed: list[str], ours: dict[str, Any], theirs: dict[str, Any]) -> str:
