@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amint_core.errors import ResultsError
+from amint_core.errors import ResultsError, printable
 from amint_core.files import read_json, write_json
 from amint_core.locations import project_root, results_root, shown
 from amint_core.store import run_json
@@ -136,7 +136,8 @@ def _difference(folder: Path, theirs: dict[str, Any] | None) -> Difference:
     other = [name for name in DATA if ours["data"][name] != theirs["data"].get(name)]
     if other:
         detail = f"The {' and the '.join(other)} differ: the numbers are not comparable."
-        return Difference(run, "other data", detail + _files(ours["notes"], theirs.get("notes", [])))
+        files = _files(ours["notes"], theirs.get("notes", []))
+        return Difference(run, "other data", detail + files)
     changed = [name for name in METRICS if ours["metrics"][name] != theirs["metrics"].get(name)]
     if not changed:
         return Difference(run, "matches")
@@ -197,4 +198,4 @@ def compare(profile: str, runs: Sequence[str]) -> str:
     for difference in found:
         lines.append(f"  {difference.verdict:11}{difference.run}")
         lines += [f"             {difference.detail}"] if difference.detail else []
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
