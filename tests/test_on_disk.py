@@ -49,12 +49,12 @@ def encoded(channels=3, kind="PNG"):
     return stream.getvalue()
 
 
-def table_of(path, cells, labels, image="image", label="label"):
+def table_of(path, cells, labels, image="image", label="label", **how):
     import pyarrow as pa
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table({image: cells, label: labels}), path)
+    parquet.write_table(pa.table({image: cells, label: labels}), path, **how)
 
 
 # Layouts
@@ -235,6 +235,22 @@ def test_cifar_is_read_from_parquet(image, label, wrapped, tmp_path):
     assert dataset.class_names == CIFAR10_CLASSES
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_row_groups_of_parquet_are_read_in_order(rows, wrapped, tmp_path):
+    images = {}
+    for split, count in (("train", 600), ("test", 20)):
+        cells = images[split] = [encoded() for _ in range(count)]
+        if wrapped:
+            cells = [{"bytes": cell, "path": None} for cell in cells]
+        labels = [number % 10 for number in range(count)]
+        path = tmp_path / "cifar10" / f"{split}-00000-of-00001.parquet"
+        table_of(path, cells, labels, "img", row_group_size=rows, dictionary_pagesize_limit=20_000)
+    dataset = opened("cifar10", tmp_path)
+    wanted = [Image.open(io.BytesIO(cell)) for cell in images["train"] + images["test"]]
+    np.testing.assert_array_equal(dataset.pixels, np.stack([np.asarray(one) for one in wanted]))
+
+
 @pytest.mark.parametrize(("name", "number"), [("cifar10", 10), ("cifar100", 100)])
 def test_cifar_is_read_from_its_binary_version(name, number, tmp_path):
     folder = cifar_binary(tmp_path, number, images=number)
@@ -265,6 +281,12 @@ def written_on_windows(root):
 def saved_by_a_spreadsheet(root):
     table = gtsrb_png(root) / "Test.csv"
     table.write_text(table.read_text().replace(",", "\t"), encoding="utf-16")
+
+
+def in_utf_32_with_bars_and_empty_rows(root):
+    table = gtsrb_png(root) / "Test.csv"
+    text = table.read_text().replace(",", "|").replace("\n", "\n|||\n")
+    table.write_text(text, encoding="utf-32")
 
 
 def as_kaggle_calls_it(root):
@@ -336,6 +358,7 @@ def table_beside_the_folder(root):
         sorted_and_padded,
         written_on_windows,
         saved_by_a_spreadsheet,
+        in_utf_32_with_bars_and_empty_rows,
         as_kaggle_calls_it,
         two_archives,
     ],

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from amint_core.errors import AmintError, DataError, printable
 from amint_core.locations import shown
 
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 JPEG = (".jpg", ".jpeg", ".jfif", ".jpe")
 IMAGES = (*JPEG, ".png", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".dib", ".webp")
 IMAGES += (".tif", ".tiff")
@@ -236,13 +236,15 @@ def lookup(folder: Path, place: str) -> Path | None:
 
 
 def encoding_of(path: Path) -> str:
-    """Tell the encoding of a text by its first bytes: UTF-16 has a byte-order mark.
+    """Tell the encoding of a text by its first bytes: UTF-16 and UTF-32 have a byte-order mark.
 
     Raises:
-        DataError: it is UTF-16 without one.
+        DataError: it is one of these without it.
     """
     with path.open("rb") as file:
         start = file.read(200)
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\0" in start:
@@ -263,11 +265,11 @@ def heading(lines: Iterable[str]) -> tuple[int, str]:
 
 def delimiter_of(head: str) -> str:
     """Tell what separates the columns of a table, by its first line."""
-    return max(";,\t", key=head.count)
+    return max(";,\t|", key=head.count)
 
 
 def read_text(path: Path) -> str:
-    """Read a table or a list: UTF-8 with or without a byte-order mark, or UTF-16 with one.
+    """Read a table or a list: UTF-8 with or without a byte-order mark, UTF-16 or UTF-32 with one.
 
     Raises:
         DataError: it is missing, no file, too long, or in another encoding.

@@ -140,7 +140,7 @@ def track_of(file: File) -> str:
 
 
 def _rows(table: Path) -> list[tuple[str, int]]:
-    """Read (file name, class) per row; the columns are separated by semicolons, commas or tabs."""
+    """Read (file name, class) per row; the columns are separated as `delimiter_of` tells."""
     lines, rows = read_text(table).splitlines(), []
     with reading(shown(table), OBTAIN):
         before, head = heading(lines)
@@ -153,6 +153,8 @@ def _rows(table: Path) -> list[tuple[str, int]]:
                 f"{', '.join(columns.values())[:200]}. {OBTAIN}"
             )
         for row in reader:
+            if not any(row.values()):  # spreadsheets leave rows of empty cells
+                continue
             try:
                 # A table written on Windows parts folders by a backslash.
                 rows.append((PureWindowsPath(row[image]).name, _class_number(row[label])))

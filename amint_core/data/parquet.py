@@ -17,6 +17,7 @@ from amint_core.errors import DataError
 from amint_core.locations import shown
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
     from pyarrow.parquet import ParquetFile
 
 IMAGES, LABELS = ("image", "img"), ("label", "labels", "fine_label")
@@ -149,8 +150,8 @@ def _labels(path: str, title: str) -> np.ndarray:
 def _items(paths: list[str], obtain: str) -> Iterator[Item]:
     for path in paths:
         name, row = os.path.basename(path), 0
-        column = _column(_open(path), path, IMAGES)
-        batches = _open(path, column).iter_batches(256, columns=[column])
+        file = _open(path, _column(_open(path), path, IMAGES))
+        batches = _batches(file, _column(file, path, IMAGES))
         while True:
             with reading(f"{shown(path)} from row {row} on", obtain):
                 batch = next(batches, None)
@@ -159,6 +160,12 @@ def _items(paths: list[str], obtain: str) -> Iterator[Item]:
             for cell in batch[0]:
                 yield Item(f"{name}[{row}]", _image(cell, path, row))
                 row += 1
+
+
+def _batches(file: ParquetFile, column: str) -> Iterator[RecordBatch]:
+    """Walk a column, row group by row group: no batch of a nested dictionary may span two."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(256, row_groups=[group], columns=[column])
 
 
 def _image(cell: object, path: str, row: int) -> bytes:
