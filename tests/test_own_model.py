@@ -35,10 +35,10 @@ SHORT = {"epochs": 2, "batch_size": 50, "cpu_threads": 1}
 class OwnNet(nn.Module):
     """Two convolutions, without batch normalisation."""
 
-    def __init__(self, activation=functional.relu) -> None:
+    def __init__(self, activation=functional.relu, classes=3) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2, padding=1)
-        self.classify, self.activation = nn.Linear(8, 3), activation
+        self.classify, self.activation = nn.Linear(8, classes), activation
 
     def forward(self, images):
         maps = self.activation(self.second(self.activation(self.first(images))))
@@ -357,6 +357,30 @@ def test_a_head_takes_enough_steps_even_where_images_are_few(roles, given, passe
 def test_attaching_knows_its_own_settings_only(roles, odd):
     with pytest.raises(SettingsError, match=f"{next(iter(odd))} is no setting of attach"):
         amint.attach(net(), **roles, **odd)
+
+
+@pytest.mark.parametrize("verb", [amint.fit, amint.attach])
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: "resnet18", r"str is no torch.nn.Module.*timm.create_model"),
+        (lambda: torch.jit.script(nn.Linear(3, 3)), "scripted or traced"),
+        (lambda: net().half(), r"weights in torch.float16. Give model.float\(\)"),
+        (lambda: nn.Flatten(), "has no weights"),
+        (lambda: net().to("meta"), "has no weights"),
+        (lambda: net(classes=2), "class 2, but the model tells 2 classes"),
+        (lambda: timm.create_model("convnext_pico", num_classes=3), "refuses images.*resize them"),
+    ],
+    ids=["name", "scripted", "half", "no weights", "meta", "few classes", "small images"],
+)
+def test_what_no_head_can_be_given_to_is_refused(roles, verb, build, message):
+    with pytest.raises((ModelError, DataError), match=message):
+        verb(build(), **roles)
+
+
+def test_a_model_that_is_wholly_frozen_is_attached_to_and_not_fitted(roles):
+    with pytest.raises(ModelError, match=r"nothing to train.*amint\.attach"):
+        amint.fit(net().requires_grad_(False), **roles)
 
 
 # Taps and code.

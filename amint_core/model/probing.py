@@ -72,16 +72,20 @@ def _outputs(
 
         return hook
 
-    tapped = {name: audited.get_submodule(name) for name in taps}
-    refusal = f"The audited model refuses images of shape {tuple(images.shape)}"
-    with (
-        refused(f"{refusal}: {{}}. {SMALLER}"),
-        hooked(tapped, record),
-        evaluating(audited),
-        torch.no_grad(),
-    ):
-        _require_logits(class_logits(audited(images)), len(images))
+    with hooked({name: audited.get_submodule(name) for name in taps}, record):
+        look(audited, images)
     return seen
+
+
+def look(audited: nn.Module, images: Tensor) -> None:
+    """Let a classifier pass images once in evaluation mode, for the hooks on it.
+
+    Raises:
+        ModelError: it refuses them, or gives no class logits.
+    """
+    refusal = f"The audited model refuses images of shape {tuple(images.shape)}"
+    with refused(f"{refusal}: {{}}. {SMALLER}"), evaluating(audited), torch.no_grad():
+        _require_logits(class_logits(audited(images)), len(images))
 
 
 def _require_logits(logits: object, images: int) -> None:

@@ -25,7 +25,7 @@ from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import OwnResident
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import HeadWidth, finished, handed_out, headed
+from amint_core.own.finishing import HeadWidth, finished, handed_out, headed, require_classifier
 from amint_core.own.training import identity, start_of
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
@@ -77,6 +77,7 @@ def attach(
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = settings_of(roles, settings)
+    require_classifier(model)
     with _frozen(model):
         enhanced = headed(model, roles, taps, chosen, head_width)
         require_own_preprocessing(enhanced, roles)

@@ -10,16 +10,17 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel, auditable
 from amint_core.audit.model_folder import MANIFEST, TIMM, load, save
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
-from amint_core.errors import AmintError, ModelError, SettingsError
+from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, read_json
 from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.model.reading import evaluating
 from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
@@ -53,8 +54,9 @@ def headed(
             "auto": the same, but no narrower than `NARROWEST`.
 
     Raises:
-        ModelError: no head can read the model, or it has one size.
-        SettingsError: the width is none.
+        ModelError: no head can read the model.
+        SettingsError: the width is none, or the head has one size.
+        DataError: an image is of a class that the model does not tell.
     """
     _require_width(width, settings)
     how = roles.preprocessing
@@ -68,7 +70,43 @@ def headed(
         if width == "auto" and getattr(enhanced.head, "width", NARROWEST) < NARROWEST:
             torch.manual_seed(settings.seed)
             enhanced = enhance(*given, width=NARROWEST)
+        _require_classes(enhanced, example, roles)
     return enhanced.to(device)
+
+
+def require_classifier(model: object) -> None:
+    """Refuse what cannot be given a head: a name, a scripted model, weights in another precision.
+
+    Raises:
+        ModelError: says which of these, and what to give.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{type(model).__name__} is no torch.nn.Module. Give the classifier itself, one of "
+            "timm's as timm.create_model(NAME)."
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            "The model is scripted or traced, and its modules cannot be tapped. Give the one that "
+            "it was made from."
+        )
+    odd = {one.dtype for one in model.parameters()} - {torch.float32}
+    if odd:
+        raise ModelError(f"The model has weights in {min(map(str, odd))}. Give model.float().")
+    if not any(True for _ in model.parameters()) or any(p.is_meta for p in model.parameters()):
+        raise ModelError("The model has no weights. Give a classifier with weights, not on 'meta'.")
+
+
+def _require_classes(enhanced: EnhancedAuditedModel, example: Tensor, roles: Roles) -> None:
+    with evaluating(enhanced), torch.no_grad():
+        classes = enhanced(example)[0].shape[1]
+    for role, rows in roles.rows.items():
+        labels = roles.dataset.labels[rows]
+        if len(labels) and labels.max() >= classes:
+            raise DataError(
+                f"An image of {role} has class {labels.max()}, but the model tells {classes} "
+                f"classes, 0 to {classes - 1}. Give a model with more outputs."
+            )
 
 
 @contextmanager

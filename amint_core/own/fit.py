@@ -13,12 +13,12 @@ from torch import nn
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
-from amint_core.errors import DataError, SettingsError
+from amint_core.errors import DataError, ModelError, SettingsError
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import Normalised
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import HeadWidth, finished, handed_out, headed
+from amint_core.own.finishing import HeadWidth, finished, handed_out, headed, require_classifier
 from amint_core.own.training import OwnTraining, identity, start_of
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
@@ -76,8 +76,9 @@ def fit(
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = _settings(roles, recipe, settings)
+    require_classifier(model)
     enhanced = headed(model, roles, taps, chosen, head_width)
-    _require_labels(enhanced, roles)
+    _require_learnable(model, roles)
     place = None if folder is None else Path(folder)
     if chosen.keep_epochs and place is None:
         raise SettingsError(
@@ -126,18 +127,13 @@ def _settings(roles: Roles, recipe: str, given: dict[str, Any]) -> RunConfig:
     return chosen
 
 
-def _require_labels(enhanced: EnhancedAuditedModel, roles: Roles) -> None:
-    labels, how = roles.dataset.labels[roles.rows["members"]], roles.preprocessing
-    if (labels < 0).any():
+def _require_learnable(model: nn.Module, roles: Roles) -> None:
+    if (roles.dataset.labels[roles.rows["members"]] < 0).any():
         raise DataError("The members have no labels, and the classifier learns from those.")
-    enhanced.eval()
-    with torch.no_grad():
-        device = next(enhanced.parameters()).device
-        classes = enhanced(torch.zeros(2, how.channels, how.height, how.width, device=device))[0]
-    if labels.max() >= classes.shape[1]:
-        raise DataError(
-            f"The members have class {labels.max()}, but the model tells {classes.shape[1]} "
-            f"classes, 0 to {classes.shape[1] - 1}. Give a model with more outputs."
+    if not any(one.requires_grad for one in model.parameters()):
+        raise ModelError(
+            "All weights of the model are frozen, so there is nothing to train. Thaw some by "
+            "requires_grad_(True), or leave them as they are and use amint.attach."
         )
 
 

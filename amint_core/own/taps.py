@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-import torch
 from torch import Tensor, nn
 
 from amint_core.errors import ModelError
 from amint_core.model.mint import EnhancedAuditedModel
-from amint_core.model.probing import check_cut, probe
-from amint_core.model.reading import evaluating, hooked
+from amint_core.model.probing import check_cut, look, probe
+from amint_core.model.reading import hooked
 
 #: Of the modules passed, where the deeper and the shallower tap are looked for.
 DEEPER, SHALLOWER = 2 / 3, 1 / 2
@@ -26,7 +25,7 @@ def find_taps(audited: nn.Module, images: Tensor) -> tuple[str, str]:
         images: two or more example images.
 
     Raises:
-        ModelError: none were found.
+        ModelError: none were found, or the model refuses such images.
     """
     passed = _passed(audited, images)
     deeper = _nearest(audited, images, passed, DEEPER)
@@ -63,9 +62,8 @@ def _passed(audited: nn.Module, images: Tensor) -> dict[str, tuple[float, Tensor
 
         return hook
 
-    with hooked({name: one for one, name in names.items()}, record), evaluating(audited):  # noqa: SIM117
-        with torch.no_grad():
-            audited(images)
+    with hooked({name: one for one, name in names.items()}, record):
+        look(audited, images)
     often = Counter(name for name, _, _ in reached)
     ends: dict[int, tuple[str, Tensor]] = {}
     for name, output, place in reached:
