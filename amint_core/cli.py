@@ -6,7 +6,9 @@ Each command imports what it needs when it is called: `--help` and `list` must n
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
     What can be text alone stays as it is written: `profile=2026_01` is no number.
 
     Raises:
-        SettingsError: a pair has no "=" or its value is not YAML.
+        SettingsError: a pair has no "=", its value is not YAML, or a key comes twice.
     """
     from amint_core.config import TEXTS
     from amint_core.values import read_yaml
@@ -96,8 +98,11 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
                 f"{shown}: the value is not YAML ({error}). Quote it for the shell, e.g. "
                 "'taps=[a, b]'."
             ) from None
-        keep = key.strip() in TEXTS and not isinstance(value, str)
-        settings[key.strip()] = text.strip() if keep else value
+        name = key.strip()
+        if name in settings:
+            raise SettingsError(f"{name} is given twice. Give each setting once.")
+        keep = name in TEXTS and not isinstance(value, str)
+        settings[name] = text.strip() if keep else value
     return settings
 
 
@@ -272,14 +277,22 @@ def _command(commands, name, action, *, profiled: bool = False) -> argparse.Argu
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status: 2 for an error that the user can mend, 3 for an
     audit that cannot tell."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or a file may know ASCII only
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         if "profile" in options:
             require_checkout(f"amint {options.command}")
-        return options.action(options)
+        status = options.action(options)
+        sys.stdout.flush()
+        return status
     except AmintError as error:
         print(f"amint: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\namint: interrupted. The same command goes on from there.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        return 141  # as a shell tells of it

@@ -59,10 +59,13 @@ def _place(variable: str, default: Path) -> Path:
             "and this is started elsewhere. Give it in full."
         )
     path = Path(os.path.realpath(root / path))  # `resolve` raises over a link to itself
-    if path.is_symlink():
-        raise SettingsError(f"{variable} = {value!r} is a link that leads to itself.")
-    if path.exists() and not path.is_dir():
-        raise SettingsError(f"{variable} = {value!r} names {path}, which is no folder.")
+    try:
+        if path.is_symlink():
+            raise SettingsError(f"{variable} = {value!r} is a link that leads to itself.")
+        if path.exists() and not path.is_dir():
+            raise SettingsError(f"{variable} = {value!r} names {path}, which is no folder.")
+    except OSError as error:  # a name that is too long
+        raise SettingsError(f"{variable} = {value[:80]!r}: {error.strerror}.") from None
     return path
 
 

@@ -179,8 +179,24 @@ def test_errors_of_the_user_are_one_message(capsys):
     )
     assert command_line.main(["run", "dataset"]) == 2
     assert "not of the form KEY=VALUE" in capsys.readouterr().err
+    assert command_line.main(["run", "seed=1", "seed=2"]) == 2
+    assert "seed is given twice" in capsys.readouterr().err
     assert command_line.main(["data", "mnst"]) == 2
     assert "Did you mean 'mnist'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [("{} list | head -c 1 > /dev/null", {0, 141}), ("PYTHONIOENCODING=ascii {} list", {0})],
+    ids=["read in part", "ASCII alone"],
+)
+def test_whoever_reads_the_output_may_stop_or_know_ascii_only(command, codes):
+    command = command.format(f'"{sys.executable}" -m amint_core')
+    found = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT
+    )
+    assert found.returncode in codes
+    assert not found.stderr
 
 
 def test_run_takes_settings_as_yaml(monkeypatch, capsys):

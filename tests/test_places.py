@@ -41,3 +41,9 @@ def test_a_file_is_no_place(monkeypatch, tmp_path):
 def test_an_empty_variable_names_nothing(monkeypatch):
     monkeypatch.setenv("AMINT_DATA", " ")
     assert data_root() == project_root() / "data"
+
+
+def test_a_name_that_no_folder_can_have_is_refused(monkeypatch):
+    monkeypatch.setenv("AMINT_CACHE", "/tmp/" + "a" * 300)
+    with pytest.raises(SettingsError, match="File name too long"):
+        cache_root()
