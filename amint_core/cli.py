@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,7 +16,7 @@ import yaml
 from amint_core.audit import commands as audits
 from amint_core.errors import AmintError, DataError, SettingsError, unknown_name
 from amint_core.extras import require
-from amint_core.locations import require_checkout
+from amint_core.locations import given_path, require_checkout
 
 
 def data(options: argparse.Namespace) -> int:
@@ -77,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
 def parse_settings(pairs: list[str]) -> dict[str, object]:
     """Read KEY=VALUE pairs, values as YAML: `epochs=3`, `defects=[separate_batches]`.
 
-    What can be text alone stays as it is written: `profile=2026_01` is no number.
+    What can be text alone stays as it is written, unless it is quoted: `profile=2026_01` is no
+    number, and `dataset=folder:photos #2` no comment.
 
     Raises:
         SettingsError: a pair has no "=", its value is not YAML, or a key comes twice.
@@ -101,8 +101,8 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
         name = key.strip()
         if name in settings:
             raise SettingsError(f"{name} is given twice. Give each setting once.")
-        keep = name in TEXTS and not isinstance(value, str)
-        settings[name] = text.strip() if keep else value
+        as_written = name in TEXTS and text.strip()[:1] not in ("'", '"')
+        settings[name] = text.strip() if as_written else value
     return settings
 
 
@@ -231,8 +231,8 @@ def parser() -> argparse.ArgumentParser:
     )
 
     given = _command(commands, "export", export)
-    given.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
-    given.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
+    given.add_argument("run", type=given_path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
+    given.add_argument("folder", type=given_path, metavar="FOLDER", help="where the model goes")
 
     audits.add(commands, _command)
 
@@ -243,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
     limited = _command(commands, "grid", grid, profiled=True)
     limited.add_argument("--minutes", type=float, required=True, help="from now on")
     limited.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    limited.add_argument("--packed", type=Path, help="folder of packed datasets, if any")
+    limited.add_argument("--packed", type=given_path, help="folder of packed datasets, if any")
     limited.add_argument("--datasets", nargs="*", help="these alone (default: all of the grid)")
     limited.add_argument("--no-graphs", action="store_true", help="capture no CUDA graphs")
 
@@ -257,7 +257,9 @@ def parser() -> argparse.ArgumentParser:
     against = _command(commands, "compare", compare, profiled=True)
     keep = _command(commands, "reference", bless, profiled=True)
     for command in (batch, limited, cost, against, keep):
-        command.add_argument("--grid", type=Path, help="another grid than config/PROFILE.yaml")
+        command.add_argument(
+            "--grid", type=given_path, help="another grid than config/PROFILE.yaml"
+        )
     _command(commands, "list", show_names)
     return top
 
@@ -280,8 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal or a file may know ASCII only
             stream.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         if "profile" in options:
             require_checkout(f"amint {options.command}")
         status = options.action(options)
@@ -296,3 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
         return 141  # as a shell tells of it
+
+
+if __name__ == "__main__":
+    sys.exit(main())

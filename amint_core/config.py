@@ -298,7 +298,8 @@ class RunConfig(BaseModel):
         unhashed = set(settings_of("spelled", "nothing"))
         others = self.model_dump(mode="json", exclude=unhashed, exclude_defaults=True)
         digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:6]
-        words = [self.dataset, *(["standin"] if self.data == "standin" else []), self.model]
+        words = [_as_name(self.dataset), *(["standin"] if self.data == "standin" else [])]
+        words.append(_as_name(self.model))
         words += [self.setup, self.method, self.protocol, f"s{self.seed}", digest]
         return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
 
@@ -307,6 +308,12 @@ class RunConfig(BaseModel):
         if defect not in DEFECTS:
             raise SettingsError(unknown_name("defect", defect, DEFECTS))
         return defect in self.defects
+
+
+def _as_name(text: str) -> str:
+    """Return a text as a part of a file's name; another text never gives the same one."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
+    return name if name == text else f"{name[-40:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def settings_of(*parts: str) -> tuple[str, ...]:

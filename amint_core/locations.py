@@ -13,9 +13,15 @@ batch and a command; from outside the project it is refused.
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from amint_core.errors import SettingsError, printable
+
+#: In a path that is to be made: variables and commands that were not replaced, addresses, paths of
+#: Windows, quotes that lack their other half.
+_LEFT_OVER = re.compile(r"[$`\\]|%\w+%|^\w+:|^[\"'“”‘’]|[\"'“”‘’]$|^(None|null)$")
 
 
 def project_root() -> Path:
@@ -48,11 +54,18 @@ def _place(variable: str, default: Path) -> Path:
         return default
     if value[0] == value[-1] and value[0] in "'\"" and len(value) > 1:
         value = value[1:-1]  # as .env files and Windows keep them
+    if not value:
+        return default
     try:
         path = Path(os.path.expandvars(value)).expanduser()
     except RuntimeError:
-        raise SettingsError(f"{variable} = {value!r}: there is no home folder.") from None
+        raise SettingsError(f"{variable} = {value!r}: there is no such home folder.") from None
     root = project_root()
+    if variable != "AMINT_DATA" and _LEFT_OVER.search(str(path)) and not path.exists():
+        raise SettingsError(
+            f"{variable} = {value!r} holds what a shell, a settings file or another system left "
+            "in it. Write out the folder's path."
+        )
     if not path.is_absolute() and not Path.cwd().resolve().is_relative_to(root):
         raise SettingsError(
             f"{variable} = {value!r} is relative, which counts from the project's folder {root}, "
@@ -82,6 +95,26 @@ def cache_root() -> Path:
 def results_root() -> Path:
     """Return the folder that holds one folder per profile."""
     return _place("AMINT_RESULTS", project_root() / "results")
+
+
+def given_path(path: Path | str) -> Path:
+    """Return a place as somebody gives it; a tilde is his home, which no shell replaces after "=".
+
+    Raises:
+        SettingsError: it is empty, as an unset variable of a shell is; too long; or no path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise SettingsError(f"{type(path).__name__} is no path. Give the name of a folder or file.")
+    if not os.fspath(path).strip():
+        raise SettingsError("A path is empty. Was it meant to come from a variable that is unset?")
+    try:
+        place = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.lstat(place)
+    except (OSError, RuntimeError, ValueError) as error:  # too long; nobody's home; a null byte
+        said = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{str(path)[:80]!r} is no usable path: {said}.") from None
+    return place
 
 
 def shown(path: Path | str) -> str:

@@ -103,6 +103,9 @@ def hazards(folder: Path) -> dict[str, str]:
     (folder / "linked.png").symlink_to("whole.png")
     (folder / "loop").symlink_to(".")
     (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    for place in ("__MACOSX", ".ipynb_checkpoints"):
+        (folder / place).mkdir()
+        colour.save(folder / place / "copy.png")
     return {
         "whole.png": "",
         "truncated.png": "is damaged or truncated",
@@ -127,5 +130,7 @@ def hazards(folder: Path) -> dict[str, str]:
         "dangling.png": "leads nowhere",
         "linked.png": "",
         "loop": "is a folder that is not entered",
-        ".DS_Store": "is not an image",
+        ".DS_Store": "is what a system or an archiver left",
+        "__MACOSX/copy.png": "is what a system or an archiver left",
+        ".ipynb_checkpoints/copy.png": "is what a system or an archiver left",
     }

@@ -35,6 +35,21 @@ def test_every_file_is_an_image_or_one_line_that_says_why_not(tmp_path) -> None:
         assert isinstance(each, Refused) == refusal, name
 
 
+def test_a_photograph_in_colour_for_a_model_of_grey_images_is_noted(tmp_path) -> None:
+    pixels = pictures(1, 1)[0]
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    Image.fromarray(pixels[..., :1].repeat(3, axis=2)).save(tmp_path / "grey.png")
+    colour, grey = read(tmp_path, Preprocessing(16, 16, channels=1))
+    assert "made grey" in colour.note
+    assert not grey.note
+
+
+@pytest.mark.parametrize("odd", [3, None, [], iter(()), torch.zeros(2, 3, 8, 8)])
+def test_what_is_neither_folder_nor_array_is_told_so(odd) -> None:
+    with pytest.raises(DataError, match=r"a folder, or \(N, H, W, 1 or 3\) uint8 pixels, not"):
+        list(read(odd, HOW))
+
+
 def test_a_rotated_photograph_is_turned_upright(tmp_path) -> None:
     pixels = pictures(1, 1)[0]
     exif = Image.Exif()

@@ -19,7 +19,7 @@ from small_run import SMALL
 from torch import nn
 
 import amint_core as amint
-from amint_core.audit import images
+from amint_core.audit import images, model_folder
 from amint_core.audit.export import export
 from amint_core.cli import main
 from amint_core.config import RunConfig
@@ -132,6 +132,34 @@ def test_loading_leaves_the_callers_random_numbers(own_folder) -> None:
     net, state = OwnNet(), torch.get_rng_state()
     amint.load(own_folder, model=net)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_files_of_another_origin_are_not_replaced(own_folder, tmp_path) -> None:
+    made = amint.load(own_folder, model=OwnNet())
+    (tmp_path / "mine").mkdir()
+    weights = tmp_path / "mine" / "model.safetensors"
+    weights.write_text("precious")
+    with pytest.raises(ResultsError, match="is of something else, and would be replaced"):
+        amint.save(made, tmp_path / "mine")
+    with pytest.raises(ResultsError, match="is a file"):
+        amint.save(made, weights)
+    assert weights.read_text() == "precious"
+    (own_folder / "auditable.json").write_text("{}")  # damaged, but of such a folder
+    assert amint.save(made, own_folder) == own_folder
+
+
+def test_a_folder_that_was_being_written_is_not_whole_and_can_be_written_again(
+    own_folder, monkeypatch
+) -> None:
+    made = amint.load(own_folder, model=OwnNet())
+    with monkeypatch.context() as broken:
+        broken.setattr(model_folder, "save_file", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            amint.save(made, own_folder)
+    with pytest.raises(ResultsError, match="is not whole"):
+        amint.load(own_folder, model=OwnNet())
+    amint.save(made, own_folder)
+    amint.load(own_folder, model=OwnNet())
 
 
 def test_a_class_of_ones_own_is_asked_for_by_name(own_folder) -> None:
@@ -399,13 +427,19 @@ def test_the_command_ends_with_2_for_what_the_user_can_mend(finished, photos, tm
     empty, own = tmp_path / "empty", tmp_path / "own"
     empty.mkdir()
     amint.save(amint.auditable(enhanced(), HOW, STRANGERS), own)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "images.csv").write_text("my own labels")
     cases = {
         "holds no auditable model": {"--model": empty},
         "load(folder, model=OwnNet())": {"--model": own},
         "is no folder": {"--images": tmp_path / "nowhere"},
-        "No image could be read": {"--images": empty},
+        "none could be read": {"--images": empty},
+        "A path is empty": {"--images": ""},
+        "is of something else, and would be replaced": {"--out": taken},
+        "is a file. Name a folder for the report": {"--out": taken / "images.csv"},
         "10 reference images are too few": {"--reference": few},
-        "lies between 0 and 1, 5 does not": {"--fdr": 5},
+        "is a number between 0 and 1, not 5": {"--fdr": 5},
     }
     for words, changed in cases.items():
         asked = {"--model": finished[1], "--images": photos, "--out": tmp_path / "out"} | changed

@@ -81,7 +81,7 @@ def no_list(folder, metrics):
         (drop_auc, "lacks mint.auc"),
         (text_for_a_number, "audited.accuracy.value = 'high'"),
         (not_a_number, "mint.accuracy.value = nan"),
-        (other_run, "holds another run"),
+        (other_run, "lies in a folder of another name: it is of the run"),
         (hide_standin, "does not say STAND-IN"),
         (no_list, "the setting 'defects' = None"),
     ],

@@ -120,6 +120,13 @@ def test_another_setting_makes_another_id(changed):
     assert settings(**changed).id != settings().id
 
 
+def test_folders_of_other_names_make_other_ids():
+    names = ["猫の写真", "犬の写真", "a b", "a_b", "a/b", "Ä", "Ö", "~/x", "__x", "x" * 300]
+    ids = {settings(dataset=f"folder:{name}").id for name in names}
+    assert len(ids) == len(names)
+    assert all(one.isascii() and len(one) < 140 for one in ids)
+
+
 def test_the_id_is_the_same_where_the_settings_are():
     # Where results go, and a default that is spelled out, change nothing.
     assert settings(profile="laptop", epochs=20).id == settings().id

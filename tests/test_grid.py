@@ -10,6 +10,7 @@ from amint_core.methods import METHODS
 from amint_core.model.zoo import SETUPS
 from amint_core.recipes import DEFECTS, RECIPES
 from amint_core.report.paper import PASSIVE_ACTIVE, TABLE1
+from amint_core.settings import create
 
 MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
 
@@ -210,3 +211,9 @@ def test_a_file_that_is_no_grid_is_refused_by_name(tmp_path, text):
 def test_a_grid_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"none\.yaml cannot be read"):
         load_grid(tmp_path / "none.yaml")
+
+
+def test_a_folder_of_images_has_a_notebook_too():
+    settings = create(dataset="folder:/my photos", model="tiny")
+    assert notebook_for(settings) == "aMINTCIFAR"
+    assert set(NOTEBOOKS) == set(DATASETS)

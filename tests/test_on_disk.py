@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import struct
 from subprocess import run
@@ -251,6 +252,28 @@ def test_row_groups_of_parquet_are_read_in_order(rows, wrapped, tmp_path):
     np.testing.assert_array_equal(dataset.pixels, np.stack([np.asarray(one) for one in wanted]))
 
 
+def named_otherwise(path, names):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    features = {"info": {"features": {"label": {"names": names}}}}
+    table = pa.table({"image": [encoded(1)] * 10, "label": list(range(10))})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
+
+
+@pytest.mark.parametrize("other", ["test-00000-of-00001", "train-00001-of-00002"])
+def test_files_that_number_the_classes_otherwise_are_refused(other, tmp_path):
+    digits = [str(digit) for digit in range(10)]
+    shards = 2 if other.startswith("train") else 1
+    for name in {f"train-00000-of-0000{shards}", "test-00000-of-00001", other}:
+        named_otherwise(tmp_path / "mnist" / f"{name}.parquet", digits)
+    assert opened("mnist", tmp_path).class_names == tuple(digits)
+    named_otherwise(tmp_path / "mnist" / f"{other}.parquet", digits[::-1])
+    with pytest.raises(DataError, match="do not belong together"):
+        load("mnist", root=tmp_path, image_size=8, progress=False, rebuild=True)
+
+
 @pytest.mark.parametrize(("name", "number"), [("cifar10", 10), ("cifar100", 100)])
 def test_cifar_is_read_from_its_binary_version(name, number, tmp_path):
     folder = cifar_binary(tmp_path, number, images=number)
@@ -271,6 +294,14 @@ def sorted_and_padded(root):
         save(home / "Test" / f"{label:05}" / "a.png")
         (home / "Test" / f"{label:05}.png").unlink()
     (home / "Test.csv").unlink()
+
+
+def sorted_beside_its_table(root):
+    home = gtsrb_png(root)
+    for label in range(43):
+        place = home / "Test" / str(label)
+        place.mkdir()
+        (home / "Test" / f"{label:05}.png").rename(place / f"{label:05}.png")
 
 
 def written_on_windows(root):
@@ -356,6 +387,7 @@ def table_beside_the_folder(root):
         archives_side_by_side,
         table_beside_the_folder,
         sorted_and_padded,
+        sorted_beside_its_table,
         written_on_windows,
         saved_by_a_spreadsheet,
         in_utf_32_with_bars_and_empty_rows,
@@ -389,6 +421,15 @@ def validation_under_its_long_name(root):
     (home / "train").rename(home / "TRAIN")
 
 
+def lists_from_a_spreadsheet(root):
+    home = tiny_official(root)
+    table, wnids = home / "val" / "val_annotations.txt", home / "wnids.txt"
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    rows = [f'"images\\{name}";"{wnid}"' for name, wnid, *_ in lines]
+    table.write_text("\n".join(["File;Class", *rows]))
+    wnids.write_text("\n".join(f"{wnid},a thing" for wnid in wnids.read_text().split()))
+
+
 def list_parted_by_blanks(root):
     table = tiny_official(root) / "val" / "val_annotations.txt"
     table.write_text(table.read_text().replace("\t", " "))
@@ -401,6 +442,7 @@ def list_parted_by_blanks(root):
         lists_with_byte_order_marks,
         validation_under_its_long_name,
         list_parted_by_blanks,
+        lists_from_a_spreadsheet,
     ],
 )
 def test_tiny_imagenet_is_read_from(make, tmp_path):
@@ -711,6 +753,36 @@ def table_without_byte_order_mark(root):
     table.write_text(table.read_text(), encoding="utf-16-le")
 
 
+def csv_with_labels_last(root):
+    (root / "mnist").mkdir()
+    rows = "".join(f"{'0,' * 784}{digit}\n" for digit in range(10))
+    for name in ("mnist_train.csv", "mnist_test.csv"):
+        (root / "mnist" / name).write_text(rows)
+
+
+def csv_with_a_row_too_long(root):
+    csv_with_labels_last(root)
+    heading = ",".join([*(f"pixel{n}" for n in range(784)), "label"])
+    for name in ("mnist_train.csv", "mnist_test.csv"):
+        path = root / "mnist" / name
+        path.write_text(f"{heading}\n{path.read_text()}{'0,' * 785}3\n")
+
+
+def table_with_a_column_twice(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text().replace("Width", "ClassId"))
+
+
+def table_with_a_total(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text() + ",,6,\n")
+
+
+def table_with_a_row_too_short(root):
+    table = gtsrb_png(root) / "Test.csv"
+    table.write_text(table.read_text() + "8,8\n")
+
+
 def table_of_other_columns(root):
     table = gtsrb_png(root) / "Test.csv"
     table.write_text(table.read_text().replace("ClassId", "Sign"))
@@ -783,6 +855,11 @@ REFUSED = [
     ("mnist", unlabelled_table, r"train\.csv has 784 columns, none of which is called label"),
     ("mnist", another_text_as_gz, r"images-idx3-ubyte\.gz is not an idx file of MNIST images"),
     ("gtsrb", table_without_byte_order_mark, r"Test\.csv is no text, or .* without a byte-order"),
+    ("mnist", csv_with_labels_last, r"the labels, is 0 in each row"),
+    ("mnist", csv_with_a_row_too_long, r"mnist_train\.csv, line 12 has 786 cells, not 785"),
+    ("gtsrb", table_with_a_column_twice, r"Test\.csv has two columns of one name"),
+    ("gtsrb", table_with_a_total, r"Test\.csv, line 45: '' with the class '6'"),
+    ("gtsrb", table_with_a_row_too_short, r"Test\.csv, line 45: None with the class None"),
     ("gtsrb", table_of_other_columns, r"Test\.csv is not a table .* has Width, Height, Sign, Path"),
     ("gtsrb", image_of_two_classes, r"Test\.csv gives 00007\.png the classes 7 and 3"),
     ("gtsrb", image_of_no_class, r"Test\.csv, line 45: 'Test/00007\.png' with the class ''"),

@@ -72,6 +72,11 @@ def test_a_profile_is_text_whatever_it_looks_like(profile, tmp_path):
     assert settings.profile == profile.strip("'")
 
 
+def test_what_yaml_takes_for_a_comment_or_a_tag_stays_in_a_text():
+    read = parse_settings(["dataset=folder:/a/batch #2", "profile=!!str x", "recipe='a: #b'"])
+    assert read == {"dataset": "folder:/a/batch #2", "profile": "!!str x", "recipe": "a: #b"}
+
+
 @pytest.mark.parametrize("profile", [202601, 1e3, 10**5000], ids=["date", "float", "long"])
 def test_a_profile_that_papermill_made_a_number_is_refused(profile):
     with pytest.raises(SettingsError, match=r"perhaps was written otherwise.*-r"):

@@ -78,7 +78,10 @@ def audit(
 def _require_images(queries: Scored) -> None:
     if not len(queries):
         refused = "; ".join(f"{each.name} {each.reason}" for each in queries.refused[:3])
-        raise DataError(f"No image could be read ({len(queries.refused)} files refused). {refused}")
+        raise DataError(
+            f"Of the images in question none could be read ({len(queries.refused)} files refused). "
+            f"Name a folder that holds images. {refused}".strip()
+        )
 
 
 def _reference(

@@ -9,6 +9,7 @@ from typing import Any
 
 from amint_core.errors import SettingsError
 from amint_core.extras import require
+from amint_core.locations import given_path
 
 
 def audit(options: argparse.Namespace) -> int:
@@ -56,11 +57,15 @@ def demo(options: argparse.Namespace) -> int:
 def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands to the command line's parser."""
     asked = command(commands, "audit", audit)
-    asked.add_argument("--model", type=Path, required=True, help="a folder `amint export` wrote")
-    asked.add_argument("--images", type=Path, required=True, help="a folder of images in question")
+    asked.add_argument(
+        "--model", type=given_path, required=True, help="a folder `amint export` wrote"
+    )
+    asked.add_argument(
+        "--images", type=given_path, required=True, help="a folder of images in question"
+    )
     asked.add_argument(
         "--reference",
-        type=Path,
+        type=given_path,
         help="a folder of images of the same source, surely not used (default: the owner's)",
     )
     asked.add_argument(
@@ -71,27 +76,27 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     asked.add_argument(
         "--published",
-        type=Path,
+        type=given_path,
         help="the owner's fingerprints of his training images, as `Published.save` wrote them",
     )
     asked.add_argument(
         "--out",
-        type=Path,
+        type=given_path,
         default=Path("audit-report"),
         help="where the report goes (default: %(default)s)",
     )
 
     again = command(commands, "replay", replay)
-    again.add_argument("run", type=Path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
+    again.add_argument("run", type=given_path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
     again.add_argument(
         "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
     )
-    again.add_argument("--signed", type=Path, help="the owner's published statement")
+    again.add_argument("--signed", type=given_path, help="the owner's published statement")
     again.add_argument("--key", type=_key, help="his public key, 64 hexadecimal digits")
 
     served = command(commands, "demo", demo)
     served.add_argument(
-        "--model", type=Path, help="a folder `amint export` wrote (default: one of stand-ins)"
+        "--model", type=given_path, help="a folder `amint export` wrote (default: one of stand-ins)"
     )
     served.add_argument("--port", type=int, default=8866, help="(default: %(default)s)")
     served.add_argument("--no-browser", action="store_true", help="open none")

@@ -16,7 +16,7 @@ from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import ResultsError, SettingsError
 from amint_core.evaluation.scores import has_tracks
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 from amint_core.methods import METHODS
 from amint_core.run.models import build
 from amint_core.run.needs import kind_of
@@ -39,7 +39,7 @@ def export(run: Path | str, folder: Path | str) -> Path:
         SettingsError: the run has no MINT head.
         ProtocolError: it has too few calibration images.
     """
-    run = Path(run)
+    run, folder = given_path(run), given_path(folder)
     metrics, settings = run_json(run / "metrics.json"), create(**run_json(run / "config.json"))
     if not METHODS[settings.method].asks_head:
         raise SettingsError(

@@ -18,13 +18,17 @@ from amint_core.audit.images import Unfit, open_image
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.audit.verdict import Verdict
+from amint_core.errors import ResultsError
 from amint_core.extras import require
-from amint_core.files import write_json, write_text
+from amint_core.files import read_json, write_json, write_text
+from amint_core.locations import given_path, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Files of a report: what was found, every file that was asked about, and the page.
+SUMMARY, TABLE, PAGE = "audit.json", "images.csv", "report.html"
 #: Rows in the HTML file; the CSV has all.
 MOST_ACCUSED, MOST_OTHERS, MOST_REFUSED = 300, 40, 300
 _SIDE = 72  # pixels of a thumbnail
@@ -61,16 +65,33 @@ class Found:
         """Write images.csv, audit.json and report.html into a folder; return the last's path.
 
         Raises:
-            ResultsError: the folder cannot be written.
+            ResultsError: the folder cannot be written, or holds such files of another origin.
         """
         require("audit", "matplotlib", "jinja2")
-        folder = Path(folder)
+        folder = given_path(folder)
+        _require_own_folder(folder)
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(_csv_rows(self))
-        write_text(folder / "images.csv", text.getvalue())
-        write_json(folder / "audit.json", summary(self))
-        write_text(folder / "report.html", html(self))
-        return folder / "report.html"
+        write_json(folder / SUMMARY, summary(self))  # the first, so that the others are known
+        write_text(folder / TABLE, text.getvalue())
+        write_text(folder / PAGE, html(self))
+        return folder / PAGE
+
+
+def _require_own_folder(folder: Path) -> None:
+    """Refuse a folder in which files of ours would replace others of the same names."""
+    if folder.exists() and not folder.is_dir():
+        raise ResultsError(f"{shown(folder)} is a file. Name a folder for the report.")
+    there = [name for name in (SUMMARY, TABLE, PAGE) if (folder / name).exists()]
+    try:
+        before = read_json(folder / SUMMARY) if there else {"headline": ""}
+    except ResultsError:
+        before = {}
+    if not isinstance(before, dict) or "headline" not in before:
+        raise ResultsError(
+            f"{shown(folder / there[0])} is of something else, and would be replaced. Name another "
+            "folder for the report, or move that file."
+        )
 
 
 def summary(found: Found) -> dict[str, Any]:

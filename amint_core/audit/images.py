@@ -17,8 +17,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from amint_core.audit.preprocessing import Preprocessing
+from amint_core.data.entries import is_dropping
 from amint_core.errors import AmintError, DataError, printable
 from amint_core.files import atomic_path
+from amint_core.locations import given_path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000
@@ -67,11 +69,19 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
     if isinstance(source, np.ndarray):
         yield from _from_array(source, how)
         return
-    folder = Path(source)
+    if not isinstance(source, str | os.PathLike):
+        raise DataError(
+            f"Images are a folder, or (N, H, W, 1 or 3) uint8 pixels, not {type(source).__name__}. "
+            "Of a tensor (N, C, H, W) give tensor.permute(0, 2, 3, 1).numpy()."
+        )
+    folder = given_path(source)
     if not folder.is_dir():
         raise DataError(f"{shown(folder)} is no folder. Name a folder that holds images.")
     for path in _files(folder):
         name = shown(path.relative_to(folder))
+        if any(map(is_dropping, path.relative_to(folder).parts)):
+            yield Refused(name, "is what a system or an archiver left behind, or hidden")
+            continue
         try:
             pixels, note = open_image(path, how)
             yield Picture(name, pixels, note, path)
@@ -81,7 +91,7 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
 
 def write(pixels: np.ndarray, folder: Path | str, name: str = "image") -> Path:
     """Write (N, H, W, 1 or 3) uint8 images into a folder as NAME-00000.png and so on."""
-    folder = Path(folder)
+    folder = given_path(folder)
     for number, image in enumerate(_opened(pixels)):
         with atomic_path(folder / f"{name}-{number:05}.png") as temporary:
             image.save(temporary)
@@ -114,7 +124,9 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
             image.load()
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
             colour, note = _as_colour(ImageOps.exif_transpose(image))
-            notes = [note, "turned upright as its EXIF data say" if turned else ""]
+            grey = how.channels == 1 and colour.mode == "RGB" and _has_colour(colour)
+            notes = [note, "made grey, as the model's own images are" if grey else ""]
+            notes += ["turned upright as its EXIF data say" if turned else ""]
             return how.apply(colour), "; ".join(filter(None, notes))
     except (Unfit, AmintError):
         raise
@@ -177,6 +189,11 @@ def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
     if image.mode not in _CONVERTED:
         raise Unfit(f"has pixels of mode {image.mode}, not 8 bits; convert it as the owner did")
     return image.convert("RGB"), _CONVERTED[image.mode]
+
+
+def _has_colour(image: Image.Image) -> bool:
+    pixels = np.asarray(image)
+    return bool((pixels != pixels[..., :1]).any())
 
 
 def _from_array(pixels: np.ndarray, how: Preprocessing) -> Iterator[Picture]:

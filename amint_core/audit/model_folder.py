@@ -30,7 +30,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
 from amint_core.files import atomic_path
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.model import zoo
 from amint_core.model.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead
@@ -59,8 +59,9 @@ def save(model: AuditableModel, folder: Path | str) -> Path:
         ModelError: its head is none of `enhance`'s.
         ResultsError: the folder cannot be written.
     """
-    folder, built = Path(folder), _built(model)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    folder, built = given_path(folder), _built(model)
+    require_own_folder(folder)
+    write_sealed(folder / MANIFEST, {"format": FORMAT, "model": None})  # until the folder is whole
     # Copies: tensors that share their memory, such as tied weights, are refused otherwise.
     state = model.enhanced.state_dict()
     weights = {name: each.detach().cpu().contiguous().clone() for name, each in state.items()}
@@ -80,6 +81,22 @@ def save(model: AuditableModel, folder: Path | str) -> Path:
     return folder
 
 
+def require_own_folder(folder: Path) -> None:
+    """Refuse a folder whose files would be replaced though no model's folder was written there.
+
+    Raises:
+        ResultsError: it is a file, or holds one of another origin under a name of ours.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ResultsError(f"{shown(folder)} is a file. Name a folder for the model.")
+    foreign = [name for name in (WEIGHTS, SCORES) if (folder / name).exists()]
+    if foreign and not (folder / MANIFEST).exists():
+        raise ResultsError(
+            f"{shown(folder / foreign[0])} is of something else, and would be replaced. Name "
+            "another folder for the model, or move that file."
+        )
+
+
 def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
     """Read a model's folder.
 
@@ -92,7 +109,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
         DamagedError: a file is not what was written.
         ModelError: the classifier is needed and not given, or the weights do not fit it.
     """
-    folder = Path(folder)
+    folder = given_path(folder)
     with _as_written(folder):
         manifest = _manifest(folder)
         how = Preprocessing.from_record(manifest["preprocessing"])
@@ -104,6 +121,7 @@ def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
                 f"The weights in {shown(folder)} do not fit the model: {error}. Give the very "
                 "class that it was trained with, or install the timm version that it was made with."
             ) from error
+        enhanced.eval()
         stored = safetensors.numpy.load_file(folder / SCORES)
         calibration, members = _scored(stored), stored.get("members")
         if members is not None and (members.ndim != 1 or members.dtype.kind != "f"):
@@ -192,6 +210,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = read_sealed(folder / MANIFEST)
+        if manifest.get("model", manifest) is None:
+            raise ResultsError(
+                f"{shown(folder)} is not whole: it was being written. Write it again."
+            )
         files = manifest.get("files", {})
         damaged = changed(
             folder, {name: files[name] for name in (WEIGHTS, SCORES) if name in files}

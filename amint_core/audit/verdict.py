@@ -7,6 +7,7 @@ that the model does not recognise, or that its owner kept from the head, scores 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -128,8 +129,8 @@ def _check(scores: np.ndarray, reference: np.ndarray, fdr: float) -> None:
             "surely not used and are not among the images in question."
         )
     _check_finite(scores, reference)
-    if not 0 < fdr < 1:
-        raise ProtocolError(f"A false-discovery rate lies between 0 and 1, {fdr:g} does not.")
+    if not isinstance(fdr, Real) or not 0 < fdr < 1:
+        raise ProtocolError(f"A false-discovery rate is a number between 0 and 1, not {fdr!r}.")
 
 
 def _check_finite(*sides: np.ndarray) -> None:

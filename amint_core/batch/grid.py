@@ -12,7 +12,8 @@ from amint_core.locations import project_root
 from amint_core.settings import create
 from amint_core.values import read_yaml
 
-#: The notebook that shows a dataset; ViT has one of its own for all datasets.
+#: The notebook that shows a dataset; ViT has one of its own for all datasets, and a folder or a
+#: dataset from outside the package has the one in colour.
 NOTEBOOKS = {
     "mnist": "aMINTMNIST",
     "cifar10": "aMINTCIFAR",
@@ -25,7 +26,7 @@ NOTEBOOKS = {
 
 def notebook_for(settings: RunConfig) -> str:
     """Return the name of the notebook that runs `settings`."""
-    return "aMINTViT" if settings.model == "vit" else NOTEBOOKS[settings.dataset]
+    return "aMINTViT" if settings.model == "vit" else NOTEBOOKS.get(settings.dataset, "aMINTCIFAR")
 
 
 def grid_file(profile: str) -> Path:
@@ -63,6 +64,10 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
         block = {**content.get("defaults", {}), **block}
         if "profile" in block:
             raise SettingsError(f"{path.name}: leave profile out, which the grid's name gives.")
+        if empty := [key for key, value in block.items() if value == [] and key not in LISTS]:
+            raise SettingsError(
+                f"{path.name}, run block {number}: {empty[0]} lists no values, which makes no run."
+            )
         for values in _expand(block):
             try:
                 settings = create(profile=profile or path.stem, **values)

@@ -195,7 +195,10 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
         head = [name.strip(' "\n').lower() for name in line.split(delimiter)]
         columns = range(head[0] in NUMBERED, len(head))
         head = [head[number] for number in columns]
-        named = not head[0].isdigit()
+        if not head:
+            raise DataError(f"{shown(table)} holds no table. {remedy}")
+        named = not re.fullmatch(r"[\d.,]+", head[0])
+        _check_widths(table, encoding, delimiter, before, len(columns) + columns.start, remedy)
         label = next((n for n, name in enumerate(head) if named and name in ("label", "class")), 0)
         if named and head[label] not in ("label", "class"):
             raise DataError(
@@ -216,5 +219,24 @@ def _csv(table: Path, side: int, obtain: str) -> Part:
             nrows=MOST_ROWS,
         )
     values = rows.to_numpy()
+    if not named and len(values) > 1 and len(np.unique(values[:, label])) == 1:
+        raise DataError(
+            f"{shown(table)} has no heading, and its first column, the labels, is "
+            f"{values[0, label]} in each row. Put the labels first, or a heading with a column "
+            f"'label' above. {remedy}"
+        )
     pixels = np.delete(values, label, axis=1).reshape(-1, side, side)
     return _checked(table, pixels, values[:, label], side, obtain)
+
+
+def _check_widths(
+    table: Path, encoding: str, delimiter: str, before: int, columns: int, remedy: str
+) -> None:
+    """Refuse a row of more or fewer cells than the heading: pandas would cut it, or fill it."""
+    with table.open(encoding=encoding) as file:
+        for number, line in enumerate(file, 1):
+            cells = line.count(delimiter) + 1
+            if number > before and line.strip() and cells != columns:
+                raise DataError(
+                    f"{shown(table)}, line {number} has {cells} cells, not {columns}. {remedy}"
+                )

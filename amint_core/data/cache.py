@@ -67,7 +67,7 @@ def cache_folder(spec: DatasetSpec, image_size: int, source: Source) -> Path:
     """Return the cache's folder: one per dataset, size, channels, format and source folder."""
     place = str(source.folder.resolve()).encode("utf-8", "surrogateescape")
     key = hashlib.sha256(place).hexdigest()[:10]
-    name = re.sub(r"[^\w.-]", "_", spec.name)
+    name = re.sub(r"[^\w.-]", "_", spec.name)[-40:]
     return cache_root() / f"{name}-{image_size}x{spec.channels}-v{VERSION}-{key}"
 
 

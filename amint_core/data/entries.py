@@ -97,8 +97,8 @@ def seen(*paths: Path) -> tuple[File, ...]:
     for path in paths:
         if not os.path.lexists(path):
             raise DataError(
-                f"{shown(path)} is missing: the dataset is half downloaded. Delete the folder "
-                f"{shown(path.parent)} and fetch the dataset again."
+                f"{shown(path)} is missing: the dataset is half downloaded. Fetch that file, or "
+                "the whole dataset again."
             )
     return tuple(_seen(str(path), path.stat) for path in paths)
 

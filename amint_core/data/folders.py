@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,8 +76,8 @@ def list_classes(
 
 
 def class_key(name: str) -> str:
-    """Return what names of one class share: 7 and 00007, Dog and dog."""
-    return str(int(name)) if _is_number(name) else name.lower()
+    """Return what names of one class share: 7 and 00007, Dog and dog, accents however written."""
+    return str(int(name)) if _is_number(name) else unicodedata.normalize("NFC", name).lower()
 
 
 def _is_number(name: str) -> bool:

@@ -93,6 +93,8 @@ def _first(
 
 def _source(home: Path, pool: Path | None, test: Path | None, table: Path | None) -> Source:
     sorted_test = test is not None and bool(subfolders(test))  # into a folder per class
+    if sorted_test and not scan(test):  # people sort the test images, and leave the table
+        table = None
     pieces = {"training images": pool, "test images": test, "test labels": table or sorted_test}
     for piece, there in pieces.items():
         if not there:
@@ -146,6 +148,8 @@ def _rows(table: Path) -> list[tuple[str, int]]:
         before, head = heading(lines)
         reader = csv.DictReader(lines[before:], delimiter=delimiter_of(head), skipinitialspace=True)
         columns = {plain(name): name for name in reader.fieldnames or ()}
+        if len(columns) < len(reader.fieldnames or ()):
+            raise DataError(f"{shown(table)} has two columns of one name. Remove one. {OBTAIN}")
         image, label = columns.get("filename", columns.get("path")), columns.get("classid")
         if not image or not label:
             raise DataError(
@@ -157,8 +161,11 @@ def _rows(table: Path) -> list[tuple[str, int]]:
                 continue
             try:
                 # A table written on Windows parts folders by a backslash.
-                rows.append((PureWindowsPath(row[image]).name, _class_number(row[label])))
-            except (TypeError, ValueError, OverflowError):
+                name = PureWindowsPath(row[image]).name
+                if not name:
+                    raise ValueError(name)
+                rows.append((name, _class_number(row[label])))
+            except (AttributeError, TypeError, ValueError, OverflowError):
                 raise DataError(
                     f"{shown(table)}, line {before + reader.line_num}: {row[image]!r} with the "
                     f"class {row[label]!r} is no image with a class number. Correct the line, or "
@@ -172,7 +179,7 @@ def _rows(table: Path) -> list[tuple[str, int]]:
 def _class_number(text: str) -> int:
     """Read a whole number, which spreadsheets also write as 3.0 or 3,0."""
     number = float(text.replace(",", "."))
-    if number != int(number):
+    if number != int(number) or "_" in text:
         raise ValueError(text)
     return int(number)
 

@@ -51,7 +51,8 @@ def parquet(
     train, test = (_whole(folder, shards[name], name, obtain) for name in ("train", split))
 
     def read() -> Content:
-        (pool, names), (held, _) = (_read(part, title, classes, obtain) for part in (train, test))
+        names = _names(train + test, title, classes, obtain)
+        pool, held = (_read(part, title, obtain) for part in (train, test))
         return Content(pool, held, names)
 
     return Source(folder, train + test, read)
@@ -79,25 +80,44 @@ def _whole(folder: Path, shards: list[File], split: str, obtain: str) -> list[Fi
     return shards
 
 
-def _read(
-    shards: list[File], title: str, classes: Sequence[str], obtain: str
-) -> tuple[Part, tuple[str, ...]]:
-    """Return the images and labels of a split's shards, and the names of the classes."""
+def _read(shards: list[File], title: str, obtain: str) -> Part:
+    """Return the images and labels of a split's shards."""
     labels = []
     for shard in shards:
         with reading(f"{shown(shard.path)}, one of the parquet files of {title},", obtain):
             labels.append(_labels(shard.path, title))
-    with reading(f"The names of the classes in {shown(shards[0].path)}", obtain):
-        metadata = _open(shards[0].path).schema_arrow.metadata or {}
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features")
-        kinds = [(features or {}).get(column, {}).get("names") for column in LABELS]
-        names = tuple(next(filter(None, kinds), classes))
-        if len(names) != len(classes) or not all(isinstance(name, str) for name in names):
+    return Part(_items([shard.path for shard in shards], obtain), np.concatenate(labels))
+
+
+def _names(shards: list[File], title: str, classes: Sequence[str], obtain: str) -> tuple[str, ...]:
+    """Return the names of the classes, which all files that tell them must tell alike."""
+    told: dict[tuple[str, ...], str] = {}
+    for shard in shards:
+        with reading(f"{shown(shard.path)}, one of the parquet files of {title},", obtain):
+            if names := _named(shard.path):
+                told.setdefault(tuple(names), shard.path)
+    for names, path in told.items():
+        texts = all(isinstance(name, str) for name in names)
+        if len(names) != len(classes) or not texts or len({*names}) < len(names):
             raise DataError(
-                f"{shown(shards[0].path)} names {len(names)} classes, but {title} has "
-                f"{len(classes)}. {obtain}"
+                f"{shown(path)} names {len(names)} classes, but {title} has {len(classes)}, each "
+                f"with a name of its own. {obtain}"
             )
-    return Part(_items([shard.path for shard in shards], obtain), np.concatenate(labels)), names
+    if len(told) > 1:
+        first, second, *_ = told.values()
+        raise DataError(
+            f"{shown(first)} and {shown(second)} give the same numbers to other classes, or other "
+            f"names to the same: they do not belong together. Fetch all from one place. {obtain}"
+        )
+    return next(iter(told), tuple(classes))
+
+
+def _named(path: str) -> Sequence[str] | None:
+    """Return the names of the classes in a file's metadata, as the hub keeps them."""
+    metadata = _open(path).schema_arrow.metadata or {}
+    info = json.loads(metadata.get(b"huggingface", b"{}")).get("info") or {}
+    features = info.get("features") or {}
+    return next(filter(None, (features.get(column, {}).get("names") for column in LABELS)), None)
 
 
 def _open(path: str, column: str = "") -> ParquetFile:
@@ -121,6 +141,8 @@ def _column(file: ParquetFile, path: str, names: Sequence[str]) -> str:
             f"{shown(path)} has the columns {', '.join(there)}, but none of {', '.join(names)}. "
             "Rename the column that is meant."
         )
+    if there.count(column) > 1:
+        raise DataError(f"{shown(path)} has several columns called {column}. Leave one.")
     return column
 
 

@@ -8,10 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from amint_core.data.base import DatasetSpec
-from amint_core.data.entries import File, lookup, read_text, scan, seen, subfolders
+from amint_core.data.entries import (
+    File,
+    delimiter_of,
+    lookup,
+    plain,
+    read_text,
+    scan,
+    seen,
+    subfolders,
+)
 from amint_core.data.folders import as_part, files_of, from_table, list_classes
 from amint_core.data.parquet import parquet
 from amint_core.data.sources import Content, Part, Source, search
@@ -21,6 +30,8 @@ from amint_core.locations import shown
 TITLE = "Tiny ImageNet"
 FOLDERS = ("tiny-imagenet-200", "tiny-imagenet", "TinyImageNet200")
 CLASSES = 200
+#: What a first line of a list may say above the names of files, as `plain` writes it.
+HEADINGS = ("file", "filename", "name", "image", "path")
 VALIDATION = ("val", "valid", "validation")
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -40,7 +51,7 @@ def official(folder: Path) -> Source | None:
     if not train or not subfolders(train):
         return None
     found = {place.name for place in subfolders(train)}
-    if wnids and (odd := sorted(found ^ set(read_text(wnids).split()))):
+    if wnids and (odd := sorted(found ^ _listed(wnids))):
         raise DataError(
             f"{shown(wnids)} and the folders of {shown(train)} differ: {odd[0]} is in one of them "
             f"only. The dataset is half unpacked. {OBTAIN}"
@@ -54,6 +65,12 @@ def official(folder: Path) -> Source | None:
         (*files_of(classes), *files),
         lambda: Content(as_part(classes, names), read_test(), _words(folder / "words.txt", names)),
     )
+
+
+def _listed(wnids: Path) -> set[str]:
+    """Return the classes of a list, which may have their words beside them."""
+    lines = read_text(wnids).splitlines()
+    return {_cells(line)[0] for line in lines if line.strip()}
 
 
 def _words(table: Path, wnids: Sequence[str]) -> tuple[str, ...]:
@@ -95,8 +112,10 @@ def _validation(folder: Path, wnids: tuple[str, ...]) -> tuple[Sequence[File], C
 
 
 def _annotated(table: Path, files: dict[str, File], wnids: tuple[str, ...]) -> Part:
-    lines = [line.split() for line in read_text(table).splitlines() if line.strip()]
+    lines = [_cells(line) for line in read_text(table).splitlines() if line.strip()]
     numbers = {wnid: number for number, wnid in enumerate(wnids)}
+    if lines and plain(lines[0][0]) in HEADINGS:
+        del lines[0]
     for name, *wnid in lines:
         if not wnid or wnid[0] not in numbers:
             raise DataError(
@@ -104,6 +123,14 @@ def _annotated(table: Path, files: dict[str, File], wnids: tuple[str, ...]) -> P
             )
     rows = [(name, numbers[wnid]) for name, wnid, *_ in lines]
     return from_table(TITLE, table, files, rows, OBTAIN)
+
+
+def _cells(line: str) -> list[str]:
+    """Return the cells of a line, the first as the name of a file: spreadsheets quote and part."""
+    delimiter = delimiter_of(line)
+    cells = line.split(delimiter if delimiter in line else None)
+    name, *others = (cell.strip(" \"'\r") for cell in cells)
+    return [PureWindowsPath(name).name, *others]
 
 
 LAYOUTS = (

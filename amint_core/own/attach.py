@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.model_folder import require_own_folder
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
+from amint_core.locations import given_path
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import OwnResident
@@ -78,11 +80,13 @@ def attach(
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = settings_of(roles, settings)
     require_classifier(model)
+    place = None if folder is None else given_path(folder)
+    if place is not None:
+        require_own_folder(place)
     with _frozen(model):
         enhanced = headed(model, roles, taps, chosen, head_width)
         require_own_preprocessing(enhanced, roles)
         made_of = {**identity(enhanced, roles, ATTACHED, chosen), "weights": start_of(enhanced)}
-        place = None if folder is None else Path(folder)
         done = None if anew else finished(place, made_of, enhanced)
         if done is not None:
             return done

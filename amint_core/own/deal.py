@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.identity import fingerprint, image_hashes
 from amint_core.data.split import Deck
-from amint_core.errors import DataError, ProtocolError
+from amint_core.errors import DataError, ProtocolError, SettingsError
 from amint_core.own.images import Images, gather
 
 ROLES = ("members", "external", "calibration", "holdout")
@@ -53,6 +54,9 @@ def deal(
     """
     pool = gather(images, labels, groups, preprocessing)
     sizes = dict(zip(ROLES, (members, external, calibration, holdout), strict=True))
+    for role, size in sizes.items():
+        if not isinstance(size, Integral) or size < 0:
+            raise SettingsError(f"{role} = {size!r}: give a number of images.")
     if calibration < FEWEST_REFERENCES:
         raise ProtocolError(
             f"calibration = {calibration} is too small for an audit; give at least "

@@ -17,7 +17,7 @@ from amint_core.audit.replayed_run import elsewhere, require_signed, states_in
 from amint_core.audit.statement import Statement
 from amint_core.config import RunConfig
 from amint_core.errors import DamagedError, ModelError, ResultsError, SettingsError
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.fit import train
@@ -63,7 +63,7 @@ def replay(
         DamagedError: a file is not what was written.
         SettingsError: the training cannot be replayed.
     """
-    folder = Path(folder)
+    folder = given_path(folder)
     if epochs < 1:
         raise SettingsError(f"epochs = {epochs}: draw 1 or more.")
     made = load(folder, model)

@@ -13,6 +13,7 @@ from torch import nn
 
 from amint_core.errors import SettingsError
 from amint_core.extras import require
+from amint_core.locations import given_path
 from amint_core.own.fit import fit
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def tradeoff(
     roles = {"members": members, "external": external, "calibration": calibration}
     rows = []
     for weight in lambdas:
-        place = None if folder is None else Path(folder) / f"lambda-{weight:g}"
+        place = None if folder is None else given_path(folder) / f"lambda-{weight:g}"
         made = fit(
             deepcopy(model), **roles, holdout=holdout, folder=place, lambda_mint=weight, **settings
         )

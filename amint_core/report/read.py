@@ -25,7 +25,6 @@ from amint_core.report.checked import (
     PARTS,
     TRANSFORMED,
     at,
-    damaged,
     read_metrics,
 )
 from amint_core.report.names import method_order
@@ -235,7 +234,10 @@ def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     metrics = metrics | {"run": metrics["run"] | {"settings": settings}}
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
     if facts["run"] != source.parent.name:
-        raise damaged(source, f"holds another run, {facts['run']}")
+        raise ResultsError(
+            f"{shown(source)} lies in a folder of another name: it is of the run {facts['run']}. "
+            "Call the folder so again, or move it out of the profile's results."
+        )
     for name, value in settings.items():
         listed = isinstance(value, list | tuple | dict)
         facts[f"settings.{name}"] = json.dumps(value) if listed else value
