@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from amint_core.audit import ledger, merkle, statement
 from amint_core.audit.statement import LedgerError
 from amint_core.errors import AmintError
+from amint_core.locations import project_root
 
 #: The leaves and roots that Certificate Transparency's own implementations test with.
 LEAVES = [
@@ -217,3 +221,25 @@ def test_without_cryptography_the_remedy_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(AmintError, match="The extra 'audit' brings"):
         statement.public_key_of(PRIVATE)
+
+
+def test_what_the_docs_say_to_owner_and_auditor_works(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("cryptography", reason="signatures need the extra `audit`")
+    monkeypatch.chdir(tmp_path)
+    page = (project_root() / "docs" / "audit.md").read_text(encoding="utf-8")
+    section = page.split("## Sign a list, and check it")[1].split("\n## ")[0]
+    owner, auditor = re.findall(r"```python\n(.*?)```", section, re.S)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    parts = dict(zip(statement.ROLES, np.split(pixels[:30], 3), strict=True))
+    roles = {role: SimpleNamespace(pixels=part) for role, part in parts.items()}
+    model = SimpleNamespace(enhanced=torch.nn.Linear(2, 2))
+    names = {"roles": roles, "model": model}
+    exec(owner, names)
+    for image, role in ((pixels[3], "members"), (pixels[25], "calibration"), (pixels[35], None)):
+        exec(auditor, {**names, "pixels": image}, names)
+        assert names["role"] == role
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "secret.json",
+        "statement.json",
+        "fingerprints.npz",
+    }

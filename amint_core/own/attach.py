@@ -184,9 +184,10 @@ def require_own_preprocessing(enhanced: EnhancedAuditedModel, roles: Roles) -> N
         how = usual[best]
         raise SettingsError(
             f"The model classifies {given:.0%} of its members right as they are normalised, but "
-            f"{found[best]:.0%} with another normalisation ({best}). Give the one that it was "
-            f"trained with: preprocessing=amint.Preprocessing({how.height}, {how.width}, "
-            f"{how.channels}, mean={how.mean}, deviation={how.deviation})."
+            f"{found[best]:.0%} with another normalisation in wide use ({best}), so they were "
+            "normalised otherwise in training. Give the one that it was trained with, perhaps "
+            f"preprocessing=amint.Preprocessing({how.height}, {how.width}, {how.channels}, "
+            f"mean={how.mean}, deviation={how.deviation})."
         )
 
 
