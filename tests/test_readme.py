@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import said_of_convnet
 import said_of_lists_and_sets
+import said_of_literal
 import said_of_own_models
 import said_of_table1
 import torch
@@ -507,6 +508,7 @@ SOURCES = (
     *said_of_lists_and_sets.SOURCES,
     *said_of_own_models.SOURCES,
     *said_of_convnet.SOURCES,
+    *said_of_literal.SOURCES,
 )
 
 
