@@ -126,6 +126,8 @@ def test_a_model_of_ones_own_class_comes_back_bit_for_bit(own_folder) -> None:
     assert after.calibration.hashes == before.calibration.hashes
     assert np.array_equal(after.members, before.members)
     assert (after.preprocessing, after.views, after.card) == (HOW, "flips", {"by": "me"})
+    assert not after.enhanced.training
+    assert repr(after).startswith("AuditableModel(OwnNet, 16×16×3, ")
 
 
 def test_loading_leaves_the_callers_random_numbers(own_folder) -> None:

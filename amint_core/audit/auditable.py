@@ -85,6 +85,14 @@ class AuditableModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", Card(self.card))
 
+    def __repr__(self) -> str:
+        name = self.architecture or type(self.enhanced.audited).__name__
+        how = self.preprocessing
+        return (
+            f"AuditableModel({name}, {how.height}×{how.width}×{how.channels}, "
+            f"{len(self.calibration.scores)} calibration images)"
+        )
+
     def score(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits of (B, C, H, W) normalised images, in fp32."""
         return _scores(self.enhanced, self.views, images)

@@ -51,6 +51,9 @@ class Found:
     members: np.ndarray | None = None  # (k,) scores of known members
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Found({self.verdict.headline!r})"
+
     @property
     def exit_code(self) -> int:
         """What `amint audit` ends with: 0 where someone is accused, 3 where it cannot tell."""
