@@ -245,7 +245,8 @@ def _build(
     if audited is None and not name:
         raise ModelError(
             f"The model in {shown(folder)} is of its owner's own class {built['class']!r}, whose "
-            f"code is not in the folder. Give it, in Python: amint.load(folder, model={built['class']}())."
+            "code is not in the folder. Give it, in Python: amint.load(folder, "
+            f"model={built['class']}())."
         )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         if audited is None:
