@@ -59,7 +59,7 @@ def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path, 
 
 def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
     """The real thing: another process, killed with no chance to clean up."""
-    arguments = [f"{name}={value}" for name, value in SMALL.items()] + ["epochs=12"]
+    arguments = [f"{name}={value}" for name, value in {**SMALL, "epochs": 12}.items()]
     command = [sys.executable, "-m", "amint_core", "run", *arguments]
 
     def environment(folder):
