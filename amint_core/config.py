@@ -298,10 +298,9 @@ class RunConfig(BaseModel):
         unhashed = set(settings_of("spelled", "nothing"))
         others = self.model_dump(mode="json", exclude=unhashed, exclude_defaults=True)
         digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:6]
-        words = [_as_name(self.dataset), *(["standin"] if self.data == "standin" else [])]
-        words.append(_as_name(self.model))
+        words = [self.dataset, *(["standin"] if self.data == "standin" else []), self.model]
         words += [self.setup, self.method, self.protocol, f"s{self.seed}", digest]
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join(words))
+        return "-".join(map(_as_name, words))
 
     def has(self, defect: str) -> bool:
         """Tell whether a published defect is on."""

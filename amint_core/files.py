@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from amint_core.errors import AmintError, ResultsError
+from amint_core.locations import shown
 
 #: How names of folders begin in which files are written. Writers lock theirs as long as they live.
 UNFINISHED = ".unfinished-"
@@ -162,3 +163,21 @@ def read_json(source: Path | str) -> Any:
         raise ResultsError(
             f"{source} is not valid JSON ({error}). Delete it and run again to write it anew."
         ) from error
+
+
+def require_free(folder: Path, names: Sequence[str], what: str) -> None:
+    """Refuse a folder in which files of ours would replace others of the same names.
+
+    Args:
+        folder: where `what` is to go; it need not exist.
+
+    Raises:
+        ResultsError: it is a file, or holds one of `names`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ResultsError(f"{shown(folder)} is a file. Name a folder for {what}.")
+    if there := [name for name in names if (folder / name).exists()]:
+        raise ResultsError(
+            f"{shown(folder / there[0])} is of something else, and would be replaced. Name another "
+            f"folder for {what}, or move that file."
+        )

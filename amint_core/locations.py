@@ -56,11 +56,12 @@ def _place(variable: str, default: Path) -> Path:
         value = value[1:-1]  # as .env files and Windows keep them
     if not value:
         return default
-    try:
-        path = Path(os.path.expandvars(value)).expanduser()
-    except RuntimeError:
-        raise SettingsError(f"{variable} = {value!r}: there is no such home folder.") from None
     root = project_root()
+    try:
+        path = given_path(os.path.expandvars(value))
+        place = given_path(os.path.realpath(root / path))  # `resolve` raises over a link to itself
+    except SettingsError as error:
+        raise SettingsError(f"{variable}: {error}") from None
     if variable != "AMINT_DATA" and _LEFT_OVER.search(str(path)) and not path.exists():
         raise SettingsError(
             f"{variable} = {value!r} holds what a shell, a settings file or another system left "
@@ -71,15 +72,11 @@ def _place(variable: str, default: Path) -> Path:
             f"{variable} = {value!r} is relative, which counts from the project's folder {root}, "
             "and this is started elsewhere. Give it in full."
         )
-    path = Path(os.path.realpath(root / path))  # `resolve` raises over a link to itself
-    try:
-        if path.is_symlink():
-            raise SettingsError(f"{variable} = {value!r} is a link that leads to itself.")
-        if path.exists() and not path.is_dir():
-            raise SettingsError(f"{variable} = {value!r} names {path}, which is no folder.")
-    except OSError as error:  # a name that is too long
-        raise SettingsError(f"{variable} = {value[:80]!r}: {error.strerror}.") from None
-    return path
+    if place.is_symlink():
+        raise SettingsError(f"{variable} = {value!r} is a link that leads to itself.")
+    if place.exists() and not place.is_dir():
+        raise SettingsError(f"{variable} = {value!r} names {place}, which is no folder.")
+    return place
 
 
 def data_root() -> Path:

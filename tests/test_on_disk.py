@@ -773,29 +773,9 @@ def table_with_a_column_twice(root):
     table.write_text(table.read_text().replace("Width", "ClassId"))
 
 
-def table_with_a_total(root):
-    table = gtsrb_png(root) / "Test.csv"
-    table.write_text(table.read_text() + ",,6,\n")
-
-
-def table_with_a_row_too_short(root):
-    table = gtsrb_png(root) / "Test.csv"
-    table.write_text(table.read_text() + "8,8\n")
-
-
 def table_of_other_columns(root):
     table = gtsrb_png(root) / "Test.csv"
     table.write_text(table.read_text().replace("ClassId", "Sign"))
-
-
-def image_of_two_classes(root):
-    table = gtsrb_png(root) / "Test.csv"
-    table.write_text(table.read_text() + "8,8,3,Test/00007.png\n")
-
-
-def image_of_no_class(root):
-    table = gtsrb_png(root) / "Test.csv"
-    table.write_text(table.read_text() + "8,8,,Test/00007.png\n")
 
 
 def half_unpacked_beside_the_archive(root):
@@ -858,11 +838,7 @@ REFUSED = [
     ("mnist", csv_with_labels_last, r"the labels, is 0 in each row"),
     ("mnist", csv_with_a_row_too_long, r"mnist_train\.csv, line 12 has 786 cells, not 785"),
     ("gtsrb", table_with_a_column_twice, r"Test\.csv has two columns of one name"),
-    ("gtsrb", table_with_a_total, r"Test\.csv, line 45: '' with the class '6'"),
-    ("gtsrb", table_with_a_row_too_short, r"Test\.csv, line 45: None with the class None"),
     ("gtsrb", table_of_other_columns, r"Test\.csv is not a table .* has Width, Height, Sign, Path"),
-    ("gtsrb", image_of_two_classes, r"Test\.csv gives 00007\.png the classes 7 and 3"),
-    ("gtsrb", image_of_no_class, r"Test\.csv, line 45: 'Test/00007\.png' with the class ''"),
     ("mnist", half_unpacked_beside_the_archive, r"truncated .*ubyte\.gz beside it is then read"),
     ("mnist", fashion, r"no images under .* \(with FashionMNIST; MNIST is looked for\)"),
 ]
@@ -875,6 +851,24 @@ def test_refused(name, make, message, tmp_path):
     make(tmp_path)
     with pytest.raises(DataError, match=message):
         opened(name, tmp_path)
+    assert len(status(tmp_path)) == len(DATASETS), "no dataset hides the others"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (",,6,", r"Test\.csv, line 45: '' with the class '6'"),
+        ("8,8", r"Test\.csv, line 45: None with the class None"),
+        ("8,8,3,Test/00007.png", r"Test\.csv gives 00007\.png the classes 7 and 3"),
+        ("8,8,,Test/00007.png", r"Test\.csv, line 45: 'Test/00007\.png' with the class ''"),
+    ],
+    ids=["a total", "too short", "two classes", "no class"],
+)
+def test_a_row_of_a_table_is_refused(row, message, tmp_path):
+    table = gtsrb_png(tmp_path) / "Test.csv"
+    table.write_text(f"{table.read_text()}{row}\n")
+    with pytest.raises(DataError, match=message):
+        opened("gtsrb", tmp_path)
     assert len(status(tmp_path)) == len(DATASETS), "no dataset hides the others"
 
 

@@ -20,8 +20,8 @@ from amint_core.audit.scoring import Scored
 from amint_core.audit.verdict import Verdict
 from amint_core.errors import ResultsError
 from amint_core.extras import require
-from amint_core.files import read_json, write_json, write_text
-from amint_core.locations import given_path, shown
+from amint_core.files import read_json, require_free, write_json, write_text
+from amint_core.locations import given_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,18 +83,12 @@ class Found:
 
 def _require_own_folder(folder: Path) -> None:
     """Refuse a folder in which files of ours would replace others of the same names."""
-    if folder.exists() and not folder.is_dir():
-        raise ResultsError(f"{shown(folder)} is a file. Name a folder for the report.")
-    there = [name for name in (SUMMARY, TABLE, PAGE) if (folder / name).exists()]
     try:
-        before = read_json(folder / SUMMARY) if there else {"headline": ""}
-    except ResultsError:
+        before = read_json(folder / SUMMARY)
+    except ResultsError:  # there is none, or one of something else
         before = {}
     if not isinstance(before, dict) or "headline" not in before:
-        raise ResultsError(
-            f"{shown(folder / there[0])} is of something else, and would be replaced. Name another "
-            "folder for the report, or move that file."
-        )
+        require_free(folder, (SUMMARY, TABLE, PAGE), "the report")
 
 
 def summary(found: Found) -> dict[str, Any]:

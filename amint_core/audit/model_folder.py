@@ -29,7 +29,7 @@ from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
-from amint_core.files import atomic_path
+from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.model import zoo
@@ -87,14 +87,8 @@ def require_own_folder(folder: Path) -> None:
     Raises:
         ResultsError: it is a file, or holds one of another origin under a name of ours.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ResultsError(f"{shown(folder)} is a file. Name a folder for the model.")
-    foreign = [name for name in (WEIGHTS, SCORES) if (folder / name).exists()]
-    if foreign and not (folder / MANIFEST).exists():
-        raise ResultsError(
-            f"{shown(folder / foreign[0])} is of something else, and would be replaced. Name "
-            "another folder for the model, or move that file."
-        )
+    if not (folder / MANIFEST).exists():
+        require_free(folder, (WEIGHTS, SCORES), "the model")
 
 
 def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:

@@ -87,7 +87,7 @@ def _is_number(name: str) -> bool:
 def class_order(found: Sequence[str], official: Mapping[str, int] | None = None) -> tuple[str, ...]:
     """Return class names in the order of their numbers: official, numeric or alphabetical."""
     numbers = numbers_of(found, official or {})
-    return tuple(sorted(found, key=lambda name: (numbers[name], name) if numbers else name))
+    return tuple(sorted(found, key=numbers.get if numbers else None))
 
 
 def numbers_of(found: Sequence[str], official: Mapping[str, int]) -> dict[str, int]:
@@ -102,7 +102,7 @@ def numbers_of(found: Sequence[str], official: Mapping[str, int]) -> dict[str, i
     """
     known = {plain(name): number for name, number in official.items()}
     told = {name: known.get(plain(name)) for name in found}
-    if not official or sorted(told.values(), key=str) != sorted({*known.values()}, key=str):
+    if set(told.values()) != set(known.values()):
         matches = {name: NUMBERED.fullmatch(name) for name in found}
         told = {name: int(match[1]) if match else None for name, match in matches.items()}
     if None in told.values() or len({*told.values()}) < len(told):

@@ -172,8 +172,8 @@ def _labels(path: str, title: str) -> np.ndarray:
 def _items(paths: list[str], obtain: str) -> Iterator[Item]:
     for path in paths:
         name, row = os.path.basename(path), 0
-        file = _open(path, _column(_open(path), path, IMAGES))
-        batches = _batches(file, _column(file, path, IMAGES))
+        column = _column(_open(path), path, IMAGES)
+        batches = _batches(_open(path, column), column)
         while True:
             with reading(f"{shown(path)} from row {row} on", obtain):
                 batch = next(batches, None)

@@ -51,7 +51,7 @@ def official(folder: Path) -> Source | None:
     if not train or not subfolders(train):
         return None
     found = {place.name for place in subfolders(train)}
-    if wnids and (odd := sorted(found ^ _listed(wnids))):
+    if wnids and (odd := sorted(found ^ {wnid for wnid, *_ in _rows(wnids)})):
         raise DataError(
             f"{shown(wnids)} and the folders of {shown(train)} differ: {odd[0]} is in one of them "
             f"only. The dataset is half unpacked. {OBTAIN}"
@@ -65,12 +65,6 @@ def official(folder: Path) -> Source | None:
         (*files_of(classes), *files),
         lambda: Content(as_part(classes, names), read_test(), _words(folder / "words.txt", names)),
     )
-
-
-def _listed(wnids: Path) -> set[str]:
-    """Return the classes of a list, which may have their words beside them."""
-    lines = read_text(wnids).splitlines()
-    return {_cells(line)[0] for line in lines if line.strip()}
 
 
 def _words(table: Path, wnids: Sequence[str]) -> tuple[str, ...]:
@@ -112,7 +106,7 @@ def _validation(folder: Path, wnids: tuple[str, ...]) -> tuple[Sequence[File], C
 
 
 def _annotated(table: Path, files: dict[str, File], wnids: tuple[str, ...]) -> Part:
-    lines = [_cells(line) for line in read_text(table).splitlines() if line.strip()]
+    lines = _rows(table)
     numbers = {wnid: number for number, wnid in enumerate(wnids)}
     if lines and plain(lines[0][0]) in HEADINGS:
         del lines[0]
@@ -125,8 +119,13 @@ def _annotated(table: Path, files: dict[str, File], wnids: tuple[str, ...]) -> P
     return from_table(TITLE, table, files, rows, OBTAIN)
 
 
+def _rows(table: Path) -> list[list[str]]:
+    """Return the cells of each line of a list, a path as the name of its file."""
+    return [_cells(line) for line in read_text(table).splitlines() if line.strip()]
+
+
 def _cells(line: str) -> list[str]:
-    """Return the cells of a line, the first as the name of a file: spreadsheets quote and part."""
+    """Part a line as the official lists or a spreadsheet do, which quotes cells."""
     delimiter = delimiter_of(line)
     cells = line.split(delimiter if delimiter in line else None)
     name, *others = (cell.strip(" \"'\r") for cell in cells)

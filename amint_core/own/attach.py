@@ -18,16 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from amint_core.audit.auditable import AuditableModel
-from amint_core.audit.model_folder import require_own_folder
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
-from amint_core.locations import given_path
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import OwnResident
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import HeadWidth, finished, handed_out, headed, require_classifier
+from amint_core.own.finishing import (
+    HeadWidth,
+    finished,
+    handed_out,
+    headed,
+    place_of,
+    require_classifier,
+)
 from amint_core.own.training import identity, start_of
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
@@ -80,9 +85,7 @@ def attach(
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = settings_of(roles, settings)
     require_classifier(model)
-    place = None if folder is None else given_path(folder)
-    if place is not None:
-        require_own_folder(place)
+    place = place_of(folder)
     with _frozen(model):
         enhanced = headed(model, roles, taps, chosen, head_width)
         require_own_preprocessing(enhanced, roles)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel, auditable
-from amint_core.audit.model_folder import MANIFEST, TIMM, load, save
+from amint_core.audit.model_folder import MANIFEST, TIMM, load, require_own_folder, save
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
 from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, read_json
+from amint_core.locations import given_path
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.model.reading import evaluating
 from amint_core.model.zoo import timm_any
@@ -72,6 +73,20 @@ def headed(
             enhanced = enhance(*given, width=NARROWEST)
         _require_classes(enhanced, example, roles)
     return enhanced.to(device)
+
+
+def place_of(folder: Path | str | None) -> Path | None:
+    """Return where a model is to go, checked before anything is trained; None: nowhere.
+
+    Raises:
+        SettingsError: it is no usable path.
+        ResultsError: files of another origin would be replaced there.
+    """
+    if folder is None:
+        return None
+    place = given_path(folder)
+    require_own_folder(place)
+    return place
 
 
 def require_classifier(model: object) -> None:

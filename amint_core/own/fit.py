@@ -11,16 +11,21 @@ import torch
 from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
-from amint_core.audit.model_folder import require_own_folder
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
 from amint_core.errors import DataError, ModelError, SettingsError
-from amint_core.locations import given_path
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import Normalised
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import HeadWidth, finished, handed_out, headed, require_classifier
+from amint_core.own.finishing import (
+    HeadWidth,
+    finished,
+    handed_out,
+    headed,
+    place_of,
+    require_classifier,
+)
 from amint_core.own.training import OwnTraining, identity, start_of
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
@@ -81,14 +86,12 @@ def fit(
     require_classifier(model)
     enhanced = headed(model, roles, taps, chosen, head_width)
     _require_learnable(model, roles)
-    place = None if folder is None else given_path(folder)
+    place = place_of(folder)
     if chosen.keep_epochs and place is None:
         raise SettingsError(
             f"keep_epochs = {chosen.keep_epochs} keeps states in the model's folder, and there is "
             "none. Name one by folder=…, or leave keep_epochs at 0."
         )
-    if place is not None:
-        require_own_folder(place)
     made_of = identity(enhanced, roles, ACTIVE, chosen)
     # States of a training that is over can only be had by training again.
     again = anew or (chosen.keep_epochs and not (place / EPOCHS).is_dir())
