@@ -3,6 +3,8 @@
 import json
 import random
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pandas as pd
@@ -117,6 +119,19 @@ def test_something_happens_at_a_write_of_this_process_under_a_folder(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "c").mkdir()
     assert seen == [True]
+
+
+def test_a_command_is_heard_though_the_count_itself_writes_into_a_file(tmp_path):
+    code = f"""
+from pathlib import Path
+from benchmarks.faults.place import Place
+print("before", flush=True)
+place = Place(Path({str(tmp_path / "place")!r}), Path({str(tmp_path)!r}))
+print(place.do(("list",)), "mobilenet" in place.said())
+"""
+    with open(tmp_path / "out", "w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True, cwd=project_root())
+    assert (tmp_path / "out").read_text().split() == ["before", "0", "True"]
 
 
 def test_made_up_digits_are_mnist(tmp_path):

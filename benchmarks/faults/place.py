@@ -62,6 +62,8 @@ class Place:
             os.dup2(speaking, 1)
             os.dup2(speaking, 2)
             os.close(speaking)
+            # The old ones would take the pipe for the file that they may have been opened on.
+            sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
             signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever `make` ignores
             os.environ |= {"AMINT_DATA": str(self.data), "TQDM_DISABLE": "1"}
             os.environ |= {f"AMINT_{n.upper()}": f"{self.folder}/{n}" for n in ("cache", "results")}
