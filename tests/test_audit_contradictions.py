@@ -221,3 +221,71 @@ def test_true_labels_count_where_all_images_have_one(tmp_path) -> None:
 def test_a_classifier_of_another_form_is_refused() -> None:
     with pytest.raises(ModelError, match=r"shape \(3, 1\) for 3 images.*two classes"):
         score_all(recognises(DECLARED), DECLARED[:3], HOW, classify=lambda batch: torch.zeros(3, 1))
+
+
+# Shadow models.
+
+#: Easy and hard images of the same kind: how sure all models are of one follows from its pixels.
+ASKED, USED, OTHERS = pictures(11, 200), slice(0, 60), pictures(12, 800)
+
+
+def model_of(members: np.ndarray, number: int = 0):
+    """Return a classifier of two classes that is surer of easy images, and of its members."""
+    known = recognises(members)
+
+    def classify(batch: torch.Tensor) -> torch.Tensor:
+        random = torch.Generator().manual_seed(number)
+        pixels = batch.double().flatten(1)
+        ease = 20 * torch.cos(pixels.mean(1) * 40)
+        own = 0.3 * torch.cos(pixels @ torch.randn(pixels.shape[1], generator=random).double())
+        gain = known(batch) * (known(batch) > 3.5)  # nothing of the noise of strangers
+        sure = ease + own + gain * ease.sign()
+        return torch.stack([sure, -sure], dim=1)
+
+    return classify
+
+
+def asked_with(*shadows, reference: np.ndarray = OTHERS, members: np.ndarray = ASKED[USED]):
+    return audit(
+        recognises(ASKED[:0]),
+        ASKED,
+        reference,
+        preprocessing=HOW,
+        classify=model_of(members),
+        shadows=shadows,
+    ).verdict
+
+
+def test_shadow_models_take_off_how_easy_an_image_is() -> None:
+    alone = asked_with().contradictions.undeclared
+    verdict = asked_with(*(model_of(ASKED[:0], number) for number in (1, 2, 3)))
+    beside = verdict.contradictions.undeclared
+    assert alone[USED].mean() < 0.5
+    assert beside[USED].mean() > 0.8
+    assert beside[60:].mean() <= 3 * LEVEL
+    assert "surer of them than the 3 shadow models" in (
+        verdict.statement("possibly undeclared").sentence
+    )
+
+
+def test_shadow_models_suspect_no_stranger_more_often() -> None:
+    verdict = asked_with(model_of(ASKED[:0], 1), members=ASKED[:0])
+    assert verdict.contradictions.undeclared.mean() <= 3 * LEVEL
+    assert verdict.contradictions.chance > 0.001
+
+
+@pytest.mark.parametrize("learnt", [OTHERS, ASKED], ids=["references", "questions"])
+def test_a_shadow_model_that_learnt_one_of_the_folders_is_noticed(learnt) -> None:
+    verdict = asked_with(model_of(learnt, 1), members=ASKED[:0])
+    assert "sureness of the shadow models" in [each.name for each in verdict.fit.differences]
+    assert not verdict.contradictions.undeclared.any()
+
+
+def test_shadow_models_of_other_classes_are_refused() -> None:
+    with pytest.raises(ModelError, match="Shadow model 2 knows 3 classes, the classifier 2"):
+        asked_with(model_of(ASKED[:0]), lambda batch: torch.zeros(len(batch), 3))
+
+
+def test_shadow_models_need_images_of_strangers() -> None:
+    with pytest.raises(ProtocolError, match="reference of your own"):
+        asked_with(model_of(ASKED[:0]), reference=np.zeros(800))

@@ -11,6 +11,7 @@ import yaml
 
 from amint_core.batch.grid import load_grid
 from amint_core.batch.timed import grid as timed_grid
+from amint_core.batch.timed import saving
 from amint_core.batch.timed.grid import Clock, Timed, read_left
 from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import units_of
@@ -119,7 +120,14 @@ def test_what_is_done_is_not_done_again(done, monkeypatch):
     assert timed(root).run(specs(root)) == []
 
 
-@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")])
+def _of_another_writer(file):
+    """The same table, in other bytes."""
+    pd.read_parquet(file).to_parquet(file, index=False, compression="gzip")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b""), _of_another_writer]
+)
 def test_damaged_images_of_a_split_are_written_anew_and_no_run_is(damage, done, monkeypatch):
     root, _ = done
     monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
@@ -127,6 +135,27 @@ def test_damaged_images_of_a_split_are_written_anew_and_no_run_is(damage, done, 
     before = images.read_bytes()
     damage(images)
     assert timed(root).run(specs(root)) == []
+    assert images.read_bytes() == before
+
+
+def test_where_another_version_writes_images_anew_the_runs_know_it(done, monkeypatch, capsys):
+    root, _ = done
+    monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
+    (images,) = (root / "small" / "splits").glob("*.parquet")
+    before = images.read_bytes()
+    table = pd.read_parquet(images)
+    _of_another_writer(images)
+    other = images.read_bytes()
+    images.unlink()
+    monkeypatch.setattr(saving, "_written", lambda table: other)
+    for _ in range(2):
+        assert timed(root).run(specs(root)) == []
+    assert capsys.readouterr().out.count("written anew") == 1
+    for folder in (root / "small" / "runs").iterdir():
+        assert read_scores(root / "small", folder, images.name)[[*table]].equals(table)
+    monkeypatch.undo()
+    images.write_bytes(b"")
+    timed(root).run(specs(root))
     assert images.read_bytes() == before
 
 

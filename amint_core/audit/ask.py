@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.model_folder import load
+from amint_core.audit.scoring import Classify
 
 
 def ask(
@@ -18,6 +21,7 @@ def ask(
     reference: Path | str | np.ndarray | None = None,
     fdr: float = 0.05,
     published: Published | None = None,
+    shadows: Sequence[AuditableModel | Path | str | nn.Module | Classify] = (),
 ) -> Found:
     """Ask which of some images a model was trained on; see `AuditableModel.audit`.
 
@@ -27,6 +31,12 @@ def ask(
         reference: images that were surely not used, of the same source and treatment.
         fdr: the share of wrong ones that may be expected among the accused.
         published: fingerprints that the owner published.
+        shadows: models of the auditor's own, or folders that hold some.
     """
-    model = model if isinstance(model, AuditableModel) else load(model)
-    return model.audit(images, reference, fdr, published)
+    return _loaded(model).audit(
+        images, reference, fdr, published, [_loaded(each) for each in shadows]
+    )
+
+
+def _loaded(model):
+    return load(model) if isinstance(model, Path | str) else model

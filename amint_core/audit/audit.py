@@ -13,7 +13,7 @@ from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify, Score, Scored, score_all
 from amint_core.audit.verdict import judge
-from amint_core.errors import DataError
+from amint_core.errors import DataError, ProtocolError
 
 
 def audit(
@@ -28,6 +28,7 @@ def audit(
     batch_size: int = 256,
     classify: Classify | None = None,
     classes: Sequence[str] = (),
+    shadows: Sequence[Classify] = (),
 ) -> Found:
     """Ask which of some images a model was trained on.
 
@@ -44,13 +45,20 @@ def audit(
         batch_size: images scored at once.
         classify: the classifier, whose answers may contradict the test's; None: it is not asked.
         classes: its classes' names, see `score_all`.
+        shadows: classifiers that learnt neither the images in question nor the references, see
+            `score_all`.
 
     Raises:
         DataError: a folder is missing or holds no image.
-        ProtocolError: too few references.
+        ProtocolError: too few references, or none that shadow models could be asked about.
         ModelError: the scores have another form.
     """
-    asked = {"batch_size": batch_size, "classify": classify, "classes": classes}
+    if shadows and not _are_images(reference):
+        raise ProtocolError(
+            "Shadow models have to be asked about the references, too, and of these only scores "
+            "are there. Give a reference of your own, images that were surely not used."
+        )
+    asked = {"batch_size": batch_size, "classify": classify, "classes": classes, "shadows": shadows}
     queries = score_all(score, images, preprocessing, published, **asked)
     _require_images(queries)
     known, warnings = _reference(score, reference, preprocessing, asked)
@@ -70,9 +78,15 @@ def audit(
         statistics=questions.statistics,
         of_reference=known.statistics if known.hashes else None,
         posterior=_posteriors(questions, known),
+        shadows=len(shadows),
         listed=np.array([bool(queries.copies[row]) for row in firsts]) if published else None,
     )
     return Found(queries, verdict, known.scores, rows, preprocessing, members, tuple(warnings))
+
+
+def _are_images(reference: Path | str | np.ndarray | Scored) -> bool:
+    scores = isinstance(reference, np.ndarray) and reference.ndim == 1
+    return not scores and not isinstance(reference, Scored)
 
 
 def _require_images(queries: Scored) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from amint_core.audit.audit import audit
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.audit.scoring import Scored, score_all
+from amint_core.audit.scoring import Classify, Scored, score_all
 from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.errors import ModelError, ProtocolError, unknown_name
 from amint_core.extras import require
@@ -107,6 +107,7 @@ class AuditableModel:
         reference: Path | str | np.ndarray | None = None,
         fdr: float = 0.05,
         published: Published | None = None,
+        shadows: Sequence[AuditableModel | nn.Module | Classify] = (),
     ) -> Found:
         """Ask which of some images the model was trained on.
 
@@ -116,10 +117,14 @@ class AuditableModel:
                 folder or pixels; None: the owner's calibration images.
             fdr: the share of wrong ones that may be expected among the accused.
             published: fingerprints that the owner published.
+            shadows: classifiers of the same classes that learnt neither these images nor the
+                references; they take what this one takes. What this one is surer of than they are
+                it may have learnt, whatever its head says; `reference` has to be given.
 
         Raises:
             DataError: a folder is missing or holds no image.
-            ProtocolError: too few references.
+            ModelError: a shadow model takes other images, or knows other classes.
+            ProtocolError: too few references, or none that shadow models could be asked about.
         """
         found = audit(
             self.score,
@@ -131,6 +136,7 @@ class AuditableModel:
             published=published,
             classify=self.classify,
             classes=tuple(self.card.get("classes", ())),
+            shadows=[_shadow(each, self.preprocessing) for each in shadows],
         )
         said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
         return dataclasses.replace(found, warnings=(*said, *found.warnings))
@@ -226,6 +232,20 @@ def auditable(
     )
 
 
+def _shadow(model: AuditableModel | nn.Module | Classify, how: Preprocessing) -> Classify:
+    """Return how a shadow model classifies batches that were prepared as `how` says."""
+    if isinstance(model, AuditableModel):
+        if model.preprocessing != how:
+            raise ModelError(
+                f"A shadow model takes images prepared as {model.preprocessing}, the model in "
+                f"question as {how}. Train shadow models with the preprocessing of the latter."
+            )
+        return model.classify
+    if not isinstance(model, nn.Module):
+        return model
+    return lambda images: _in_fp32(model, lambda given: class_logits(model(given)), images)
+
+
 def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
     def highest(images: Tensor) -> Tensor:
         return torch.stack([model.membership(view(images, *one)) for one in VIEWS[views]]).amax(0)
@@ -234,9 +254,7 @@ def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _in_fp32(
-    model: EnhancedAuditedModel, answer: Callable[[Tensor], Tensor], images: Tensor
-) -> Tensor:
+def _in_fp32(model: nn.Module, answer: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Answer for (B, C, H, W) images: whoever trained the model last may have left it in any
     mode."""
     model.eval()

@@ -21,7 +21,8 @@ def audit(options: argparse.Namespace) -> int:
     from amint_core.locations import shown
 
     published = Published.load(options.published) if options.published else None
-    found = ask(options.model, options.images, options.reference, options.fdr, published)
+    asked = options.model, options.images, options.reference, options.fdr, published
+    found = ask(*asked, shadows=options.shadows)
     report = found.save(options.out)
     print(f"amint: {found.verdict.headline}")
     for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
@@ -78,6 +79,14 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
         "--published",
         type=given_path,
         help="the owner's fingerprints of his training images, as `Published.save` wrote them",
+    )
+    asked.add_argument(
+        "--shadows",
+        type=given_path,
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="folders of models of your own, trained on neither these images nor the reference",
     )
     asked.add_argument(
         "--out",

@@ -5,6 +5,9 @@ that was left out of what the head learned, or declared as external, may still b
 surely than strangers are. And whoever the head knows should be in a list of what it was told.
 
 None of this shows that nothing was left out: a classifier that generalises is as sure of strangers.
+Shadow models, which learnt none of the images, say how easy each one is; what the classifier is
+surer of than they are counts (LiRA's offline attack with one variance for all, Carlini et al., S&P
+2022, arXiv 2112.03570).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ class Contradictions:
         chance: p-value of "the classifier learnt none of those that the head denies".
         least: how many of those it learnt at least, whichever they are.
         fewest: references that it takes to find any.
+        shadows: how many shadow models the classifier's answers were compared with.
     """
 
     p: np.ndarray | None
@@ -44,6 +48,7 @@ class Contradictions:
     chance: float = 1.0
     least: int = 0
     fewest: int = round(1 / LEVEL) - 1
+    shadows: int = 0
 
     def of(self, index: int) -> str:
         """Return the contradiction in one image's answers, or ""."""
@@ -58,6 +63,7 @@ def contradictions(
     posterior: tuple[np.ndarray, np.ndarray] | None,
     listed: np.ndarray | None,
     confidence: float,
+    shadows: int = 0,
 ) -> Contradictions:
     """Compare what head, classifier and list say of m images.
 
@@ -68,6 +74,7 @@ def contradictions(
             higher for surer; None: not asked, or no reference that fits.
         listed: (m,) bool: the owner's list has the image; None: there is none.
         confidence: of the bound.
+        shadows: how many shadow models the posterior is compared with.
     """
     missing = accused & ~listed if listed is not None else np.zeros(len(accused), bool)
     if posterior is None:
@@ -88,6 +95,7 @@ def contradictions(
         denied=int(denied.sum()),
         chance=chance,
         least=least,
+        shadows=shadows,
     )
 
 

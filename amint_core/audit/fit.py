@@ -32,6 +32,9 @@ STATISTICS = (
     "fine detail",
     "equal neighbours",
 )
+#: A further column, where there are shadow models: another value in one of the two folders means
+#: images of another kind, or ones that these models learnt.
+EASE = "sureness of the shadow models"
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def compare(
     reference: np.ndarray,
     statistics: np.ndarray | None = None,
     of_reference: np.ndarray | None = None,
-    names: tuple[str, ...] = STATISTICS,
+    names: tuple[str, ...] = (*STATISTICS, EASE),
 ) -> Fit:
     """Compare queries with references.
 
@@ -95,14 +98,14 @@ def compare(
         reference: (n,) of strangers.
         statistics: (m, F) of the queries' images, or None: only scores are compared.
         of_reference: (n, F) of the references' images, or None.
-        names: of the F columns.
+        names: of the columns, at least F.
     """
     middle = np.median(reference)
     sides = {"low scores": (scores[scores < middle], reference[reference < middle])}
     if statistics is not None and of_reference is not None:
         sides |= {
             name: (statistics[:, column], of_reference[:, column])
-            for column, name in enumerate(names)
+            for column, name in enumerate(names[: statistics.shape[1]])
         }
     large = {name: pair for name, pair in sides.items() if min(map(len, pair)) >= FEWEST}
     found = [_difference(name, *pair, len(large)) for name, pair in large.items()]

@@ -36,7 +36,8 @@ class Scored:
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,)
     statistics: np.ndarray = field(default_factory=lambda: np.empty((0, len(fit.STATISTICS))))
     #: (N,) φ = log p - log(1 - p) of the predicted class, and of the class that the image's folder
-    #: names (NaN where it names none); None: the classifier was not asked.
+    #: names (NaN where it names none), less the shadow models' mean φ, where there are any; None:
+    #: the classifier was not asked.
     sureness: np.ndarray | None = None
     of_label: np.ndarray | None = None
     refused: list[Refused] = field(default_factory=list)
@@ -55,6 +56,7 @@ def score_all(
     batch_size: int = 256,
     classify: Classify | None = None,
     classes: Sequence[str] = (),
+    shadows: Sequence[Classify] = (),
 ) -> Scored:
     """Score every image of a folder or an array, one batch in memory at a time.
 
@@ -66,6 +68,8 @@ def score_all(
         batch_size: images scored at once.
         classify: the classifier, to note how sure it is; None: it is not asked.
         classes: its classes' names, for images in a folder of that name; numbers will do.
+        shadows: classifiers of the same classes that learnt none of the images. How sure they are
+            tells how easy an image is, and is taken off how sure the classifier is of it.
     """
     # Flat and growing at their ends: small arrays kept from every batch would lie between the large
     # ones of the next, and memory would grow by half a batch with each.
@@ -75,12 +79,17 @@ def score_all(
     for batch in batches(_pictures(source, preprocessing, result.refused), batch_size):
         pixels = np.stack([picture.pixels for picture in batch])
         scores.frombytes(_scores(score, preprocessing.normalise(pixels)).tobytes())
+        described = fit.image_statistics(pixels)
         if classify is not None:
             logits = _logits(classify, preprocessing.normalise(pixels))
-            sureness.frombytes(scaled_logits(logits, logits.argmax(1)).tobytes())
+            others = [_logits(each, preprocessing.normalise(pixels)) for each in shadows]
+            _require_same_classes(logits, others)
+            sureness.frombytes(_sureness(logits, others, logits.argmax(1)).tobytes())
             labels = [_label(picture, classes, logits.shape[1]) for picture in batch]
-            of_label.frombytes(_of_labels(logits, np.array(labels)).tobytes())
-        statistics.frombytes(fit.image_statistics(pixels).tobytes())
+            of_label.frombytes(_of_labels(logits, others, np.array(labels)).tobytes())
+            if others:
+                described = np.column_stack([described, _ease(others)])
+        statistics.frombytes(described.tobytes())
         for picture in batch:
             result.names.append(picture.name)
             result.notes.append(picture.note)
@@ -88,7 +97,8 @@ def score_all(
             result.hashes.append(content_hash(picture.pixels))
             result.copies.append(published.match(picture.pixels) if published else "")
     result.scores = np.array(scores)
-    result.statistics = np.array(statistics).reshape(-1, len(fit.STATISTICS))
+    if len(result):
+        result.statistics = np.array(statistics).reshape(len(result), -1)
     if classify is not None:
         result.sureness, result.of_label = np.array(sureness), np.array(of_label)
     return result
@@ -133,7 +143,31 @@ def _label(picture: Picture, classes: Sequence[str], count: int) -> int:
     return int(name) if name.isascii() and name.isdecimal() and int(name) < count else -1
 
 
-def _of_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return (B,) φ of the given classes; NaN where there is none."""
-    values = scaled_logits(logits, np.maximum(labels, 0))
+def _sureness(logits: np.ndarray, others: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Return (B,) φ of the given classes, less the shadow models' mean φ of the same ones."""
+    own = scaled_logits(logits, labels)
+    return own - np.mean([scaled_logits(each, labels) for each in others], 0) if others else own
+
+
+def _of_labels(logits: np.ndarray, others: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Return (B,) sureness of the given classes; NaN where there is none."""
+    values = _sureness(logits, others, np.maximum(labels, 0))
     return np.where(labels < 0, np.nan, values)
+
+
+def _ease(others: list[np.ndarray]) -> np.ndarray:
+    """Return (B,) how sure the shadow models are of what they themselves predict.
+
+    The classifier's own prediction would not do: it is right more often for what it learnt.
+    """
+    sure = [scaled_logits(each, each.argmax(1)) for each in others]
+    return np.mean(sure, axis=0, dtype=np.float32)
+
+
+def _require_same_classes(logits: np.ndarray, others: list[np.ndarray]) -> None:
+    for number, each in enumerate(others, 1):
+        if each.shape != logits.shape:
+            raise ModelError(
+                f"Shadow model {number} knows {each.shape[1]} classes, the classifier "
+                f"{logits.shape[1]}. Train shadow models for the same classes, in the same order."
+            )

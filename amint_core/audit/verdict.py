@@ -68,6 +68,7 @@ def judge(
     of_reference: np.ndarray | None = None,
     posterior: tuple[np.ndarray, np.ndarray] | None = None,
     listed: np.ndarray | None = None,
+    shadows: int = 0,
     confidence: float = 0.95,
 ) -> Verdict:
     """Judge images by their scores; higher ones speak for membership.
@@ -82,6 +83,7 @@ def judge(
         posterior: how surely the classifier answers for the (m,) queries and the (n,) references,
             higher for surer; None: it was not asked.
         listed: (m,) bool: the owner's list has the query; None: there is no list.
+        shadows: how many shadow models the posterior is compared with.
         confidence: of each bound.
 
     Raises:
@@ -95,7 +97,7 @@ def judge(
     accused = conformal.accused(p, fdr) & fit.holds
     floor = conformal.floor(len(scores), len(reference), fdr)
     against = contradictions(
-        (scores, reference), accused, posterior if fit.holds else None, listed, confidence
+        (scores, reference), accused, posterior if fit.holds else None, listed, confidence, shadows
     )
     said = [sentences.on_images(accused, floor, len(reference), fdr, fit)]
     if fit.holds:

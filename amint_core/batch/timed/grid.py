@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amint_core import data
 from amint_core.batch.timed.dealt import Dealt, deal
-from amint_core.batch.timed.saving import Saver, is_done, lacks_images, write_images
+from amint_core.batch.timed.saving import Saver, is_done, lacks_images, restore_images
 from amint_core.batch.timed.units import Unit, do, units_of
 from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
@@ -135,7 +135,7 @@ class Timed:
         for run in done:
             if lacks_images(self.root, run):
                 try:
-                    self.say(f"{shown(write_images(self.root, self._deal(run)))}: written anew")
+                    restore_images(self.root, run, self._deal(run))
                 except AmintError as error:
                     self.say(f"The images of {run.id} cannot be written anew: {error}")
 

@@ -32,7 +32,14 @@ from amint_core.model import zoo
 from amint_core.run.folder import seal
 from amint_core.run.read_back import columns_besides_losses
 from amint_core.run.steps import describe_data
-from amint_core.store import files_to_hash, run_file, run_manifest, set_aside, sha256
+from amint_core.store import (
+    files_to_hash,
+    run_file,
+    run_manifest,
+    set_aside,
+    sha256,
+    write_sealed,
+)
 
 #: What the files of a run hold; of its history besides losses and accuracies.
 METRICS = {"run", "data", "mint", "paper", "audited", "training"}
@@ -79,10 +86,35 @@ def lacks_images(root: Path, run: RunConfig) -> bool:
 
 def write_images(root: Path, dealt: Dealt) -> Path:
     """Write the images of a split, once for all its runs, and return where."""
-    name = f"{dealt.dataset.spec.name}-{dealt.split.digest[:12]}.parquet"
-    if not _holds(root / "splits" / name, dealt.table):
-        _write_table(root / "splits" / name, dealt.table)
-    return root / "splits" / name
+    images = _images_of(root, dealt)
+    if not _holds(images, dealt.table):
+        _write_table(images, dealt.table)
+    return images
+
+
+def restore_images(root: Path, run: RunConfig, dealt: Dealt) -> None:
+    """Write the images of a finished run anew, and say so.
+
+    Its manifest gets the hash of what is there then: another version of pyarrow writes the same
+    table in other bytes.
+
+    Raises:
+        DamagedError: the run's split is not dealt today.
+    """
+    folder, images = root / "runs" / run.id, _images_of(root, dealt)
+    manifest = run_manifest(folder)
+    if manifest["split"] != dealt.split.digest:
+        raise DamagedError("its split is of other images, or dealt by another version")
+    if not _is(images, dealt.table):
+        if images.is_file():
+            set_aside(images)
+        _write_table(images, dealt.table)
+        print(f"amint: {shown(images)}: written anew", flush=True)
+    write_sealed(folder / "manifest.json", {**manifest, "split_file": sha256(images)})
+
+
+def _images_of(root: Path, dealt: Dealt) -> Path:
+    return root / "splits" / f"{dealt.dataset.spec.name}-{dealt.split.digest[:12]}.parquet"
 
 
 def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
@@ -171,7 +203,16 @@ class Saver:
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
     with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False, compression="zstd")
+        temporary.write_bytes(_written(table))
+
+
+def _written(table: pd.DataFrame) -> bytes:
+    return table.to_parquet(None, index=False, compression="zstd")
+
+
+def _is(path: Path, table: pd.DataFrame) -> bool:
+    """Tell whether a file is what `_write_table` writes today, byte for byte."""
+    return path.is_file() and path.read_bytes() == _written(table)
 
 
 def _holds(path: Path, table: pd.DataFrame) -> bool:
