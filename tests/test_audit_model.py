@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -21,6 +22,9 @@ from torch import nn
 import amint_core as amint
 from amint_core.audit import images, model_folder
 from amint_core.audit.export import export
+from amint_core.audit.fingerprints import Published
+from amint_core.audit.ledger import Ledger
+from amint_core.audit.statement import hash_of_weights, public_key_of, publish
 from amint_core.cli import main
 from amint_core.config import RunConfig
 from amint_core.errors import (
@@ -414,6 +418,56 @@ def test_the_command_says_what_the_report_says(finished, photos, tmp_path, capsy
         assert sentence in told
     assert all(warning in told for warning in record["warnings"])
     assert f"{record['refused_files']} files that are no usable image" in told
+
+
+def test_the_command_asks_shadow_models(finished, photos, tmp_path, capsys) -> None:
+    reference = images.write(finished[2]["pixels"]["holdout"][150:], tmp_path / "reference")
+    shadow = amint.load(finished[1])
+    with torch.no_grad():
+        for one in shadow.enhanced.parameters():
+            one.copy_(torch.randn(one.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
+    shadow = amint.save(shadow, tmp_path / "shadow")
+    asked = ["audit", "--model", finished[1], "--images", photos, "--out", tmp_path / "out"]
+    shadows = ["--shadows", shadow, shadow]
+    assert main([*map(str, [*asked, "--reference", reference, *shadows])]) == 0
+    assert "surer of them than the 2 shadow models" in capsys.readouterr().out
+    assert main([*map(str, [*asked, *shadows])]) == 2
+    assert "Give a reference of your own" in capsys.readouterr().err
+
+
+def test_a_shadow_model_may_be_any_classifier_but_takes_the_same_images(finished, tmp_path) -> None:
+    _, folder, truth = finished
+    asked, reference = truth["pixels"]["holdout"][:150], truth["pixels"]["holdout"][150:]
+    model = amint.load(folder)
+    module = nn.Sequential(nn.Dropout(0.9), nn.Flatten(), nn.Linear(16 * 16 * 3, 10))
+    found = model.audit(asked, reference, shadows=[module])
+    same = model.audit(asked, reference, shadows=[lambda images: module.eval()(images)])
+    assert np.array_equal(found.verdict.contradictions.p, same.verdict.contradictions.p)
+    other = amint.auditable(enhanced(), dataclasses.replace(HOW, mean=(0.1,) * 3), STRANGERS)
+    with pytest.raises(ModelError, match="shadow model takes images prepared as"):
+        model.audit(asked, reference, shadows=[other])
+
+
+def test_the_command_holds_the_model_to_a_signed_list(finished, photos, tmp_path, capsys) -> None:
+    weights = hash_of_weights(amint.load(finished[1]).enhanced.state_dict())
+    owned, key = Ledger.of(bytes(32), members=[b"one", b"two"]), bytes(range(32))
+    listed, others = (Published.of(STRANGERS[part]) for part in (slice(0, 9), slice(9, 12)))
+    listed.save(tmp_path / "listed.npz")
+    others.save(tmp_path / "others.npz")
+    publish(tmp_path / "good", owned.statement(weights, listed.digest), key)
+    publish(tmp_path / "bad", owned.statement("0" * 64), key)
+    asked = ["audit", "--model", finished[1], "--images", photos, "--out", tmp_path / "out"]
+    asked = [*map(str, asked), "--key", public_key_of(key).hex()]
+    good = [*asked, "--signed", str(tmp_path / "good"), "--published"]
+    assert main([*good, str(tmp_path / "listed.npz")]) == 0
+    assert "owner's signed list (2 members, 0 external, 0 calibration" in capsys.readouterr().out
+    assert "signed list" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert main([*good, str(tmp_path / "others.npz")]) == 2
+    assert "not those that the owner's statement names" in capsys.readouterr().err
+    assert main([*asked, "--signed", str(tmp_path / "bad")]) == 2
+    assert "not the model that the list was signed for" in capsys.readouterr().err
+    assert main(asked) == 2
+    assert "belong together" in capsys.readouterr().err
 
 
 def test_the_command_ends_with_3_where_it_cannot_tell(finished, tmp_path, capsys) -> None:

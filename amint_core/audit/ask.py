@@ -13,6 +13,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.model_folder import load
 from amint_core.audit.scoring import Classify
+from amint_core.audit.statement import Statement
 
 
 def ask(
@@ -22,6 +23,7 @@ def ask(
     fdr: float = 0.05,
     published: Published | None = None,
     shadows: Sequence[AuditableModel | Path | str | nn.Module | Classify] = (),
+    signed: Statement | None = None,
 ) -> Found:
     """Ask which of some images a model was trained on; see `AuditableModel.audit`.
 
@@ -32,10 +34,10 @@ def ask(
         fdr: the share of wrong ones that may be expected among the accused.
         published: fingerprints that the owner published.
         shadows: models of the auditor's own, or folders that hold some.
+        signed: the owner's statement.
     """
-    return _loaded(model).audit(
-        images, reference, fdr, published, [_loaded(each) for each in shadows]
-    )
+    others = [_loaded(each) for each in shadows]
+    return _loaded(model).audit(images, reference, fdr, published, others, signed)
 
 
 def _loaded(model):

@@ -19,6 +19,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify, Scored, score_all
+from amint_core.audit.statement import LedgerError, Statement, hash_of_weights, require_about
 from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.errors import ModelError, ProtocolError, unknown_name
 from amint_core.extras import require
@@ -108,6 +109,7 @@ class AuditableModel:
         fdr: float = 0.05,
         published: Published | None = None,
         shadows: Sequence[AuditableModel | nn.Module | Classify] = (),
+        signed: Statement | None = None,
     ) -> Found:
         """Ask which of some images the model was trained on.
 
@@ -120,12 +122,16 @@ class AuditableModel:
             shadows: classifiers of the same classes that learnt neither these images nor the
                 references; they take what this one takes. What this one is surer of than they are
                 it may have learnt, whatever its head says; `reference` has to be given.
+            signed: the owner's statement, see `statement.read`; it has to be about this model.
 
         Raises:
             DataError: a folder is missing or holds no image.
+            LedgerError: the statement is about another model, or other fingerprints.
             ModelError: a shadow model takes other images, or knows other classes.
             ProtocolError: too few references, or none that shadow models could be asked about.
         """
+        if signed is not None:
+            self._require_signed(signed, published)
         found = audit(
             self.score,
             images,
@@ -139,7 +145,16 @@ class AuditableModel:
             shadows=[_shadow(each, self.preprocessing) for each in shadows],
         )
         said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
+        said += [_of_the_list(signed)] if signed is not None else []
         return dataclasses.replace(found, warnings=(*said, *found.warnings))
+
+    def _require_signed(self, signed: Statement, published: Published | None) -> None:
+        require_about(signed, hash_of_weights(self.enhanced.state_dict()))
+        if published is not None and signed.fingerprints not in (None, published.digest):
+            raise LedgerError(
+                "The fingerprints are not those that the owner's statement names. Ask him for the "
+                "ones that he signed."
+            )
 
     def save_pretrained(self, folder: Path | str, **settings: Any) -> None:
         """Write the model's folder with a card for the hub; see huggingface_hub's ModelHubMixin."""
@@ -173,6 +188,14 @@ class AuditableModel:
     def to_onnx(self, path: Path | str, membership_only: bool = False) -> Path:
         """Write the model into an ONNX file; see `graph.to_onnx`."""
         return import_module("amint_core.audit.graph").to_onnx(self, path, membership_only)
+
+
+def _of_the_list(signed: Statement) -> str:
+    roles = ", ".join(f"{count:,} {role}" for role, count in signed.roles.items())
+    return (
+        f"The weights are those of the owner's signed list ({roles}; root {signed.root[:12]}…). "
+        "Whatever is called a member, or possibly undeclared, should be on it: ask him for proofs."
+    )
 
 
 def _hub() -> Any:

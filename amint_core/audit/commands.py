@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amint_core.errors import SettingsError
 from amint_core.extras import require
 from amint_core.locations import given_path
+
+if TYPE_CHECKING:
+    from amint_core.audit.statement import Statement
 
 
 def audit(options: argparse.Namespace) -> int:
@@ -22,7 +25,7 @@ def audit(options: argparse.Namespace) -> int:
 
     published = Published.load(options.published) if options.published else None
     asked = options.model, options.images, options.reference, options.fdr, published
-    found = ask(*asked, shadows=options.shadows)
+    found = ask(*asked, shadows=options.shadows, signed=_signed(options))
     report = found.save(options.out)
     print(f"amint: {found.verdict.headline}")
     for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
@@ -36,16 +39,21 @@ def audit(options: argparse.Namespace) -> int:
 def replay(options: argparse.Namespace) -> int:
     """Train some epochs of a finished run again and compare; ends with 1 where they differ."""
     from amint_core.audit.replayed_run import replay_run, sentences
-    from amint_core.audit.statement import read
 
-    if bool(options.signed) != bool(options.key):
-        raise SettingsError("--signed and --key belong together: give both, or neither.")
-    signed = read(options.signed, options.key) if options.signed else None
-    found = replay_run(options.run, options.epochs, signed)
+    found = replay_run(options.run, options.epochs, _signed(options))
     print(f"amint: {found.outcome}")
     for sentence in sentences(found):
         print(f"  {sentence}")
     return {"matches": 0, "differs": 1}.get(found.outcome, 3)
+
+
+def _signed(options: argparse.Namespace) -> Statement | None:
+    """Return the owner's statement, if one is given and his key signed it."""
+    from amint_core.audit.statement import read
+
+    if bool(options.signed) != bool(options.key):
+        raise SettingsError("--signed and --key belong together: give both, or neither.")
+    return read(options.signed, options.key) if options.signed else None
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -88,6 +96,7 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="MODEL",
         help="folders of models of your own, trained on neither these images nor the reference",
     )
+    _add_signed(asked)
     asked.add_argument(
         "--out",
         type=given_path,
@@ -100,8 +109,7 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     again.add_argument(
         "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
     )
-    again.add_argument("--signed", type=given_path, help="the owner's published statement")
-    again.add_argument("--key", type=_key, help="his public key, 64 hexadecimal digits")
+    _add_signed(again)
 
     served = command(commands, "demo", demo)
     served.add_argument(
@@ -109,6 +117,11 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     served.add_argument("--port", type=int, default=8866, help="(default: %(default)s)")
     served.add_argument("--no-browser", action="store_true", help="open none")
+
+
+def _add_signed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--signed", type=given_path, help="the owner's published statement")
+    command.add_argument("--key", type=_key, help="his public key, 64 hexadecimal digits")
 
 
 def _at_least_one(text: str) -> int:

@@ -43,6 +43,13 @@ class Published:
             perceptual.append(perceptual_hash(pixels))
         return cls(frozenset(exact), np.unique(np.array(perceptual, np.uint64)))
 
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of all fingerprints, for the owner's signed statement."""
+        sha = hashlib.sha256(b"".join(sorted(self.exact)))
+        sha.update(np.sort(self.perceptual).astype("<u8").tobytes())
+        return sha.hexdigest()
+
     def match(self, pixels: np.ndarray) -> str:
         """Return "exact copy", "near copy" (mirrored or not), or "" of a listed image."""
         if content_hash(pixels) in self.exact:

@@ -101,12 +101,22 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
             f"{path} was not signed with this key, or was altered afterwards. Ask the owner for "
             "his public key and for the published file."
         )
-    if weights is not None and weights != statement.weights:
+    if weights is not None:
+        require_about(statement, weights)
+    return statement
+
+
+def require_about(statement: Statement, weights: str) -> None:
+    """Refuse another model than the one that a statement is about.
+
+    Raises:
+        LedgerError: its weights have another hash.
+    """
+    if weights != statement.weights:
         raise LedgerError(
-            f"{path} is about the weights {statement.weights[:12]}…, this model has "
+            f"The signed statement is about the weights {statement.weights[:12]}…, this model has "
             f"{weights[:12]}…. It is not the model that the list was signed for."
         )
-    return statement
 
 
 def _verifies(signature: bytes, statement: Statement, public_key: bytes) -> bool:
