@@ -1,32 +1,37 @@
 """Does an audit find members that the owner hides from the head? `python -m benchmarks.hidden`.
 
 Half of the members are trained on, but not declared to the head, or declared as external. The audit
-is asked about them among strangers, with other strangers as its reference. Needs CIFAR-10. Cut off,
-it goes on: a model whose rows are there is not trained again.
+is asked about them among strangers, with other strangers as its reference, by itself and beside
+shadow models that the auditor has trained in a loop of his own on yet other images. Needs CIFAR-10.
+Cut off, it goes on: a model whose rows are there is not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from amint_core.audit import conformal
 from amint_core.audit.auditable import auditable
 from amint_core.audit.contradictions import LEVEL
 from amint_core.audit.export import preprocessing_of
+from amint_core.audit.images import write
 from amint_core.audit.scoring import Scored, score_all
 from amint_core.audit.verdict import judge
+from amint_core.data.base import Dataset
 from amint_core.locations import results_root
-from amint_core.methods.posteriors import scaled_logits
-from amint_core.model.inference import class_logits
+from amint_core.model import zoo
 from amint_core.run.folder import Run
 from amint_core.run.steps import train
 from amint_core.settings import create
+from benchmarks import outsiders
 from benchmarks.resumed import Rows
 
 RUN = {
@@ -43,13 +48,40 @@ RUN = {
 }
 METHODS = ("undeclared", "misdeclared")
 FDR = 0.05
-#: What the audit knows of an image's class.
-CLASSES = ("predicted", "true")
+#: What the audit knows of an image's class → where that stands.
+CLASSES = {"predicted": "sureness", "true": "of_label"}
+SHADOWS = 8
+
+#: (B, C, H, W) images as the classifier takes them → (B, classes) logits.
+Shadow = Callable[[Tensor], Tensor]
 
 
-def trial(method: str, seed: int, **sizes: int) -> list[dict[str, Any]]:
+def shadow_models(settings: dict[str, Any], seed: int, count: int, epochs: int) -> list[Shadow]:
+    """Train models of the same architecture as anybody does, on images that no role has.
+
+    Each learns as many images as the audited model does, drawn anew.
+    """
+    run = Run(create(**settings, method=METHODS[0], seed=seed))
+    dataset, roles = run.data.dataset, run.data.split.roles
+    free = ~dataset.official_test
+    free[np.concatenate(list(roles.values()))] = False
+    models = []
+    for number in range(count):
+        random = np.random.default_rng([seed, number])
+        rows = random.choice(np.flatnonzero(free), len(roles["members"]), replace=False)
+        torch.manual_seed(1_000 * seed + number)
+        shape = dataset.channels, dataset.image_size, dataset.num_classes
+        net = zoo.create(settings["model"], *shape)
+        outsiders.train(net, dataset.pixels[rows], dataset.labels[rows], epochs)
+        models.append(outsiders.prepared_by(net, preprocessing_of(dataset)))
+    return models
+
+
+def trial(
+    settings: dict[str, Any], method: str, seed: int, shadows: Sequence[Shadow]
+) -> list[dict[str, Any]]:
     """Train one model whose owner hides half of the members, audit it, and say what was found."""
-    run = Run(create(**{**RUN, **sizes}, method=method, seed=seed))
+    run = Run(create(**settings, method=method, seed=seed))
     train(run)
     data, split = run.data, run.data.split
     strangers = np.random.default_rng(seed).permutation(split.roles["holdout"])
@@ -65,48 +97,63 @@ def trial(method: str, seed: int, **sizes: int) -> list[dict[str, Any]]:
         preprocessing_of(data.dataset),
         data.dataset.pixels[split.roles["calibration"]],
     )
-    scored = {name: _scored(model, data.dataset, rows) for name, rows in parts.items()}
-    accuracy = {
-        name: float((scored[name].predicted == data.dataset.labels[parts[name]]).mean())
-        for name in ("hidden", "test")
-    }
-    row = {f"accuracy on {name}": value for name, value in accuracy.items()}
-    return [row | _found(scored, classes) for classes in CLASSES]
+    found, accuracy = [], {}
+    with tempfile.TemporaryDirectory() as place:
+        folders = {name: _written(data.dataset, rows, place, name) for name, rows in parts.items()}
+        for others in ((), shadows):
+            scored = {
+                name: score_all(
+                    model.score,
+                    folder,
+                    model.preprocessing,
+                    classify=model.classify,
+                    shadows=others,
+                )
+                for name, folder in folders.items()
+            }
+            if not others:  # beside shadow models both are differences
+                right = {name: one.sureness == one.of_label for name, one in scored.items()}
+                accuracy = {
+                    f"accuracy on {name}": float(right[name].mean()) for name in ("hidden", "test")
+                }
+            found += [{"shadows": len(others)} | _found(scored, each) for each in CLASSES]
+    return [accuracy | row for row in found]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Answers:
-    scored: Scored
-    predicted: np.ndarray
-    sureness: dict[str, np.ndarray]  # of the predicted and of the true class
+def _written(dataset: Dataset, rows: np.ndarray, place: str, name: str) -> Path:
+    """Write images into folders of their classes, as an auditor may have them."""
+    for label in np.unique(dataset.labels[rows]):
+        of_class = rows[dataset.labels[rows] == label]
+        write(dataset.pixels[of_class], Path(place, name, str(label)))
+    return Path(place, name)
 
 
-def _scored(model, dataset, rows: np.ndarray) -> _Answers:
-    pixels = dataset.pixels[rows]
-    scored = score_all(model.score, pixels, model.preprocessing)
-    device = next(model.enhanced.parameters()).device
-    logits = class_logits(model.enhanced.audited, pixels.__getitem__, len(rows), device)
-    predicted = logits.argmax(1)
-    sure = {"predicted": predicted, "true": dataset.labels[rows]}
-    return _Answers(
-        scored, predicted, {name: scaled_logits(logits, each) for name, each in sure.items()}
-    )
-
-
-def _found(scored: dict[str, _Answers], classes: str) -> dict[str, Any]:
+def _found(scored: dict[str, Scored], classes: str) -> dict[str, Any]:
     """Return the shares of hidden members, declared ones and strangers that each test names."""
     names = ("hidden", "declared", "asked")
-    head, reference = _of(scored, names, None), scored["reference"].scored.scores
-    sure, of_reference = _of(scored, names, classes), scored["reference"].sureness[classes]
-    verdict = judge(head, reference, FDR, posterior=(sure, of_reference))
+    surely = CLASSES[classes]
+    head, sure = (
+        np.concatenate([getattr(scored[name], of) for name in names]) for of in ("scores", surely)
+    )
+    reference = scored["reference"]
+    of_reference = getattr(reference, surely)
+    verdict = judge(
+        head,
+        reference.scores,
+        FDR,
+        posterior=(sure, of_reference),
+        statistics=np.concatenate([scored[name].statistics for name in names]),
+        of_reference=reference.statistics,
+    )
     said = {
         "head": verdict.p <= LEVEL,
         "loss": conformal.p_values(sure, of_reference) <= LEVEL,
         "possibly undeclared": verdict.contradictions.undeclared,
         "called member": verdict.accused,
     }
-    of = np.repeat(names, [len(scored[name].predicted) for name in names])
+    of = np.repeat(names, [len(scored[name]) for name in names])
     as_a_set = {
+        "reference fits": verdict.fit.holds,
         "hidden members": int((of == "hidden").sum()),
         "at least": verdict.contradictions.least,
         "chance": verdict.contradictions.chance,
@@ -118,15 +165,6 @@ def _found(scored: dict[str, _Answers], classes: str) -> dict[str, Any]:
     }
 
 
-def _of(scored: dict[str, _Answers], names: tuple[str, ...], classes: str | None) -> np.ndarray:
-    return np.concatenate(
-        [
-            scored[name].sureness[classes] if classes else scored[name].scored.scores
-            for name in names
-        ]
-    )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train the models, audit them, and write what was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hidden", description=__doc__)
@@ -134,17 +172,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
     parser.add_argument("--members", type=int, default=2_000, help="half of them are hidden")
+    parser.add_argument("--shadows", type=int, default=SHADOWS, help="models of the auditor's")
     parser.add_argument("--out", type=Path, default=results_root() / "audit")
     given = parser.parse_args(arguments)
     sizes = {"epochs": given.epochs, "image_size": given.image_size}
     sizes |= {"members": given.members, "external": 3 * given.members // 2}
     torch.set_num_threads(1)
-    rows = Rows(given.out / "hidden.csv")
+    rows, settings = Rows(given.out / "hidden.csv"), RUN | sizes
     for seed in given.seeds:
-        for method in METHODS:
-            key = {"owner": method, "seed": seed, **sizes}
-            if not rows.has(key):
-                rows.add(*(key | found for found in trial(method, seed, **sizes)))
+        keys = [{"owner": method, "seed": seed, **sizes} for method in METHODS]
+        left = [key for key in keys if not rows.has(key | {"shadows": given.shadows})]
+        shadows = shadow_models(settings, seed, given.shadows, given.epochs) if left else []
+        for key in left:
+            rows.add(*(key | found for found in trial(settings, key["owner"], seed, shadows)))
     print(rows.table.T)
     return 0
 

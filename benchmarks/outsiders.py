@@ -83,6 +83,19 @@ def train(net: nn.Module, pixels: np.ndarray, labels: np.ndarray, epochs: int) -
     net.eval()
 
 
+def prepared_by(net: nn.Module, how: Preprocessing) -> Callable[[Tensor], Tensor]:
+    """Return what a trained net says of images that were normalised as `how` says."""
+
+    def classify(images: Tensor) -> Tensor:
+        mean, deviation, own_mean, own_deviation = (
+            torch.tensor(one, dtype=torch.float32).view(1, -1, 1, 1)
+            for one in (how.mean, how.deviation, MEAN, DEVIATION)
+        )
+        return net((images * deviation + mean - own_mean) / own_deviation)
+
+    return classify
+
+
 def moved(images: Tensor) -> Tensor:
     """Mirror a random half of (B, C, H, W) images, and shift each by some pixels."""
     count, _, height, width = images.shape

@@ -95,15 +95,16 @@ def _of_kind(groups, kind: str, reference: str) -> str:
 
 def of_hidden() -> Iterator[str]:
     """Yield the rows of the table of hidden members."""
-    groups = table("hidden").groupby(["owner", "class"], sort=False)
+    groups = table("hidden").groupby(["owner", "shadows", "class"], sort=False)
     words = {"undeclared": "not declared", "misdeclared": "declared external"}
-    for (owner, known), row in groups.mean(numeric_only=True).iterrows():
-        least = groups["at least"].get_group((owner, known))
+    for key, row in groups.mean(numeric_only=True).iterrows():
+        owner, shadows, known = key
+        least = groups["at least"].get_group(key)
         parts = [row[f"hidden: {test}"] for test in ("head", "loss", "possibly undeclared")]
         parts.append(row["asked: possibly undeclared"])
         cells = " | ".join(percent(one) for one in parts)
         as_a_set = f"{least.min():.0f} to {least.max():.0f}"
-        yield f"| {words[owner]} | {known} | {cells} | {as_a_set} |"
+        yield f"| {words[owner]} | {shadows or 'none'} | {known} | {cells} | {as_a_set} |"
 
 
 def of_fit() -> Iterator[str]:
@@ -114,17 +115,25 @@ def of_fit() -> Iterator[str]:
     yield f"classify {right} of test images"
 
 
+def _suspected(owner: str, shadows: int, known: str) -> pd.DataFrame:
+    rows = table("hidden").set_index(["owner", "shadows", "class"]).sort_index()
+    return rows.loc[(owner, shadows, known)]
+
+
 def of_hidden_in_readme() -> Iterator[str]:
     """Yield what README says of hidden members."""
-    rows = table("hidden")
-    means = rows.groupby("owner")[[f"hidden: {n}" for n in ("possibly undeclared", "loss")]].mean()
-    not_declared, external = (means.loc[name] for name in ("undeclared", "misdeclared"))
+    said = "possibly undeclared"
+    alone, beside = (_suspected("undeclared", count, "true") for count in (0, 8))
+    yield f"calls {percent(alone[f'hidden: {said}'].mean())} of them *{said}*"
+    external = _suspected("misdeclared", 8, "true")
     yield (
-        f"{percent(not_declared['hidden: possibly undeclared'])} of them *possibly undeclared* "
-        f"({percent(external['hidden: possibly undeclared'])} of those declared as external)"
+        f"beside eight shadow models {percent(beside[f'hidden: {said}'].mean())} "
+        f"({percent(external[f'hidden: {said}'].mean())} of those declared as external)"
     )
-    yield f"and {percent(rows['asked: possibly undeclared'].mean())} of strangers"
-    yield f"at least {rows['at least'].min():.0f} were learnt"
+    rows = table("hidden")
+    yield f"and {percent(rows[f'asked: {said}'].mean())} of strangers"
+    alone = rows[rows["shadows"] == 0]
+    yield f"at least {alone['at least'].min():.0f} were learnt"
     yield f"and {rows['hidden members'].iloc[0]:,} were"
 
 

@@ -1,6 +1,7 @@
 """The count of faults counts honestly."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from tqdm.auto import tqdm
 
 from amint_core.files import UNFINISHED
 from amint_core.locations import project_root
@@ -132,6 +134,18 @@ print(place.do(("list",)), "mobilenet" in place.said())
     with open(tmp_path / "out", "w") as out:
         subprocess.run([sys.executable, "-c", code], stdout=out, check=True, cwd=project_root())
     assert (tmp_path / "out").read_text().split() == ["before", "0", "True"]
+
+
+def test_no_command_waits_for_the_progress_bar_of_one_that_was_killed(tmp_path):
+    def killed():
+        tqdm.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    place = Place(tmp_path / "place", tmp_path)
+    tqdm(range(1), disable=False).close()  # there is a lock, which is shared
+    assert place.do(("list",), before=killed) == -signal.SIGKILL
+    child = place.start(("list",), before=lambda: list(tqdm(range(2))))
+    assert place.end(child, seconds=60) == 0
 
 
 def test_made_up_digits_are_mnist(tmp_path):

@@ -36,8 +36,8 @@ class Scored:
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,)
     statistics: np.ndarray = field(default_factory=lambda: np.empty((0, len(fit.STATISTICS))))
     #: (N,) φ = log p - log(1 - p) of the predicted class, and of the class that the image's folder
-    #: names (NaN where it names none), less the shadow models' mean φ, where there are any; None:
-    #: the classifier was not asked.
+    #: names (NaN where it names none), less the mean over shadow models, each of its own prediction
+    #: or of the same class, where there are any; None: the classifier was not asked.
     sureness: np.ndarray | None = None
     of_label: np.ndarray | None = None
     refused: list[Refused] = field(default_factory=list)
@@ -84,11 +84,12 @@ def score_all(
             logits = _logits(classify, preprocessing.normalise(pixels))
             others = [_logits(each, preprocessing.normalise(pixels)) for each in shadows]
             _require_same_classes(logits, others)
-            sureness.frombytes(_sureness(logits, others, logits.argmax(1)).tobytes())
+            ease = _sureness(others) if others else 0.0
+            sureness.frombytes((_sureness([logits]) - ease).tobytes())
             labels = [_label(picture, classes, logits.shape[1]) for picture in batch]
             of_label.frombytes(_of_labels(logits, others, np.array(labels)).tobytes())
             if others:
-                described = np.column_stack([described, _ease(others)])
+                described = np.column_stack([described, np.float32(ease)])
         statistics.frombytes(described.tobytes())
         for picture in batch:
             result.names.append(picture.name)
@@ -143,25 +144,22 @@ def _label(picture: Picture, classes: Sequence[str], count: int) -> int:
     return int(name) if name.isascii() and name.isdecimal() and int(name) < count else -1
 
 
-def _sureness(logits: np.ndarray, others: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """Return (B,) φ of the given classes, less the shadow models' mean φ of the same ones."""
-    own = scaled_logits(logits, labels)
-    return own - np.mean([scaled_logits(each, labels) for each in others], 0) if others else own
+def _sureness(answers: list[np.ndarray]) -> np.ndarray:
+    """Return (B,) φ of what each model itself predicts, the mean over the models.
+
+    Shadow models are not asked about the classifier's prediction: of a wrong one they are less sure
+    than it is, and a stranger would look as if it had learnt him.
+    """
+    return np.mean([scaled_logits(each, each.argmax(1)) for each in answers], axis=0)
 
 
 def _of_labels(logits: np.ndarray, others: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """Return (B,) sureness of the given classes; NaN where there is none."""
-    values = _sureness(logits, others, np.maximum(labels, 0))
+    """Return (B,) φ of the given classes, less the shadow models' mean; NaN where there is none."""
+    known = np.maximum(labels, 0)
+    values = scaled_logits(logits, known)
+    if others:
+        values -= np.mean([scaled_logits(each, known) for each in others], axis=0)
     return np.where(labels < 0, np.nan, values)
-
-
-def _ease(others: list[np.ndarray]) -> np.ndarray:
-    """Return (B,) how sure the shadow models are of what they themselves predict.
-
-    The classifier's own prediction would not do: it is right more often for what it learnt.
-    """
-    sure = [scaled_logits(each, each.argmax(1)) for each in others]
-    return np.mean(sure, axis=0, dtype=np.float32)
 
 
 def _require_same_classes(logits: np.ndarray, others: list[np.ndarray]) -> None:

@@ -9,12 +9,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+from tqdm.auto import tqdm
 
 from amint_core.cli import main as command_line
 
@@ -64,6 +66,9 @@ class Place:
             os.close(speaking)
             # The old ones would take the pipe for the file that they may have been opened on.
             sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+            # tqdm's own lock is shared by all processes that are forked from one: a command that is
+            # killed while it holds that lock would stop the others for good.
+            tqdm.set_lock(threading.RLock())
             signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever `make` ignores
             os.environ |= {"AMINT_DATA": str(self.data), "TQDM_DISABLE": "1"}
             os.environ |= {f"AMINT_{n.upper()}": f"{self.folder}/{n}" for n in ("cache", "results")}

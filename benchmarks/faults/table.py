@@ -23,10 +23,14 @@ def counted(rows: pd.DataFrame) -> pd.DataFrame:
 
 def by_job(rows: pd.DataFrame) -> pd.DataFrame:
     """Count the trials and kills of each job; what is handed out is only read."""
-    table = rows.replace({"job": {"": "none"}}).groupby("job", sort=False).agg(
-        trials=("kills", "size"),
-        kills=("kills", "sum"),
-        survived=("outcome", lambda found: int((found == "survived").sum())),
+    table = (
+        rows.replace({"job": {"": "none"}})
+        .groupby("job", sort=False)
+        .agg(
+            trials=("kills", "size"),
+            kills=("kills", "sum"),
+            survived=("outcome", lambda found: int((found == "survived").sum())),
+        )
     )
     return table.reset_index()
 
