@@ -19,13 +19,16 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError, ModelError, ProtocolError, SettingsError
 from amint_core.files import read_json
 from amint_core.own import code
+from amint_core.own import fit as fitting
 from amint_core.own.attach import HEAD_STEPS
 from amint_core.own.attach import settings_of as settings_of_attach
 from amint_core.own.deal import brought_together
 from amint_core.own.finishing import NARROWEST, headed
+from amint_core.own.fit import Alone, train
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
 from amint_core.settings import HEAD_EPOCHS
+from amint_core.training.kinds import PLAIN
 
 PIXELS, LABELS = pictures(0, 900), np.arange(900) % 3
 SIZES = {"members": 200, "external": 300, "calibration": 200, "holdout": 200}
@@ -180,6 +183,39 @@ def test_what_was_trained_elsewhere_scores_bit_for_bit(fitted, tmp_path, monkeyp
     ]
 
 
+def test_the_card_tells_what_the_head_costs_in_accuracy(roles, tmp_path, monkeypatch):
+    given = {**SHORT, "folder": tmp_path / "m"}
+    plain = amint.fit(net(), **roles, **given)
+    assert "accuracy_lost" not in plain.card["price"]
+    made = amint.fit(net(), **roles, **given, control=True)
+    lost = made.card["price"]["accuracy_lost"]
+    assert lost["low"] <= lost["value"] <= lost["high"]
+    assert made.card()["figure"].str.contains("accuracy lost").any()
+
+    alone = headed(net(), brought_together(roles, None), "auto", _settings_of(roles), "auto")
+    train(Alone(alone.audited), brought_together(roles, None), _settings_of(roles), kind=PLAIN)
+    holdout = roles["holdout"]
+    with torch.no_grad():
+        answers = alone.eval().audited(made.preprocessing.normalise(holdout.pixels)).argmax(1)
+    right = float((answers.numpy() == holdout.labels).mean())
+    assert lost["value"] == pytest.approx(right - made.card["audited"]["accuracy"]["value"])
+
+    monkeypatch.setattr(fitting, "train", lambda *given, **more: pytest.fail("done before"))
+    again = amint.fit(net(), **roles, **given, control=True)
+    assert again.card["price"]["accuracy_lost"] == lost
+    assert amint.load(tmp_path / "m", model=net()).card["price"]["accuracy_lost"] == lost
+
+
+def _settings_of(roles):
+    return fitting._settings(brought_together(roles, None), "best", SHORT)
+
+
+def test_without_labelled_strangers_no_accuracy_is_lost_or_kept(roles):
+    holdout = roles["holdout"].pixels
+    made = amint.fit(net(), **{**roles, "holdout": holdout}, **SHORT, control=True)
+    assert made.card["price"]["accuracy_lost"]["value"] is None
+
+
 def test_the_card_has_figures_with_intervals_price_and_controls(fitted):
     model, _ = fitted
     table = model.card().set_index("figure")
@@ -285,6 +321,7 @@ def test_attaching_leaves_a_trained_model_as_it_is_to_the_last_bit(roles, tmp_pa
     assert torch.equal(trained.eval()(images), answers)
     assert model.card["mint"]["auc"]["value"] > 0.7
     assert "step" not in model.card["price"]
+    assert model.card["price"]["accuracy_lost"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     loaded = amint.load(tmp_path / "a", model=nn.Sequential(OwnNet(), nn.BatchNorm1d(3)))
     batch = model.preprocessing.normalise(PIXELS[:50])
     assert torch.equal(loaded.score(batch), model.score(batch))

@@ -22,6 +22,7 @@ from amint_core.audit.fit import image_statistics
 from amint_core.evaluation import intervals, metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.judge import FPRS
+from amint_core.evaluation.paired import share_difference
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count
 from amint_core.model.reading import class_logits
 from amint_core.own.deal import Roles
@@ -30,6 +31,9 @@ from amint_core.training.losses import audited_loss, mint_loss
 #: Members and strangers that the card's figures are of, each at most; more would only take time.
 MOST_JUDGED = 5_000
 ROUNDS, STEP_IMAGES = 5, 32  # of the timed steps
+#: In a card's `price`: share of holdout images that the classifier alone gets right, less that of
+#: the auditable one.
+ACCURACY_LOST = "accuracy_lost"
 SELF_MADE = (
     "The figures of the card are the owner's. They speak of members that he declared: a member "
     "that was kept from the head, or declared as external, is seldom recognised."
@@ -144,13 +148,41 @@ def price(model: EnhancedAuditedModel, example: Tensor, joint: bool) -> dict[str
     """
     head, audited = parameter_count(model.head), sum(p.numel() for p in model.audited.parameters())
     found = {"head": head, "model": audited, "share": round(head / audited, 4)}
-    if joint:
+    if not joint:
+        found[ACCURACY_LOST] = metrics.metric(0.0, (0.0, 0.0))  # every weight is as it was
+    else:
         copy = deepcopy(model).cpu().train()
         batch = example[:1].expand(2 * STEP_IMAGES, *example.shape[1:]).contiguous()
         labels = torch.zeros(STEP_IMAGES, dtype=torch.int64)
         plain, both = _seconds(copy, batch, labels)
         found["step"] = round(both / plain, 2)
     return found
+
+
+def accuracy_lost(
+    model: AuditableModel, alone: EnhancedAuditedModel, roles: Roles
+) -> dict[str, Any]:
+    """Return how much more often the classifier alone is right about the same holdout images.
+
+    Args:
+        model: the auditable one.
+        alone: trained on the same images without the MINT loss; in evaluation mode afterwards.
+        roles: whose holdout images are asked about, as in `figures`.
+    """
+    rows = roles.some("holdout", MOST_JUDGED)
+    rows = rows[roles.dataset.labels[rows] >= 0]
+    if not len(rows):
+        return metrics.no_metric("there are no holdout images with labels")
+    device = next(alone.eval().parameters()).device
+
+    @torch.inference_mode()
+    def classify(images: Tensor) -> Tensor:
+        return class_logits(alone.audited(images.to(device)))
+
+    labels = roles.dataset.labels[rows]
+    answers = _in_batches(classify, model, roles, rows), _logits(model, roles, rows)
+    one, two = (each.argmax(1) == labels for each in answers)
+    return share_difference(one, two, roles.dataset.groups[rows])
 
 
 def _seconds(model: EnhancedAuditedModel, images: Tensor, labels: Tensor) -> tuple[float, float]:

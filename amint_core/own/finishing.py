@@ -211,6 +211,18 @@ def handed_out(
     return made
 
 
+def priced(
+    made: AuditableModel, alone: EnhancedAuditedModel, roles: Roles, place: Path | None
+) -> AuditableModel:
+    """Add to a model's card what its head costs in accuracy beside the same classifier alone."""
+    lost = card.accuracy_lost(made, alone, roles)
+    price = {**made.card["price"], card.ACCURACY_LOST: lost}
+    made = replace(made, card={**made.card, "price": price})
+    if place is not None:
+        save(made, place)
+    return made
+
+
 def _hardware(enhanced: EnhancedAuditedModel, settings: RunConfig) -> str:
     """Name what trained the model: a replay of its training needs another of that kind."""
     with repeatable(settings.cpu_threads):

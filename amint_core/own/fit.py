@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.preprocessing import Preprocessing
@@ -16,7 +17,9 @@ from amint_core.config import RunConfig
 from amint_core.errors import DataError, ModelError, SettingsError
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.model.reading import class_logits
 from amint_core.own.batches import Normalised
+from amint_core.own.card import ACCURACY_LOST
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
     HeadWidth,
@@ -24,6 +27,7 @@ from amint_core.own.finishing import (
     handed_out,
     headed,
     place_of,
+    priced,
     require_classifier,
 )
 from amint_core.own.training import OwnTraining, identity, start_of
@@ -31,7 +35,7 @@ from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
 from amint_core.settings import of_ones_own
 from amint_core.training.device import open_accelerator, repeatable
-from amint_core.training.kinds import ACTIVE
+from amint_core.training.kinds import ACTIVE, PLAIN, Kind
 from amint_core.training.loop import State
 from amint_core.training.loop import fit as run_loop
 
@@ -50,6 +54,7 @@ def fit(
     head_width: HeadWidth = "auto",
     preprocessing: Preprocessing | None = None,
     anew: bool = False,
+    control: bool = False,
     **settings: Any,
 ) -> AuditableModel:
     """Train a classifier and its MINT head together, and make it ready for audits.
@@ -71,6 +76,8 @@ def fit(
             few members.
         preprocessing: how images are brought to one size, and normalised; None: as they are.
         anew: train from the weights given, whatever is there.
+        control: train the classifier alone as well, from the same weights, for the card to tell
+            what the head costs in accuracy; this one goes on from no epoch.
         settings: further fields of `RunConfig`, such as epochs, batch_size, lambda_mint;
             keep_epochs keeps states for `amint.replay`.
 
@@ -95,9 +102,25 @@ def fit(
     made_of = identity(enhanced, roles, ACTIVE, chosen)
     # States of a training that is over can only be had by training again.
     again = anew or (chosen.keep_epochs and not (place / EPOCHS).is_dir())
-    done = None if again else finished(place, made_of, enhanced)
-    if done is not None:
-        return done
+    alone = deepcopy(enhanced) if control else None
+    made = None if again else finished(place, made_of, enhanced)
+    if made is None:
+        made = _made(enhanced, roles, chosen, made_of, place, anew)
+    if alone is not None and ACCURACY_LOST not in made.card["price"]:
+        train(Alone(alone.audited), roles, chosen, kind=PLAIN)
+        made = priced(made, alone, roles, place)
+    return made
+
+
+def _made(
+    enhanced: EnhancedAuditedModel,
+    roles: Roles,
+    chosen: RunConfig,
+    made_of: dict[str, Any],
+    place: Path | None,
+    anew: bool,
+) -> AuditableModel:
+    """Train a model, or what is left of its training, and hand it out."""
     training = OwnTraining(made_of, place, start_of(enhanced))
     with training.alone():
         if training.begin(anew) and chosen.keep_epochs:
@@ -144,31 +167,45 @@ def _require_learnable(model: nn.Module, roles: Roles) -> None:
         )
 
 
+class Alone(nn.Module):
+    """A classifier without a head, in the same loop: (B, C, H, W) → (B, classes) logits."""
+
+    def __init__(self, audited: nn.Module) -> None:
+        super().__init__()
+        self.audited = audited
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the class logits, whatever form the classifier gives them."""
+        return class_logits(self.audited(images))
+
+
 def train(
-    enhanced: EnhancedAuditedModel,
+    enhanced: EnhancedAuditedModel | Alone,
     roles: Roles,
     settings: RunConfig,
-    resume: State | None,
-    keep: Callable[[State], None],
+    resume: State | None = None,
+    keep: Callable[[State], None] = lambda state: None,
+    kind: Kind = ACTIVE,
 ) -> pd.DataFrame:
     """Train classifier and head in place, and return the history, one row per epoch.
 
     Args:
-        enhanced: with the weights that it starts from.
+        enhanced: with the weights that it starts from; `Alone` for a kind without a head.
         roles: members and external images.
         settings: how.
         resume: the state to go on from; None: from the start.
         keep: takes the state after each epoch.
+        kind: what is trained of the two, by which losses.
     """
     with repeatable(settings.cpu_threads):
         accelerator = open_accelerator(settings.precision)
         enhanced.to(accelerator.device, memory_format=torch.channels_last)
         sides = roles.rows["members"], roles.rows["external"]
-        batches = joint_batches(ACTIVE, settings, roles.dataset, *sides, accelerator)
+        batches = joint_batches(kind, settings, roles.dataset, *sides, accelerator)
         return run_loop(
             enhanced,
             Normalised(batches, roles.preprocessing),
-            step_of(ACTIVE, settings, accelerator),
+            step_of(kind, settings, accelerator),
             epochs=settings.epochs,
             learning_rate=settings.learning_rate,
             schedule=settings.schedule,
