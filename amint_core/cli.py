@@ -5,9 +5,13 @@ Each command imports what it needs when it is called: `--help` and `list` must n
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any
 
@@ -276,6 +280,28 @@ def _command(commands, name, action, *, profiled: bool = False) -> argparse.Argu
     return command
 
 
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Interrupt again where Ctrl-C came within a destructor or a weak reference's callback.
+
+    Python prints what is raised there, and goes on as if nothing had been.
+    """
+    before = sys.unraisablehook
+
+    def again(ignored: Any) -> None:
+        if isinstance(ignored.exc_value, KeyboardInterrupt):
+            # A moment later: what is raised in here is ignored, too.
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(ignored)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return the exit status: 2 for an error that the user can mend, 3 for an
     audit that cannot tell."""
@@ -283,12 +309,13 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # a terminal or a file may know ASCII only
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments)
-        if "profile" in options:
-            require_checkout(f"amint {options.command}")
-        status = options.action(options)
-        sys.stdout.flush()
-        return status
+        with _no_interrupt_lost():
+            options = parser().parse_args(arguments)
+            if "profile" in options:
+                require_checkout(f"amint {options.command}")
+            status = options.action(options)
+            sys.stdout.flush()
+            return status
     except AmintError as error:
         print(f"amint: {error}", file=sys.stderr)
         return 2

@@ -185,6 +185,30 @@ def test_errors_of_the_user_are_one_message(capsys):
     assert "Did you mean 'mnist'" in capsys.readouterr().err
 
 
+def test_ctrl_c_within_a_callback_of_a_weak_reference_is_not_lost():
+    code = """
+import signal, sys, time, weakref
+from amint_core import cli
+
+class Key:
+    pass
+
+def action(_):
+    key = Key()
+    watched = weakref.ref(key, lambda gone: signal.raise_signal(signal.SIGINT))
+    del key
+    for _ in range(1000):
+        time.sleep(0.01)
+    return 0
+
+cli.show_names = action
+sys.exit(cli.main(["list"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("Traceback")) == (130, 0)
+    assert "amint: interrupted" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "codes"),
     [("{} list | head -c 1 > /dev/null", {0, 141}), ("PYTHONIOENCODING=ascii {} list", {0})],
