@@ -35,6 +35,9 @@ help: ## Show this list
 
 setup: $(READY) ## Install everything into .venv (TORCH_BACKEND=cpu: without GPU libraries)
 
+# Libraries are compiled at once, which takes a minute: where Python may not write bytecode, each
+# start would compile them again, some ten seconds for a notebook.
+#
 # With a backend, torch comes from another place than the lock's hashes were taken from: versions
 # still come from the lock, hashes are not checked, and only what that torch needs is installed.
 $(READY): requirements.lock pyproject.toml
@@ -44,10 +47,10 @@ $(READY): requirements.lock pyproject.toml
 	"$(PYTHON)" -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==0.13.9
 ifeq ($(strip $(TORCH_BACKEND)),)
-	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 else
-	$(UV) pip install --quiet --python $(PY) --torch-backend "$(TORCH_BACKEND)" --no-verify-hashes \
-	  -c requirements.lock -r pyproject.toml --all-extras setuptools
+	$(UV) pip install --quiet --compile-bytecode --python $(PY) --torch-backend "$(TORCH_BACKEND)" \
+	  --no-verify-hashes -c requirements.lock -r pyproject.toml --all-extras setuptools
 endif
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $(READY)

@@ -169,11 +169,13 @@ def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
     """
     keep_freed_memory()
     threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    mode = torch.get_deterministic_debug_mode()
     filling = torch.utils.deterministic.fill_uninitialized_memory
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*determinis.*")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # As `use_deterministic_algorithms`, which also tells PyTorch's compiler, that is not used
+        # here and takes seconds to import.
+        torch.set_deterministic_debug_mode("warn")
         # Guards against reading memory never written, at about 8 % of a step on a CPU.
         torch.utils.deterministic.fill_uninitialized_memory = False
         if cpu_threads:
@@ -182,5 +184,5 @@ def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)
+            torch.set_deterministic_debug_mode(mode)
             torch.utils.deterministic.fill_uninitialized_memory = filling
