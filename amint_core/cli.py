@@ -286,12 +286,13 @@ def _no_interrupt_lost() -> Iterator[None]:
 
     Python prints what is raised there, and goes on as if nothing had been.
     """
-    before = sys.unraisablehook
+    before, timers = sys.unraisablehook, []
 
     def again(ignored: Any) -> None:
         if isinstance(ignored.exc_value, KeyboardInterrupt):
             # A moment later: what is raised in here is ignored, too.
-            threading.Timer(0.05, _thread.interrupt_main).start()
+            timers.append(threading.Timer(0.05, _thread.interrupt_main))
+            timers[-1].start()
         else:
             before(ignored)
 
@@ -300,6 +301,11 @@ def _no_interrupt_lost() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        late = [timer for timer in timers if timer.is_alive()]
+        for timer in late:
+            timer.cancel()
+    if late:
+        raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:

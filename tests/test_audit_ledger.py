@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from amint_core.audit import ledger, merkle, statement
+from amint_core.audit.fingerprints import Published
 from amint_core.audit.statement import LedgerError
 from amint_core.errors import AmintError
 from amint_core.locations import project_root
@@ -196,7 +197,7 @@ def test_wrong_key_altered_statement_and_swapped_model_are_refused(
     with pytest.raises(LedgerError, match="altered afterwards"):
         statement.read(path, public, weights)
     path.write_text("{}")
-    with pytest.raises(LedgerError, match="no published ledger"):
+    with pytest.raises(LedgerError, match="no published statement"):
         statement.read(path, public, weights)
 
 
@@ -221,6 +222,35 @@ def test_without_cryptography_the_remedy_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(AmintError, match="The extra 'audit' brings"):
         statement.public_key_of(PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"roles": {"members": "<b>many</b>", "external": 0, "calibration": 0}},
+        {"roles": "100 members"},
+        {"roles": {"members": 3}},
+        {"root": 5},
+        {"weights": None},
+        {"fingerprints": 7},
+        {"size": True},
+        {"format": "other-9"},
+    ],
+    ids=lambda odd: min(odd),
+)
+def test_a_signed_statement_of_another_form_is_refused(odd, owned, tmp_path) -> None:
+    pytest.importorskip("cryptography", reason="signatures need the extra `audit`")
+    said = dataclasses.replace(owned.statement("0" * 64), **odd)
+    statement.publish(tmp_path / "odd.json", said, PRIVATE)
+    with pytest.raises(LedgerError, match=r"odd.json is no published statement"):
+        statement.read(tmp_path / "odd.json", statement.public_key_of(PRIVATE))
+
+
+def test_fingerprints_of_other_kinds_have_other_digests() -> None:
+    exact = bytes(range(32))
+    words = np.sort(np.frombuffer(exact, "<u8"))
+    one = Published(frozenset([words.tobytes()]), np.array([], np.uint64))
+    assert one.digest != Published(frozenset(), words).digest
 
 
 def test_what_the_docs_say_to_owner_and_auditor_works(tmp_path, monkeypatch) -> None:

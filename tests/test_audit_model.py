@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -428,24 +429,65 @@ def test_the_command_asks_shadow_models(finished, photos, tmp_path, capsys) -> N
             one.copy_(torch.randn(one.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
     shadow = amint.save(shadow, tmp_path / "shadow")
     asked = ["audit", "--model", finished[1], "--images", photos, "--out", tmp_path / "out"]
-    shadows = ["--shadows", shadow, shadow]
+    shadows = ["--shadows", shadow, "--shadows", shadow]
     assert main([*map(str, [*asked, "--reference", reference, *shadows])]) == 0
     assert "surer of them than the 2 shadow models" in capsys.readouterr().out
     assert main([*map(str, [*asked, *shadows])]) == 2
     assert "Give a reference of your own" in capsys.readouterr().err
 
 
-def test_a_shadow_model_may_be_any_classifier_but_takes_the_same_images(finished, tmp_path) -> None:
+@pytest.fixture
+def own_shadow() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Dropout(0.9), nn.Flatten(), nn.BatchNorm1d(768), nn.Linear(768, 10))
+
+
+def test_a_shadow_model_may_be_any_classifier_and_stays_as_it_is(finished, own_shadow) -> None:
     _, folder, truth = finished
-    asked, reference = truth["pixels"]["holdout"][:150], truth["pixels"]["holdout"][150:]
+    given = truth["pixels"]["holdout"][:150], truth["pixels"]["holdout"][150:]
+    before = {name: value.clone() for name, value in own_shadow.state_dict().items()}
+    found = amint.audit(folder, *given, shadows=own_shadow)
+    assert own_shadow.training
+    assert all(torch.equal(before[name], one) for name, one in own_shadow.state_dict().items())
+
+    def function(images):
+        with torch.no_grad():
+            return own_shadow.eval()(images)
+
+    for same in (function, [function], iter([deepcopy(own_shadow).double()])):
+        again = amint.audit(folder, *given, shadows=same).verdict.contradictions
+        assert again.p == pytest.approx(found.verdict.contradictions.p, abs=0.01)
+    assert found.verdict.contradictions.shadows == 1
+
+
+@pytest.mark.parametrize(
+    ("shadow", "said"),
+    [
+        (lambda images: {"foo": images}, "TypeError|RuntimeError"),
+        (lambda images: torch.zeros(len(images)), r"returned shape \(\d+,\)"),
+        (lambda images: torch.full((len(images), 10), torch.nan), "not finite"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 10)), r"shape \(3, 16, 16\).*RuntimeError"),
+        (7, "is a int, no classifier"),
+    ],
+    ids=["dictionary", "one axis", "no numbers", "another size", "no model"],
+)
+def test_what_a_shadow_model_does_wrong_is_said_of_it(shadow, said, finished) -> None:
+    _, folder, truth = finished
+    given = truth["pixels"]["holdout"][:150], truth["pixels"]["holdout"][150:]
+    with pytest.raises(ModelError, match=f"(?s)Shadow model 1.*({said})"):
+        amint.audit(folder, *given, shadows=[shadow])
+
+
+def test_the_model_in_question_is_no_shadow_model_and_others_take_the_same(finished) -> None:
+    _, folder, truth = finished
+    given = truth["pixels"]["holdout"][:150], truth["pixels"]["holdout"][150:]
     model = amint.load(folder)
-    module = nn.Sequential(nn.Dropout(0.9), nn.Flatten(), nn.Linear(16 * 16 * 3, 10))
-    found = model.audit(asked, reference, shadows=[module])
-    same = model.audit(asked, reference, shadows=[lambda images: module.eval()(images)])
-    assert np.array_equal(found.verdict.contradictions.p, same.verdict.contradictions.p)
+    for same in (folder, str(folder), model, model.enhanced.audited):
+        with pytest.raises(ModelError, match="has the weights of the model in question"):
+            model.audit(*given, shadows=same)
     other = amint.auditable(enhanced(), dataclasses.replace(HOW, mean=(0.1,) * 3), STRANGERS)
-    with pytest.raises(ModelError, match="shadow model takes images prepared as"):
-        model.audit(asked, reference, shadows=[other])
+    with pytest.raises(ModelError, match="Shadow model 2 takes images prepared as"):
+        model.audit(*given, shadows=[lambda images: images.flatten(1)[:, :10], other])
 
 
 def test_the_command_holds_the_model_to_a_signed_list(finished, photos, tmp_path, capsys) -> None:
@@ -456,18 +498,31 @@ def test_the_command_holds_the_model_to_a_signed_list(finished, photos, tmp_path
     others.save(tmp_path / "others.npz")
     publish(tmp_path / "good", owned.statement(weights, listed.digest), key)
     publish(tmp_path / "bad", owned.statement("0" * 64), key)
+    publish(tmp_path / "bare", owned.statement(weights), key)
     asked = ["audit", "--model", finished[1], "--images", photos, "--out", tmp_path / "out"]
     asked = [*map(str, asked), "--key", public_key_of(key).hex()]
     good = [*asked, "--signed", str(tmp_path / "good"), "--published"]
     assert main([*good, str(tmp_path / "listed.npz")]) == 0
     assert "owner's signed list (2 members, 0 external, 0 calibration" in capsys.readouterr().out
     assert "signed list" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    record = read_json(tmp_path / "out" / "audit.json")
+    assert (record["signed"]["weights"], record["shadows"]) == (weights, 0)
+    bare = [*asked, "--signed", str(tmp_path / "bare"), "--published"]
+    assert main([*bare, str(tmp_path / "others.npz")]) == 0
+    assert "fingerprints are not signed" in capsys.readouterr().out
     assert main([*good, str(tmp_path / "others.npz")]) == 2
     assert "not those that the owner's statement names" in capsys.readouterr().err
     assert main([*asked, "--signed", str(tmp_path / "bad")]) == 2
     assert "not the model that the list was signed for" in capsys.readouterr().err
     assert main(asked) == 2
     assert "belong together" in capsys.readouterr().err
+    assert main([*asked, "--signed", str(photos)]) == 2
+    assert "is no published statement" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*asked[:-1], "zz"])
+    assert "64 hexadecimal digits" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="is no statement"):
+        amint.audit(finished[1], photos, signed="statement.json")
 
 
 def test_the_command_ends_with_3_where_it_cannot_tell(finished, tmp_path, capsys) -> None:

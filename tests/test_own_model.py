@@ -27,8 +27,9 @@ from amint_core.own.finishing import NARROWEST, headed
 from amint_core.own.fit import Alone, train
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
+from amint_core.own.training import OwnTraining
 from amint_core.settings import HEAD_EPOCHS
-from amint_core.training.kinds import PLAIN
+from amint_core.training.kinds import ACTIVE, PLAIN
 
 PIXELS, LABELS = pictures(0, 900), np.arange(900) % 3
 SIZES = {"members": 200, "external": 300, "calibration": 200, "holdout": 200}
@@ -184,36 +185,92 @@ def test_what_was_trained_elsewhere_scores_bit_for_bit(fitted, tmp_path, monkeyp
 
 
 def test_the_card_tells_what_the_head_costs_in_accuracy(roles, tmp_path, monkeypatch):
-    given = {**SHORT, "folder": tmp_path / "m"}
-    plain = amint.fit(net(), **roles, **given)
-    assert "accuracy_lost" not in plain.card["price"]
-    made = amint.fit(net(), **roles, **given, control=True)
+    given = {**SHORT, "folder": tmp_path / "m", "control": True}
+    made = amint.fit(net(), **roles, **given)
     lost = made.card["price"]["accuracy_lost"]
     assert lost["low"] <= lost["value"] <= lost["high"]
     assert made.card()["figure"].str.contains("accuracy lost").any()
 
-    alone = headed(net(), brought_together(roles, None), "auto", _settings_of(roles), "auto")
-    train(Alone(alone.audited), brought_together(roles, None), _settings_of(roles), kind=PLAIN)
+    gathered = brought_together(roles, None)
+    settings = fitting._settings(gathered, "best", SHORT)
+    alone = headed(net(), gathered, "auto", settings, "auto").audited
+    train(Alone(alone), gathered, settings, kind=PLAIN)
     holdout = roles["holdout"]
     with torch.no_grad():
-        answers = alone.eval().audited(made.preprocessing.normalise(holdout.pixels)).argmax(1)
+        answers = alone.eval()(made.preprocessing.normalise(holdout.pixels)).argmax(1)
     right = float((answers.numpy() == holdout.labels).mean())
     assert lost["value"] == pytest.approx(right - made.card["audited"]["accuracy"]["value"])
 
+    plain = amint.fit(net(), **roles, **SHORT)
+    for name, value in plain.enhanced.state_dict().items():  # the control changes nothing
+        assert torch.equal(value, made.enhanced.state_dict()[name])
     monkeypatch.setattr(fitting, "train", lambda *given, **more: pytest.fail("done before"))
-    again = amint.fit(net(), **roles, **given, control=True)
-    assert again.card["price"]["accuracy_lost"] == lost
+    assert amint.fit(net(), **roles, **given).card["price"]["accuracy_lost"] == lost
     assert amint.load(tmp_path / "m", model=net()).card["price"]["accuracy_lost"] == lost
 
 
-def _settings_of(roles):
-    return fitting._settings(brought_together(roles, None), "best", SHORT)
+def test_a_control_starts_from_the_same_weights_or_is_refused(roles, tmp_path, monkeypatch):
+    given = {**roles, **SHORT, "control": True}
+    whole = amint.fit(net(), **given, folder=tmp_path / "whole")
+    real, kinds = train, []
+
+    def cut(which):
+        def cut_train(*asked, kind=ACTIVE, **more):
+            kinds.append(kind.name)
+            if len(kinds) == which:
+                raise KeyboardInterrupt
+            return real(*asked, kind=kind, **more)
+
+        return cut_train
+
+    for which, folder in ((1, "in the control"), (2, "in the training")):
+        kinds.clear()
+        with monkeypatch.context() as once, contextlib.suppress(KeyboardInterrupt):
+            once.setattr(fitting, "train", cut(which))
+            amint.fit(net(5), **given, folder=tmp_path / folder)
+        assert kinds == ["plain", "active"][:which]
+        again = amint.fit(net(), **given, folder=tmp_path / folder)  # nothing was learnt before
+        assert again.card["price"]["accuracy_lost"] == whole.card["price"]["accuracy_lost"]
+    amint.fit(net(), **{**given, "control": False}, folder=tmp_path / "without")
+    with pytest.raises(SettingsError, match="anew=True"):
+        amint.fit(net(), **given, folder=tmp_path / "without")
 
 
-def test_without_labelled_strangers_no_accuracy_is_lost_or_kept(roles):
-    holdout = roles["holdout"].pixels
-    made = amint.fit(net(), **{**roles, "holdout": holdout}, **SHORT, control=True)
-    assert made.card["price"]["accuracy_lost"]["value"] is None
+def test_a_training_goes_on_with_the_control_it_began_with(roles, tmp_path, monkeypatch):
+    given = {**roles, **SHORT, "epochs": 4, "control": True}
+    whole = amint.fit(net(), **given)
+    keep = OwnTraining.keep
+
+    def cut(training, state):
+        keep(training, state)
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+
+    def half(folder, control):
+        with monkeypatch.context() as once, contextlib.suppress(KeyboardInterrupt):
+            once.setattr(OwnTraining, "keep", cut)
+            amint.fit(net(), **{**given, "control": control}, folder=folder)
+
+    half(tmp_path / "with", True)
+    rest = amint.fit(net(9), **given, folder=tmp_path / "with")  # as by a script started again
+    assert rest.card["price"]["accuracy_lost"] == whole.card["price"]["accuracy_lost"]
+    half(tmp_path / "without", False)
+    with pytest.raises(SettingsError, match="those given now are others"):
+        amint.fit(net(9), **given, folder=tmp_path / "without")
+    late = amint.fit(net(), **given, folder=tmp_path / "without")
+    assert late.card["price"]["accuracy_lost"] == whole.card["price"]["accuracy_lost"]
+
+
+@pytest.mark.parametrize("some", [False, True], ids=["none", "without labels"])
+def test_a_control_without_labelled_strangers_is_refused(some, roles):
+    holdout = roles["holdout"].pixels if some else None
+    with pytest.raises(SettingsError, match="there are none with labels"):
+        amint.fit(net(), **{**roles, "holdout": holdout}, **SHORT, control=True)
+
+
+def test_a_single_stranger_has_no_blind_control(roles):
+    one = {**roles, "holdout": roles["holdout"].take(np.arange(1))}
+    assert amint.fit(net(), **one, **SHORT).card["controls"]["blind"]["value"] is None
 
 
 def test_the_card_has_figures_with_intervals_price_and_controls(fitted):
@@ -260,7 +317,6 @@ def test_the_same_call_loads_and_a_changed_activation_trains_anew(fitted, roles,
 
 def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_path, monkeypatch):
     whole = amint.fit(net(), **roles, folder=tmp_path / "whole", **{**SHORT, "epochs": 4})
-    from amint_core.own.training import OwnTraining
 
     keep = OwnTraining.keep
 

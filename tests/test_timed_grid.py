@@ -19,6 +19,7 @@ from amint_core.cli import main
 from amint_core.evaluation.twins import nearest_member
 from amint_core.evaluation.twofold import judge_twice
 from amint_core.files import read_json
+from amint_core.store import read_sealed, write_sealed
 from benchmarks.faults.damage import SCHEMAS, answer_for
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -155,8 +156,23 @@ def test_where_another_version_writes_images_anew_the_runs_know_it(done, monkeyp
         assert read_scores(root / "small", folder, images.name)[[*table]].equals(table)
     monkeypatch.undo()
     images.write_bytes(b"")
-    timed(root).run(specs(root))
+    timed(root).run(specs(root)[:1])  # a part of the runs of this split
     assert images.read_bytes() == before
+    for folder in (root / "small" / "runs").iterdir():
+        assert read_scores(root / "small", folder, images.name)[[*table]].equals(table)
+
+
+def test_images_that_other_runs_know_are_not_set_aside(done, monkeypatch):
+    root, _ = done
+    monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
+    (images,) = (root / "small" / "splits").glob("*.parquet")
+    odd = root / "small" / "runs" / specs(root)[0].id / "manifest.json"
+    manifest = read_sealed(odd)
+    write_sealed(odd, {**manifest, "split_file": "0" * 64})
+    before = sorted(images.parent.iterdir())
+    timed(root).run(specs(root))
+    assert read_sealed(odd) == manifest
+    assert sorted(images.parent.iterdir()) == before
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "history.csv", "scores.parquet"])

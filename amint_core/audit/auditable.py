@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +18,18 @@ from amint_core.audit.audit import audit
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.audit.scoring import Classify, Scored, score_all
+from amint_core.audit.scoring import Scored, score_all
+from amint_core.audit.shadows import classifiers
 from amint_core.audit.statement import LedgerError, Statement, hash_of_weights, require_about
 from amint_core.audit.verdict import FEWEST_REFERENCES
-from amint_core.errors import ModelError, ProtocolError, unknown_name
+from amint_core.errors import ModelError, ProtocolError, SettingsError, unknown_name
 from amint_core.extras import require
 from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import class_logits
+
+if TYPE_CHECKING:
+    from amint_core.audit.shadows import Shadow
 
 #: Of an audit that no reference was given to.
 OWNERS_WORD = (
@@ -108,7 +112,7 @@ class AuditableModel:
         reference: Path | str | np.ndarray | None = None,
         fdr: float = 0.05,
         published: Published | None = None,
-        shadows: Sequence[AuditableModel | nn.Module | Classify] = (),
+        shadows: Shadow | Iterable[Shadow] = (),
         signed: Statement | None = None,
     ) -> Found:
         """Ask which of some images the model was trained on.
@@ -120,18 +124,19 @@ class AuditableModel:
             fdr: the share of wrong ones that may be expected among the accused.
             published: fingerprints that the owner published.
             shadows: classifiers of the same classes that learnt neither these images nor the
-                references; they take what this one takes. What this one is surer of than they are
-                it may have learnt, whatever its head says; `reference` has to be given.
-            signed: the owner's statement, see `statement.read`; it has to be about this model.
+                references, as models, folders, or functions from (B, C, H, W) images, prepared as
+                this model's, to (B, classes) logits. What this one is surer of than they are it may
+                have learnt, whatever its head says; `reference` has to be given.
+            signed: the owner's statement, as `statement.read` returns it once it has checked the
+                signature; it has to be about this model.
 
         Raises:
             DataError: a folder is missing or holds no image.
             LedgerError: the statement is about another model, or other fingerprints.
-            ModelError: a shadow model takes other images, or knows other classes.
+            ModelError: a shadow model takes other images, knows other classes, or is this model.
             ProtocolError: too few references, or none that shadow models could be asked about.
         """
-        if signed is not None:
-            self._require_signed(signed, published)
+        unsigned = self._unsigned(signed, published)
         found = audit(
             self.score,
             images,
@@ -142,19 +147,32 @@ class AuditableModel:
             published=published,
             classify=self.classify,
             classes=tuple(self.card.get("classes", ())),
-            shadows=[_shadow(each, self.preprocessing) for each in shadows],
+            shadows=classifiers(shadows, self),
         )
         said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
         said += [_of_the_list(signed)] if signed is not None else []
-        return dataclasses.replace(found, warnings=(*said, *found.warnings))
+        return dataclasses.replace(
+            found, warnings=(*said, *unsigned, *found.warnings), signed=signed
+        )
 
-    def _require_signed(self, signed: Statement, published: Published | None) -> None:
-        require_about(signed, hash_of_weights(self.enhanced.state_dict()))
-        if published is not None and signed.fingerprints not in (None, published.digest):
-            raise LedgerError(
-                "The fingerprints are not those that the owner's statement names. Ask him for the "
-                "ones that he signed."
+    def _unsigned(self, signed: Statement | None, published: Published | None) -> list[str]:
+        """Refuse what the owner did not sign, and return what has to be said of the rest."""
+        if signed is None:
+            return []
+        if not isinstance(signed, Statement):
+            raise SettingsError(
+                f"signed = {signed!r} is no statement. Give what "
+                "amint_core.audit.statement.read(path, public_key) returns."
             )
+        require_about(signed, hash_of_weights(self.enhanced.state_dict()))
+        if published is None or signed.fingerprints == published.digest:
+            return []
+        if signed.fingerprints is None:
+            return ["The fingerprints are not signed: the owner's statement names none."]
+        raise LedgerError(
+            "The fingerprints are not those that the owner's statement names. Ask him for the ones "
+            "that he signed."
+        )
 
     def save_pretrained(self, folder: Path | str, **settings: Any) -> None:
         """Write the model's folder with a card for the hub; see huggingface_hub's ModelHubMixin."""
@@ -194,7 +212,8 @@ def _of_the_list(signed: Statement) -> str:
     roles = ", ".join(f"{count:,} {role}" for role, count in signed.roles.items())
     return (
         f"The weights are those of the owner's signed list ({roles}; root {signed.root[:12]}…). "
-        "Whatever is called a member, or possibly undeclared, should be on it: ask him for proofs."
+        "Whatever is called a member, or possibly undeclared, should be on it as a member: ask him "
+        "for proofs."
     )
 
 
@@ -253,20 +272,6 @@ def auditable(
     return AuditableModel(
         model, preprocessing, strangers, of_members, views, architecture, dict(card or {})
     )
-
-
-def _shadow(model: AuditableModel | nn.Module | Classify, how: Preprocessing) -> Classify:
-    """Return how a shadow model classifies batches that were prepared as `how` says."""
-    if isinstance(model, AuditableModel):
-        if model.preprocessing != how:
-            raise ModelError(
-                f"A shadow model takes images prepared as {model.preprocessing}, the model in "
-                f"question as {how}. Train shadow models with the preprocessing of the latter."
-            )
-        return model.classify
-    if not isinstance(model, nn.Module):
-        return model
-    return lambda images: _in_fp32(model, lambda given: class_logits(model(given)), images)
 
 
 def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:

@@ -92,9 +92,11 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
         "--shadows",
         type=given_path,
         nargs="+",
+        action="extend",
         default=[],
         metavar="MODEL",
-        help="folders of models of your own, trained on neither these images nor the reference",
+        help="folders of models of your own, trained on neither these images nor the reference, "
+        "which has to be given",
     )
     _add_signed(asked)
     asked.add_argument(
@@ -131,7 +133,10 @@ def _at_least_one(text: str) -> int:
 
 
 def _key(text: str) -> bytes:
-    key = bytes.fromhex(text)
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
     if len(key) != 32:
         raise argparse.ArgumentTypeError("a public key has 32 bytes, 64 hexadecimal digits")
     return key

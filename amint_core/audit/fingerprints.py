@@ -46,7 +46,8 @@ class Published:
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of all fingerprints, for the owner's signed statement."""
-        sha = hashlib.sha256(b"".join(sorted(self.exact)))
+        sha = hashlib.sha256(f"{len(self.exact)} {len(self.perceptual)}\n".encode())
+        sha.update(b"".join(sorted(self.exact)))
         sha.update(np.sort(self.perceptual).astype("<u8").tobytes())
         return sha.hexdigest()
 

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_curve
 from amint_core.audit.images import Unfit, open_image
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
+from amint_core.audit.statement import Statement
 from amint_core.audit.verdict import Verdict
 from amint_core.errors import ResultsError
 from amint_core.extras import require
@@ -50,6 +51,7 @@ class Found:
     preprocessing: Preprocessing
     members: np.ndarray | None = None  # (k,) scores of known members
     warnings: tuple[str, ...] = ()
+    signed: Statement | None = None  # the owner's, about this model
 
     def __repr__(self) -> str:
         return f"Found({self.verdict.headline!r})"
@@ -108,6 +110,8 @@ def summary(found: Found) -> dict[str, Any]:
         "missing_from_the_list": int(verdict.contradictions.missing.sum()),
         "refused_files": len(images.refused),
         "references": verdict.references,
+        "shadows": verdict.contradictions.shadows,
+        "signed": found.signed and {"root": found.signed.root, "weights": found.signed.weights},
         "reference_fits": verdict.fit.holds,
         "differences": [asdict(each) for each in verdict.fit.differences],
         "compared": list(verdict.fit.compared),

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from amint_core.errors import AmintError
+from amint_core.errors import AmintError, ResultsError
 from amint_core.extras import require
 from amint_core.files import read_json, write_json
+from amint_core.locations import shown
 
 ROLES = ("members", "external", "calibration")
 _FORMAT = "amint-ledger-1"
@@ -33,7 +34,7 @@ class Statement:
     roles: dict[str, int]  # images of each role
     weights: str  # hash of the model's weights
     key_commitment: str  # SHA-256 of the key of the order: the same for every auditor
-    fingerprints: str | None = None  # hash of published perceptual fingerprints
+    fingerprints: str | None = None  # `Published.digest` of what is published beside it
     transcript: str | None = (
         None  # `hash_of_transcript`, fixed before epochs are drawn for a replay
     )
@@ -89,13 +90,17 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
     Raises:
         LedgerError: wrong key, altered statement, or another model.
     """
-    record = read_json(path)
     try:
+        record = read_json(path)
         statement = Statement(**record["statement"])
         signature = bytes.fromhex(record["signature"])
+        _check(statement)
         signed = _verifies(signature, statement, public_key)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise LedgerError(f"{path} is no published ledger ({error!r}).") from error
+    except (ResultsError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LedgerError(
+            f"{shown(Path(path))} is no published statement ({error!r}). Ask the owner for the "
+            "file that he published."
+        ) from error
     if not signed:
         raise LedgerError(
             f"{path} was not signed with this key, or was altered afterwards. Ask the owner for "
@@ -104,6 +109,24 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
     if weights is not None:
         require_about(statement, weights)
     return statement
+
+
+def _check(statement: Statement) -> None:
+    """Refuse fields of other kinds, which an owner may have signed as well.
+
+    Raises:
+        ValueError: says which.
+    """
+    texts = statement.root, statement.weights, statement.key_commitment
+    texts += tuple(one for one in (statement.fingerprints, statement.transcript) if one is not None)
+    roles = statement.roles
+    counts = [statement.size, *(roles.values() if isinstance(roles, dict) else [None])]
+    if statement.format != _FORMAT:
+        raise ValueError(f"format {statement.format!r}, not {_FORMAT!r}")
+    if not all(isinstance(one, str) for one in texts):
+        raise ValueError("a hash that is no text")
+    if set(roles) != set(ROLES) or not all(type(one) is int and one >= 0 for one in counts):
+        raise ValueError("other roles, or numbers of images that are none")
 
 
 def require_about(statement: Statement, weights: str) -> None:

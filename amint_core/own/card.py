@@ -24,13 +24,14 @@ from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.judge import FPRS
 from amint_core.evaluation.paired import share_difference
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count
-from amint_core.model.reading import class_logits
+from amint_core.model.reading import class_logits, evaluating
 from amint_core.own.deal import Roles
 from amint_core.training.losses import audited_loss, mint_loss
 
 #: Members and strangers that the card's figures are of, each at most; more would only take time.
 MOST_JUDGED = 5_000
 ROUNDS, STEP_IMAGES = 5, 32  # of the timed steps
+_FOLDS = 5  # of the blind control's cross-validation
 #: In a card's `price`: share of holdout images that the classifier alone gets right, less that of
 #: the auditable one.
 ACCURACY_LOST = "accuracy_lost"
@@ -113,10 +114,12 @@ def _blind(sides: list[np.ndarray], groups: Groups) -> dict[str, Any]:
 
     Far from .5 the roles differ by more than membership, and no other figure means much.
     """
+    if min(map(len, sides)) < _FOLDS:
+        return metrics.no_metric(f"it takes {_FOLDS} members and strangers")
     seen = np.concatenate([image_statistics(side) for side in sides])
     truth = np.repeat([1, 0], [len(side) for side in sides])
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    scores = cross_val_predict(pipeline, seen, truth, cv=5, method="decision_function")
+    scores = cross_val_predict(pipeline, seen, truth, cv=_FOLDS, method="decision_function")
     return metrics.auc(scores[truth == 1], scores[truth == 0], groups)
 
 
@@ -159,25 +162,22 @@ def price(model: EnhancedAuditedModel, example: Tensor, joint: bool) -> dict[str
     return found
 
 
-def accuracy_lost(
-    model: AuditableModel, alone: EnhancedAuditedModel, roles: Roles
-) -> dict[str, Any]:
+def accuracy_lost(model: AuditableModel, alone: nn.Module, roles: Roles) -> dict[str, Any]:
     """Return how much more often the classifier alone is right about the same holdout images.
 
     Args:
         model: the auditable one.
-        alone: trained on the same images without the MINT loss; in evaluation mode afterwards.
-        roles: whose holdout images are asked about, as in `figures`.
+        alone: the classifier that was trained without the MINT loss.
+        roles: whose holdout images are asked about, as in `figures`; those without a label are not.
     """
     rows = roles.some("holdout", MOST_JUDGED)
     rows = rows[roles.dataset.labels[rows] >= 0]
-    if not len(rows):
-        return metrics.no_metric("there are no holdout images with labels")
-    device = next(alone.eval().parameters()).device
+    device = next(alone.parameters()).device
 
     @torch.inference_mode()
     def classify(images: Tensor) -> Tensor:
-        return class_logits(alone.audited(images.to(device)))
+        with evaluating(alone):
+            return class_logits(alone(images.to(device)))
 
     labels = roles.dataset.labels[rows]
     answers = _in_batches(classify, model, roles, rows), _logits(model, roles, rows)

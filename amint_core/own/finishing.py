@@ -182,8 +182,13 @@ def handed_out(
     made_of: dict[str, Any],
     history: pd.DataFrame,
     place: Path | None,
+    alone: nn.Module | None = None,
 ) -> AuditableModel:
-    """Make a trained model ready for audits, write its card and its folder."""
+    """Make a trained model ready for audits, write its card and its folder.
+
+    Args:
+        alone: the classifier that was trained without the head, for the price; None: there is none.
+    """
     how = roles.preprocessing
     strangers = roles.pixels("calibration")
     members = roles.dataset.pixels[roles.some("members", MOST_MEMBERS)]
@@ -203,23 +208,13 @@ def handed_out(
         "hardware": _hardware(enhanced, settings),
         "made_of": made_of,
     }
+    if alone is not None:
+        told["price"][card.ACCURACY_LOST] = card.accuracy_lost(made, alone, roles)
     made = replace(made, card=told)
     if place is not None:
         save(made, place)
         with atomic_path(place / "history.csv") as temporary:
             history.to_csv(temporary, index=False)
-    return made
-
-
-def priced(
-    made: AuditableModel, alone: EnhancedAuditedModel, roles: Roles, place: Path | None
-) -> AuditableModel:
-    """Add to a model's card what its head costs in accuracy beside the same classifier alone."""
-    lost = card.accuracy_lost(made, alone, roles)
-    price = {**made.card["price"], card.ACCURACY_LOST: lost}
-    made = replace(made, card={**made.card, "price": price})
-    if place is not None:
-        save(made, place)
     return made
 
 

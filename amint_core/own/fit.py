@@ -27,7 +27,6 @@ from amint_core.own.finishing import (
     handed_out,
     headed,
     place_of,
-    priced,
     require_classifier,
 )
 from amint_core.own.training import OwnTraining, identity, start_of
@@ -76,21 +75,28 @@ def fit(
             few members.
         preprocessing: how images are brought to one size, and normalised; None: as they are.
         anew: train from the weights given, whatever is there.
-        control: train the classifier alone as well, from the same weights, for the card to tell
-            what the head costs in accuracy; this one goes on from no epoch.
+        control: train a copy of the classifier alone first, from the same weights, for the card
+            to tell what the head costs in accuracy. It takes nearly as long again, starts over
+            where it was cut off itself, and needs labelled holdout images.
         settings: further fields of `RunConfig`, such as epochs, batch_size, lambda_mint;
             keep_epochs keeps states for `amint.replay`.
 
     Raises:
         DataError: the roles do not fit each other, or members have no labels.
         ModelError: the model cannot be trained with a head.
-        SettingsError: a setting is unknown or does not fit.
+        ResultsError: the folder cannot be written, or holds files of another origin.
+        SettingsError: a setting is unknown or does not fit, or the control cannot be trained.
         TrainingError: training diverged.
     """
     given = {"members": members, "external": external, "calibration": calibration}
     roles = brought_together({**given, "holdout": holdout}, preprocessing)
     chosen = _settings(roles, recipe, settings)
     require_classifier(model)
+    if control and not (roles.dataset.labels[roles.rows["holdout"]] >= 0).any():
+        raise SettingsError(
+            "control = True compares accuracies on holdout images, and there are none with labels. "
+            "Give some, or leave control out."
+        )
     enhanced = headed(model, roles, taps, chosen, head_width)
     _require_learnable(model, roles)
     place = place_of(folder)
@@ -102,29 +108,21 @@ def fit(
     made_of = identity(enhanced, roles, ACTIVE, chosen)
     # States of a training that is over can only be had by training again.
     again = anew or (chosen.keep_epochs and not (place / EPOCHS).is_dir())
-    alone = deepcopy(enhanced) if control else None
     made = None if again else finished(place, made_of, enhanced)
-    if made is None:
-        made = _made(enhanced, roles, chosen, made_of, place, anew)
-    if alone is not None and ACCURACY_LOST not in made.card["price"]:
-        train(Alone(alone.audited), roles, chosen, kind=PLAIN)
-        made = priced(made, alone, roles, place)
-    return made
-
-
-def _made(
-    enhanced: EnhancedAuditedModel,
-    roles: Roles,
-    chosen: RunConfig,
-    made_of: dict[str, Any],
-    place: Path | None,
-    anew: bool,
-) -> AuditableModel:
-    """Train a model, or what is left of its training, and hand it out."""
+    if made is not None:
+        if control and ACCURACY_LOST not in made.card["price"]:
+            raise SettingsError(
+                "control = True trains the classifier alone from the weights that the model began "
+                "from, and of the finished one in this folder they are not kept. Train both: "
+                "anew=True."
+            )
+        return made
     training = OwnTraining(made_of, place, start_of(enhanced))
     with training.alone():
-        if training.begin(anew) and chosen.keep_epochs:
+        as_given = training.begin(anew)
+        if as_given and chosen.keep_epochs:
             training.keep_start(enhanced)
+        alone = _alone(enhanced, roles, chosen, training, as_given) if control else None
         found = training.load()
         if found:
             enhanced.load_state_dict(found[0])
@@ -132,9 +130,37 @@ def _made(
         else:
             history = train(enhanced, roles, chosen, training.state(), training.keeper(chosen))
             training.save(enhanced, history)
-        made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place)
+        made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place, alone)
         training.end()
     return made
+
+
+def _alone(
+    enhanced: EnhancedAuditedModel,
+    roles: Roles,
+    settings: RunConfig,
+    training: OwnTraining,
+    as_given: bool,
+) -> nn.Module:
+    """Return a copy of the classifier, trained without the head from the same weights.
+
+    Args:
+        as_given: the model still has the weights that its training began from.
+    """
+    alone = Alone(deepcopy(enhanced.audited))
+    kept = training.control()
+    if kept is not None:
+        alone.load_state_dict(kept)
+        return alone.audited
+    if not as_given:
+        raise SettingsError(
+            "control = True trains the classifier alone from the weights that the model began "
+            "from, and those given now are others. Leave control out, or train both from these: "
+            "anew=True."
+        )
+    train(alone, roles, settings, kind=PLAIN)
+    training.keep_control(alone)
+    return alone.audited
 
 
 def _settings(roles: Roles, recipe: str, given: dict[str, Any]) -> RunConfig:

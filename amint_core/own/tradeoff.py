@@ -85,10 +85,12 @@ def tradeoff(
             on.
 
     Raises:
-        SettingsError: there is no λ, one is given twice, or λ is among the settings.
+        SettingsError: there is no λ, one is given twice, or λ or a control is among the settings.
     """
     if not lambdas or len(set(lambdas)) != len(lambdas) or "lambda_mint" in settings:
         raise SettingsError(f"lambdas = {list(lambdas)}: give different weights of the MINT loss.")
+    if "control" in settings:
+        raise SettingsError("λ = 0 is the control of a tradeoff. Leave `control` out.")
     roles = {"members": members, "external": external, "calibration": calibration}
     rows = []
     for weight in lambdas:

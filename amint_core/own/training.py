@@ -6,10 +6,12 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from amint_core import provenance
 from amint_core.config import RunConfig
@@ -20,7 +22,7 @@ from amint_core.own.deal import Roles
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import training_settings
 from amint_core.run.trainings import Training
-from amint_core.store import read_sealed, stored, write_sealed
+from amint_core.store import read_or_set_aside, read_sealed, stored, write_sealed
 from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
@@ -29,7 +31,7 @@ from amint_core.training.transcript import state_digest
 #: Where the code begins that a trained model depends on, besides the model's own.
 _TRAINING = ("amint_core.run.models", "amint_core.own.batches")
 _HEAD = ("amint_core.training.head_stage", "amint_core.own.batches")
-_IDENTITY = "identity.json"
+_IDENTITY, _CONTROL = "identity.json", "control.pt"
 
 
 @dataclass
@@ -63,6 +65,15 @@ class OwnTraining(Training):
         with stored(self.epochs / f"{0:04}.pt") as temporary:
             torch.save(vars(State(model=dict(model.state_dict()))), temporary)
 
+    def keep_control(self, alone: nn.Module) -> None:
+        """Keep the weights of the classifier that was trained alone, until the card is written."""
+        with stored(self.folder / _CONTROL) as temporary:
+            torch.save(dict(alone.state_dict()), temporary)
+
+    def control(self) -> dict[str, Tensor] | None:
+        """Return what `keep_control` kept; None where there is nothing, or it is damaged."""
+        return read_or_set_aside(self.folder / _CONTROL, partial(torch.load, weights_only=True))
+
     def begin(self, anew: bool) -> bool:
         """Clear what another training, or one that is to be done anew, has left in the folder.
 
@@ -80,12 +91,14 @@ class OwnTraining(Training):
                     one.unlink()
             if self.place is not None:
                 shutil.rmtree(self.epochs, ignore_errors=True)
-        elif before["start"] != self.start:
+        elif before["start"] != self.start and (self.checkpoint.is_file() or self.is_done()):
             print(
                 "This training began from other weights than those given now, and goes on. To "
                 "start from these: anew=True."
             )
             return False
+        if before.get("start") != self.start:
+            (self.folder / _CONTROL).unlink(missing_ok=True)
         write_sealed(self.folder / _IDENTITY, {"identity": self.identity, "start": self.start})
         return True
 

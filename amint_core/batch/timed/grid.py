@@ -23,7 +23,7 @@ from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.split import ROLES
-from amint_core.errors import AmintError, ResultsError
+from amint_core.errors import AmintError, DamagedError, ResultsError
 from amint_core.files import in_words, read_json, write_json
 from amint_core.locations import shown
 from amint_core.training.cpu_bf16 import fast_operations
@@ -133,11 +133,13 @@ class Timed:
     def _restore_images(self, done: Sequence[RunConfig]) -> None:
         """Write anew what finished runs were judged on, where it is damaged: the split tells it."""
         for run in done:
-            if lacks_images(self.root, run):
-                try:
-                    restore_images(self.root, run, self._deal(run))
-                except AmintError as error:
-                    self.say(f"The images of {run.id} cannot be written anew: {error}")
+            try:
+                if lacks_images(self.root, run):
+                    restore_images(self.root, self._deal(run))
+                    if lacks_images(self.root, run):
+                        raise DamagedError("they are dealt otherwise by this version")
+            except AmintError as error:
+                self.say(f"The images of {run.id} cannot be written anew: {error}")
 
     def _read_ahead(self, units: Sequence[Unit]) -> None:
         """Read the packed datasets that are there before the device is used.

@@ -92,25 +92,31 @@ def write_images(root: Path, dealt: Dealt) -> Path:
     return images
 
 
-def restore_images(root: Path, run: RunConfig, dealt: Dealt) -> None:
-    """Write the images of a finished run anew, and say so.
+def restore_images(root: Path, dealt: Dealt) -> None:
+    """Write the images of a split anew where the file of none of its runs is there, and say so.
 
-    Its manifest gets the hash of what is there then: another version of pyarrow writes the same
+    Then all its runs get the hash of what is there: another version of pyarrow writes the same
     table in other bytes.
 
     Raises:
-        DamagedError: the run's split is not dealt today.
+        DamagedError: a run's manifest is not what it wrote.
     """
-    folder, images = root / "runs" / run.id, _images_of(root, dealt)
-    manifest = run_manifest(folder)
-    if manifest["split"] != dealt.split.digest:
-        raise DamagedError("its split is of other images, or dealt by another version")
-    if not _is(images, dealt.table):
+    images = _images_of(root, dealt)
+    of_split = [
+        (file.parent, manifest)
+        for file in sorted((root / "runs").glob("*/manifest.json"))
+        if (manifest := run_manifest(file.parent)).get("split") == dealt.split.digest
+    ]
+    known = {manifest.get("split_file") for _, manifest in of_split}
+    if not (images.is_file() and sha256(images) in known and _holds(images, dealt.table)):
         if images.is_file():
             set_aside(images)
         _write_table(images, dealt.table)
         print(f"amint: {shown(images)}: written anew", flush=True)
-    write_sealed(folder / "manifest.json", {**manifest, "split_file": sha256(images)})
+    there = sha256(images)
+    for folder, manifest in of_split:
+        if manifest.get("split_file") not in (None, there):
+            write_sealed(folder / "manifest.json", {**manifest, "split_file": there})
 
 
 def _images_of(root: Path, dealt: Dealt) -> Path:
@@ -208,11 +214,6 @@ def _write_table(path: Path, table: pd.DataFrame) -> None:
 
 def _written(table: pd.DataFrame) -> bytes:
     return table.to_parquet(None, index=False, compression="zstd")
-
-
-def _is(path: Path, table: pd.DataFrame) -> bool:
-    """Tell whether a file is what `_write_table` writes today, byte for byte."""
-    return path.is_file() and path.read_bytes() == _written(table)
 
 
 def _holds(path: Path, table: pd.DataFrame) -> bool:

@@ -1,0 +1,97 @@
+"""Shadow models: classifiers of an auditor's own, which say how easy an image is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from amint_core.audit.scoring import Classify
+from amint_core.audit.statement import hash_of_weights
+from amint_core.errors import AmintError, ModelError
+from amint_core.memory import is_of_memory
+from amint_core.model.reading import class_logits, evaluating
+
+if TYPE_CHECKING:
+    from amint_core.audit.auditable import AuditableModel
+
+    #: A model, a folder that holds one, or a function from batches to logits.
+    Shadow = AuditableModel | Path | str | nn.Module | Classify
+
+
+def classifiers(shadows: Shadow | Iterable[Shadow], model: AuditableModel) -> list[Classify]:
+    """Return how each shadow model classifies images as the model in question takes them.
+
+    Args:
+        shadows: one or several; their modes and weights stay as they are.
+        model: the one in question.
+
+    Raises:
+        ModelError: one is the model in question itself, or takes images prepared otherwise.
+        ResultsError: a folder holds no model.
+    """
+    single = isinstance(shadows, Path | str | nn.Module | type(model)) or callable(shadows)
+    given = enumerate([shadows] if single else shadows, 1)
+    return [_checked(number, _classify(number, each, model)) for number, each in given]
+
+
+def _classify(number: int, shadow: Any, model: AuditableModel) -> Classify:
+    if isinstance(shadow, Path | str):
+        shadow = import_module("amint_core.audit.model_folder").load(shadow)
+    if isinstance(shadow, type(model)):
+        if shadow.preprocessing != model.preprocessing:
+            raise ModelError(
+                f"Shadow model {number} takes images prepared as {shadow.preprocessing}, the model "
+                f"in question as {model.preprocessing}. Train it with the preprocessing of the "
+                "latter."
+            )
+        shadow = shadow.enhanced.audited
+    if not isinstance(shadow, nn.Module):
+        if not callable(shadow):
+            raise ModelError(f"Shadow model {number} is a {type(shadow).__name__}, no classifier.")
+        return shadow
+    if hash_of_weights(shadow.state_dict()) == hash_of_weights(model.enhanced.audited.state_dict()):
+        raise ModelError(
+            f"Shadow model {number} has the weights of the model in question, which says nothing "
+            "about itself. Train one on other images."
+        )
+    return _of_module(shadow)
+
+
+def _of_module(module: nn.Module) -> Classify:
+    like = next(module.parameters(), torch.zeros(()))
+
+    @torch.inference_mode()
+    def classify(images: Tensor) -> Tensor:
+        with evaluating(module), torch.autocast(like.device.type, enabled=False):
+            return class_logits(module(images.to(like)))
+
+    return classify
+
+
+def _checked(number: int, classify: Classify) -> Classify:
+    """Say of whatever goes wrong that it is the shadow model's."""
+
+    def checked(images: Tensor) -> Tensor:
+        try:
+            logits = torch.as_tensor(classify(images)).detach().cpu().double()
+        except Exception as error:  # a model of the auditor's own may raise anything
+            if is_of_memory(error):
+                raise
+            name = "" if isinstance(error, AmintError) else f"{type(error).__name__}: "
+            raise ModelError(
+                f"Shadow model {number} cannot classify images of shape {tuple(images.shape[1:])}, "
+                f"as the model in question takes them. {name}{error}"
+            ) from error
+        if logits.ndim != 2 or len(logits) != len(images) or not logits.isfinite().all():
+            raise ModelError(
+                f"Shadow model {number} returned shape {tuple(logits.shape)} for {len(images)} "
+                "images, or numbers that are not finite. It must return (images, classes) logits."
+            )
+        return logits
+
+    return checked
