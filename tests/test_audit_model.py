@@ -484,7 +484,9 @@ def test_the_model_in_question_is_no_shadow_model_and_others_take_the_same(finis
     model = amint.load(folder)
     for same in (folder, str(folder), model, model.enhanced.audited):
         with pytest.raises(ModelError, match="has the weights of the model in question"):
-            model.audit(*given, shadows=same)
+            amint.audit(model, *given, shadows=same)
+    with pytest.raises(ModelError, match=r"is a str, no classifier\. A folder is read by"):
+        model.audit(*given, shadows=str(folder))
     other = amint.auditable(enhanced(), dataclasses.replace(HOW, mean=(0.1,) * 3), STRANGERS)
     with pytest.raises(ModelError, match="Shadow model 2 takes images prepared as"):
         model.audit(*given, shadows=[lambda images: images.flatten(1)[:, :10], other])

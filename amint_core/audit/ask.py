@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +11,8 @@ from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.model_folder import load
+from amint_core.audit.shadows import Shadow, listed
 from amint_core.audit.statement import Statement
-
-if TYPE_CHECKING:
-    from amint_core.audit.shadows import Shadow
 
 
 def ask(
@@ -24,14 +21,16 @@ def ask(
     reference: Path | str | np.ndarray | None = None,
     fdr: float = 0.05,
     published: Published | None = None,
-    shadows: Shadow | Iterable[Shadow] = (),
+    shadows: Shadow | Path | str | Iterable[Shadow | Path | str] = (),
     signed: Statement | None = None,
 ) -> Found:
     """Ask which of some images a model was trained on; see `AuditableModel.audit`.
 
     Args:
         model: an auditable model, or the folder that holds one.
-        images, reference, fdr, published, shadows, signed, and Raises: see there.
+        shadows: those of the method, or folders that hold some.
+        images, reference, fdr, published, signed, and Raises: see there.
     """
     model = model if isinstance(model, AuditableModel) else load(model)
-    return model.audit(images, reference, fdr, published, shadows, signed)
+    others = [load(each) if isinstance(each, Path | str) else each for each in listed(shadows)]
+    return model.audit(images, reference, fdr, published, others, signed)

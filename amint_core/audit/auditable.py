@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored, score_all
-from amint_core.audit.shadows import classifiers
+from amint_core.audit.shadows import Shadow, classifiers
 from amint_core.audit.statement import LedgerError, Statement, hash_of_weights, require_about
 from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.errors import ModelError, ProtocolError, SettingsError, unknown_name
@@ -27,9 +27,6 @@ from amint_core.extras import require
 from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import class_logits
-
-if TYPE_CHECKING:
-    from amint_core.audit.shadows import Shadow
 
 #: Of an audit that no reference was given to.
 OWNERS_WORD = (
@@ -124,9 +121,9 @@ class AuditableModel:
             fdr: the share of wrong ones that may be expected among the accused.
             published: fingerprints that the owner published.
             shadows: classifiers of the same classes that learnt neither these images nor the
-                references, as models, folders, or functions from (B, C, H, W) images, prepared as
-                this model's, to (B, classes) logits. What this one is surer of than they are it may
-                have learnt, whatever its head says; `reference` has to be given.
+                references: one or several models, or functions from (B, C, H, W) images, prepared
+                as this model's, to (B, classes) logits. What this one is surer of than they are it
+                may have learnt, whatever its head says; `reference` has to be given.
             signed: the owner's statement, as `statement.read` returns it once it has checked the
                 signature; it has to be about this model.
 

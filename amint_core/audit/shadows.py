@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify
 from amint_core.audit.statement import hash_of_weights
 from amint_core.errors import AmintError, ModelError
 from amint_core.memory import is_of_memory
+from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import class_logits, evaluating
 
-if TYPE_CHECKING:
-    from amint_core.audit.auditable import AuditableModel
 
-    #: A model, a folder that holds one, or a function from batches to logits.
-    Shadow = AuditableModel | Path | str | nn.Module | Classify
+@runtime_checkable
+class WithHead(Protocol):
+    """A model with its head and its preprocessing, as `AuditableModel` is one."""
+
+    enhanced: EnhancedAuditedModel
+    preprocessing: Preprocessing
 
 
-def classifiers(shadows: Shadow | Iterable[Shadow], model: AuditableModel) -> list[Classify]:
+#: A model, or a function from (B, C, H, W) images to (B, classes) logits.
+Shadow = WithHead | nn.Module | Classify
+
+
+def classifiers(shadows: Shadow | Iterable[Shadow], model: WithHead) -> list[Classify]:
     """Return how each shadow model classifies images as the model in question takes them.
 
     Args:
@@ -31,18 +38,21 @@ def classifiers(shadows: Shadow | Iterable[Shadow], model: AuditableModel) -> li
         model: the one in question.
 
     Raises:
-        ModelError: one is the model in question itself, or takes images prepared otherwise.
-        ResultsError: a folder holds no model.
+        ModelError: one is no classifier, takes images prepared otherwise, or is the model in
+            question itself.
     """
-    single = isinstance(shadows, Path | str | nn.Module | type(model)) or callable(shadows)
-    given = enumerate([shadows] if single else shadows, 1)
+    given = enumerate(listed(shadows), 1)
     return [_checked(number, _classify(number, each, model)) for number, each in given]
 
 
-def _classify(number: int, shadow: Any, model: AuditableModel) -> Classify:
-    if isinstance(shadow, Path | str):
-        shadow = import_module("amint_core.audit.model_folder").load(shadow)
-    if isinstance(shadow, type(model)):
+def listed(shadows: Shadow | Iterable[Shadow]) -> list[Shadow]:
+    """Return one shadow model, or several, as a list."""
+    single = isinstance(shadows, Path | str | nn.Module) or callable(shadows)
+    return [shadows] if single or isinstance(shadows, WithHead) else list(shadows)
+
+
+def _classify(number: int, shadow: Any, model: WithHead) -> Classify:
+    if isinstance(shadow, WithHead):
         if shadow.preprocessing != model.preprocessing:
             raise ModelError(
                 f"Shadow model {number} takes images prepared as {shadow.preprocessing}, the model "
@@ -52,7 +62,10 @@ def _classify(number: int, shadow: Any, model: AuditableModel) -> Classify:
         shadow = shadow.enhanced.audited
     if not isinstance(shadow, nn.Module):
         if not callable(shadow):
-            raise ModelError(f"Shadow model {number} is a {type(shadow).__name__}, no classifier.")
+            raise ModelError(
+                f"Shadow model {number} is a {type(shadow).__name__}, no classifier. A folder is "
+                "read by amint.load."
+            )
         return shadow
     if hash_of_weights(shadow.state_dict()) == hash_of_weights(model.enhanced.audited.state_dict()):
         raise ModelError(
