@@ -63,3 +63,12 @@ def test_hidden_members_are_suspected_and_strangers_hardly() -> None:
     assert rows["asked: possibly undeclared"].mean() <= 0.01 + 0.005
     assert rows["at least"].between(0.75 * rows["hidden members"], rows["hidden members"]).all()
     assert (rows["chance"] < 1e-50).all()
+
+
+def test_shadow_models_find_several_times_as_many_and_accuse_no_more_strangers() -> None:
+    means = table("hidden").groupby(["shadows", "class"]).mean(numeric_only=True)
+    for known, (least, most) in {"predicted": (1.8, 2.5), "true": (4.0, 8.0)}.items():
+        alone, beside = (means.loc[(count, known)] for count in (0, 8))
+        gain = beside["hidden: possibly undeclared"] / alone["hidden: possibly undeclared"]
+        assert least < gain < most
+        assert beside["asked: possibly undeclared"] < alone["asked: possibly undeclared"] + 0.002

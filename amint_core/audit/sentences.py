@@ -177,13 +177,14 @@ def on_contradictions(
 def _undeclared(against: Contradictions, references: int, confidence: float) -> tuple[str, int]:
     """Return what is said of images that the head denies and the classifier gives away."""
     found, queries = int(against.undeclared.sum()), len(against.undeclared)
-    sure = "as sure of them as it is of"
+    sure = f"as sure of them as it is of at most {LEVEL:.0%} of the references"
     if against.shadows:
         others = "shadow model" if against.shadows == 1 else f"{against.shadows} shadow models"
-        sure = f"as much surer of them than the {others} as of"
+        margin = f"a margin that at most {LEVEL:.0%} of the references reach"
+        sure = f"surer of them than the {others}, by {margin}"
     sentence = (
         f"{found} of {queries:,} images are possibly undeclared: the head does not recognise them, "
-        f"but the classifier is {sure} at most {LEVEL:.0%} of the references. "
+        f"but the classifier is {sure}. "
         f"Among as many strangers about {against.expected:.1f} would be."
     )
     if references < against.fewest:
