@@ -188,6 +188,7 @@ def test_errors_of_the_user_are_one_message(capsys):
 def test_ctrl_c_within_a_callback_of_a_weak_reference_is_not_lost():
     code = """
 import signal, sys, time, weakref
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from amint_core import cli
 
 class Key:
