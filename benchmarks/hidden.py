@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from amint_core.audit import conformal
 from amint_core.audit.auditable import auditable
 from amint_core.audit.contradictions import LEVEL
 from amint_core.audit.export import preprocessing_of
 from amint_core.audit.images import write
-from amint_core.audit.scoring import Scored, score_all
+from amint_core.audit.scoring import Classify, Scored, score_all
 from amint_core.audit.verdict import judge
 from amint_core.data.base import Dataset
 from amint_core.locations import results_root
@@ -52,11 +51,8 @@ FDR = 0.05
 CLASSES = {"predicted": "sureness", "true": "of_label"}
 SHADOWS = 8
 
-#: (B, C, H, W) images as the classifier takes them → (B, classes) logits.
-Shadow = Callable[[Tensor], Tensor]
 
-
-def shadow_models(settings: dict[str, Any], seed: int, count: int, epochs: int) -> list[Shadow]:
+def shadow_models(settings: dict[str, Any], seed: int, count: int, epochs: int) -> list[Classify]:
     """Train models of the same architecture as anybody does, on images that no role has.
 
     Each learns as many images as the audited model does, drawn anew.
@@ -78,7 +74,7 @@ def shadow_models(settings: dict[str, Any], seed: int, count: int, epochs: int) 
 
 
 def trial(
-    settings: dict[str, Any], method: str, seed: int, shadows: Sequence[Shadow]
+    settings: dict[str, Any], method: str, seed: int, shadows: Sequence[Classify]
 ) -> list[dict[str, Any]]:
     """Train one model whose owner hides half of the members, audit it, and say what was found."""
     run = Run(create(**settings, method=method, seed=seed))

@@ -148,7 +148,7 @@ def test_where_another_version_writes_images_anew_the_runs_know_it(done, monkeyp
     _of_another_writer(images)
     other = images.read_bytes()
     images.unlink()
-    monkeypatch.setattr(saving, "_written", lambda table: other)
+    monkeypatch.setattr(saving, "_write_table", lambda path, table: path.write_bytes(other))
     for _ in range(2):
         assert timed(root).run(specs(root)) == []
     assert capsys.readouterr().out.count("written anew") == 1

@@ -104,14 +104,14 @@ def _reference(
     preprocessing: Preprocessing,
     asked: dict[str, Any],
 ) -> tuple[Scored, list[str]]:
+    if _are_images(reference):
+        return score_all(score, reference, preprocessing, **asked), []
     if isinstance(reference, Scored):
         return reference, []
-    if isinstance(reference, np.ndarray) and reference.ndim == 1:
-        return Scored(scores=reference), [
-            "The reference is a list of scores, so its images could not be compared with yours. "
-            "Images of your own that were surely not used are the better reference."
-        ]
-    return score_all(score, reference, preprocessing, **asked), []
+    return Scored(scores=reference), [
+        "The reference is a list of scores, so its images could not be compared with yours. "
+        "Images of your own that were surely not used are the better reference."
+    ]
 
 
 def _without(known: Scored, hashes: set[bytes]) -> tuple[Scored, int]:

@@ -133,7 +133,7 @@ class AuditableModel:
             ModelError: a shadow model takes other images, knows other classes, or is this model.
             ProtocolError: too few references, or none that shadow models could be asked about.
         """
-        unsigned = self._unsigned(signed, published)
+        of_signed = self._held_to(signed, published)
         found = audit(
             self.score,
             images,
@@ -147,13 +147,12 @@ class AuditableModel:
             shadows=classifiers(shadows, self),
         )
         said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
-        said += [_of_the_list(signed)] if signed is not None else []
         return dataclasses.replace(
-            found, warnings=(*said, *unsigned, *found.warnings), signed=signed
+            found, warnings=(*said, *of_signed, *found.warnings), signed=signed
         )
 
-    def _unsigned(self, signed: Statement | None, published: Published | None) -> list[str]:
-        """Refuse what the owner did not sign, and return what has to be said of the rest."""
+    def _held_to(self, signed: Statement | None, published: Published | None) -> list[str]:
+        """Refuse what the owner's statement does not name, and return what is said of the rest."""
         if signed is None:
             return []
         if not isinstance(signed, Statement):
@@ -163,9 +162,10 @@ class AuditableModel:
             )
         require_about(signed, hash_of_weights(self.enhanced.state_dict()))
         if published is None or signed.fingerprints == published.digest:
-            return []
+            return [_of_the_list(signed)]
         if signed.fingerprints is None:
-            return ["The fingerprints are not signed: the owner's statement names none."]
+            unsigned = "The fingerprints are not signed: the owner's statement names none."
+            return [_of_the_list(signed), unsigned]
         raise LedgerError(
             "The fingerprints are not those that the owner's statement names. Ask him for the ones "
             "that he signed."
@@ -279,7 +279,9 @@ def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _in_fp32(model: nn.Module, answer: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def _in_fp32(
+    model: EnhancedAuditedModel, answer: Callable[[Tensor], Tensor], images: Tensor
+) -> Tensor:
     """Answer for (B, C, H, W) images: whoever trained the model last may have left it in any
     mode."""
     model.eval()

@@ -41,8 +41,12 @@ def classifiers(shadows: Shadow | Iterable[Shadow], model: WithHead) -> list[Cla
         ModelError: one is no classifier, takes images prepared otherwise, or is the model in
             question itself.
     """
-    given = enumerate(listed(shadows), 1)
-    return [_checked(number, _classify(number, each, model)) for number, each in given]
+    given = listed(shadows)
+    weights = hash_of_weights(model.enhanced.audited.state_dict()) if given else ""
+    return [
+        _checked(number, _classify(number, each, model.preprocessing, weights))
+        for number, each in enumerate(given, 1)
+    ]
 
 
 def listed(shadows: Shadow | Iterable[Shadow]) -> list[Shadow]:
@@ -51,12 +55,12 @@ def listed(shadows: Shadow | Iterable[Shadow]) -> list[Shadow]:
     return [shadows] if single or isinstance(shadows, WithHead) else list(shadows)
 
 
-def _classify(number: int, shadow: Any, model: WithHead) -> Classify:
+def _classify(number: int, shadow: Any, how: Preprocessing, weights: str) -> Classify:
     if isinstance(shadow, WithHead):
-        if shadow.preprocessing != model.preprocessing:
+        if shadow.preprocessing != how:
             raise ModelError(
                 f"Shadow model {number} takes images prepared as {shadow.preprocessing}, the model "
-                f"in question as {model.preprocessing}. Train it with the preprocessing of the "
+                f"in question as {how}. Train it with the preprocessing of the "
                 "latter."
             )
         shadow = shadow.enhanced.audited
@@ -67,7 +71,7 @@ def _classify(number: int, shadow: Any, model: WithHead) -> Classify:
                 "read by amint.load."
             )
         return shadow
-    if hash_of_weights(shadow.state_dict()) == hash_of_weights(model.enhanced.audited.state_dict()):
+    if hash_of_weights(shadow.state_dict()) == weights:
         raise ModelError(
             f"Shadow model {number} has the weights of the model in question, which says nothing "
             "about itself. Train one on other images."

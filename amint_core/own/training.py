@@ -22,7 +22,7 @@ from amint_core.own.deal import Roles
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import training_settings
 from amint_core.run.trainings import Training
-from amint_core.store import read_or_set_aside, read_sealed, stored, write_sealed
+from amint_core.store import read_or_set_aside, read_sealed, remove, stored, write_sealed
 from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
@@ -98,7 +98,7 @@ class OwnTraining(Training):
             )
             return False
         if before.get("start") != self.start:
-            (self.folder / _CONTROL).unlink(missing_ok=True)
+            remove(self.folder / _CONTROL)
         write_sealed(self.folder / _IDENTITY, {"identity": self.identity, "start": self.start})
         return True
 

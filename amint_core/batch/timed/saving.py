@@ -209,11 +209,7 @@ class Saver:
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_written(table))
-
-
-def _written(table: pd.DataFrame) -> bytes:
-    return table.to_parquet(None, index=False, compression="zstd")
+        table.to_parquet(temporary, index=False, compression="zstd")
 
 
 def _holds(path: Path, table: pd.DataFrame) -> bool:
