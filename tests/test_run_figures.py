@@ -1,8 +1,11 @@
 """Figures of one run: training, scores and ROC, read back through their artists."""
 
+import io
+
 import numpy as np
 import pytest
 from made_runs import made_history, made_scores
+from PIL import Image
 from read_back import texts
 from sklearn.metrics import roc_auc_score
 
@@ -91,6 +94,16 @@ def test_roc_gives_auc_and_tpr_of_judged_images():
     threshold = np.sort(own.loc[~own["member"], "score"])[-6]  # 5 of 500 lie above: 1 %
     at_one = (own.loc[own["member"], "score"] > threshold).mean()
     assert f"TPR {f'{at_one:.3f}'[1:]} at 1 % FPR" in text
+
+
+def test_a_rate_of_zero_does_not_stretch_the_picture():
+    scores = made_scores(n=500)
+    scores.loc[scores["member"], "score"] = scores["score"].min() - 1.0
+    figure = report.roc(scores, TITLE)
+    assert "TPR .000 at 1 % FPR" in texts(figure)
+    figure.savefig(saved := io.BytesIO(), bbox_inches="tight", dpi=10)  # as notebooks show it
+    width, height = Image.open(saved).size
+    assert height < width
 
 
 def test_roc_claims_no_rate_finer_than_its_images():

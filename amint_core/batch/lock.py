@@ -38,6 +38,9 @@ def main(arguments: list[str]) -> None:
     if gpu == "--no-gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     with held, _own_gpu(_visible_gpus()) if gpu == "--own-gpu" else nullcontext():
+        # With it jsonschema would build a grammar of web addresses as papermill starts, which takes
+        # longer than all else there; notebooks hold none that it checks.
+        sys.modules.setdefault("rfc3987_syntax", None)
         sys.argv = [module, *rest]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 

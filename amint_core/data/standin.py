@@ -112,8 +112,8 @@ def _generated(spec: DatasetSpec, classes: int, size: int) -> dict[str, np.ndarr
 def _smooth(rng: np.random.Generator, cells: int, size: int, channels: int) -> np.ndarray:
     """Draw cells of random colour out to a smooth (size, size, channels) int32 field, -128..127."""
     coarse = rng.integers(0, 256, (channels, cells, cells), dtype=np.uint8)
-    field = np.stack([_resized(channel, size) for channel in coarse], axis=-1)
-    return field.astype(np.int32) - 128
+    image = coarse[0] if channels == 1 else np.ascontiguousarray(np.moveaxis(coarse, 0, -1))
+    return _resized(image, size).reshape(size, size, channels).astype(np.int32) - 128
 
 
 def _picture(rng: np.random.Generator, pattern: np.ndarray, clutter: np.ndarray) -> np.ndarray:

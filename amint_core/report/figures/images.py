@@ -29,13 +29,11 @@ def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
     """
     roles = [name for name in ROLES if name in split.roles and len(split.roles[name])]
     size = (0.95 * columns + 1.1, 1.2 * len(roles) + 0.55)
-    figure, grid = plt.subplots(len(roles), columns, figsize=size, squeeze=False)
+    figure, grid = _bare_axes(len(roles), columns, size)
     headed(figure, f"{dataset.title}: images by role{_withheld(dataset)}")
     for name, row in zip(roles, grid, strict=True):
         role = split.roles[name]
         spread = np.linspace(0, len(role) - 1, min(columns, len(role)))
-        for axes in row:
-            axes.axis("off")
         for axes, index in zip(row, role[spread.astype(int)], strict=False):
             name_of_class = _class_name(dataset, int(dataset.labels[index]))
             _image(axes, dataset, dataset.pixels[index], name_of_class)
@@ -48,6 +46,12 @@ def images_by_role(dataset: Dataset, split: Split, columns: int = 8) -> Figure:
             fontweight="bold",
         )
     return figure
+
+
+def _bare_axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """Open a figure of axes without frame and ticks: those of dozens of axes take a second."""
+    bare = {"frame_on": False, "xticks": [], "yticks": []}
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, subplot_kw=bare)
 
 
 def _image(axes: Axes, dataset: Dataset, pixels: np.ndarray, label: str) -> None:
@@ -91,12 +95,10 @@ def most_and_least_recognised(
     if members.empty:
         return nothing_to_draw(title, "This run tests nothing, so no member is recognised.")
     shown = min(columns, len(members))
-    figure, grid = plt.subplots(2, columns, figsize=(0.95 * columns + 1.3, 2.95), squeeze=False)
+    figure, grid = _bare_axes(2, columns, (0.95 * columns + 1.3, 2.95))
     headed(figure, title + _withheld(dataset))
     sides = (("highest\nscores", members.iloc[::-1]), ("lowest\nscores", members))
     for (name, ranked), line in zip(sides, grid, strict=True):
-        for axes in line:
-            axes.axis("off")
         for axes, (_, row) in zip(line, ranked.iloc[:shown].iterrows(), strict=False):
             text = f"{_class_name(dataset, int(row['label']))}\n{row['score']:.1f}"
             _image(axes, dataset, dataset.pixels[int(row["index"])], text)
@@ -128,7 +130,7 @@ def members_transformed(transformed: pd.DataFrame | None, case: Case, members: i
     places = np.linspace(len(ranked) // 2, len(ranked) - 1, min(members, len(ranked)))
     chosen = ranked.iloc[places.round().astype(int)[::-1]]
     size = (1.15 * len(names) + 0.4, 1.5 * len(chosen) + 0.6)
-    figure, grid = plt.subplots(len(chosen), len(names), figsize=size, squeeze=False)
+    figure, grid = _bare_axes(len(chosen), len(names), size)
     headed(figure, title + _withheld(case.dataset))
     for column, name in enumerate(names):
         seen = case.after(name, judged_only=True)
@@ -136,6 +138,5 @@ def members_transformed(transformed: pd.DataFrame | None, case: Case, members: i
         for axes, pixels, score in zip(
             grid[:, column], seen.pixels(rows), chosen[name], strict=True
         ):
-            axes.axis("off")
             _image(axes, case.dataset, pixels, f"{name}\n{score:.1f}")
     return figure

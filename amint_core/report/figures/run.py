@@ -198,7 +198,8 @@ def roc(scores: pd.DataFrame, title: str) -> Figure:
         at_one = tpr_at(of_method, 0.01)["value"]
         if at_one is not None:
             label = f"{name}: TPR {short(at_one)} at 1 % FPR"
-            dot = {"color": color, "label": label, "zorder": 3, "clip_on": False}
+            # A rate of 0 has no place on this axis: unclipped, its dot would lie a page below.
+            dot = {"color": color, "label": label, "zorder": 3, "clip_on": at_one == 0}
             logarithmic.plot(0.01, at_one, "o", **dot)
     roc_axes(linear)
     roc_axes(logarithmic, max(map(non_members, methods.values())))
