@@ -20,12 +20,16 @@ GRID_FILE = config.get("grid") or grid_file(PROFILE)
 GRID = load_grid(GRID_FILE, PROFILE)
 PRIORITIES = reproduce.priorities(GRID)
 RESULTS = reproduce.profile_folder(PROFILE)
-# Any change of the code counts as a change of every run.
-SOURCES = sorted(
-    str(path)
-    for path in Path("amint_core").rglob("*.py")
-    if not any(part.startswith(".") for part in path.parts)  # such as .ipynb_checkpoints
-)
+# Any change of the code counts as a change of every run. The newest file stands for all: Snakemake
+# looks at each input of each run again and again.
+SOURCE = max(
+    (
+        path
+        for path in Path("amint_core").rglob("*.py")
+        if not any(part.startswith(".") for part in path.parts)  # such as .ipynb_checkpoints
+    ),
+    key=lambda path: (path.stat().st_mtime_ns, path),
+).as_posix()
 # Scores are asked for too: a fresh clone has the metrics, but draws no curves without scores.
 DONE = [
     f"{RESULTS}/runs/{run}/{name}" for run in GRID for name in ("metrics.json", "scores.parquet")
@@ -73,7 +77,7 @@ rule runs:
 
 rule run:
     input:
-        SOURCES,
+        SOURCE,
         notebook=lambda wildcards: reproduce.notebook_file(GRID[wildcards.run]),
     output:
         metrics=f"{RESULTS}/runs/{{run}}/metrics.json",
@@ -105,7 +109,7 @@ rule run:
 
 rule report:
     input:
-        SOURCES,
+        SOURCE,
         notebook="notebooks/aMINTResults.ipynb",
         # `amint reproduce` reports on the runs that succeeded, whatever became of the others.
         runs=[path for path in DONE if not config.get("partial") or Path(path).exists()],
