@@ -19,7 +19,14 @@ from amint_core.training.activations import Part, record
 from amint_core.training.batches import Copies
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.kinds import ACTIVE, JOINT, PLAIN
-from amint_core.training.muon import MuonAdam, cosine, matrices_of
+from amint_core.training.muon import (
+    COEFFICIENTS,
+    ITERATIONS,
+    MuonAdam,
+    cosine,
+    matrices_of,
+    orthogonalised,
+)
 from amint_core.training.replay import Plan, Schedule
 from amint_core.training.resident import Resident
 from amint_core.training.transcript import state_digest
@@ -121,6 +128,19 @@ def test_muon_takes_the_steps_of_torchs_own():
         step = (other.weight - before).norm()
         assert step > 0.05
         assert (one.weight - other.weight).norm() < 0.1 * step
+
+
+@pytest.mark.parametrize("shape", [(8, 15), (8, 16), (64, 8), (8, 64)])
+def test_matrices_are_orthogonalised_as_by_the_iterations_written_out(shape):
+    """Also wide ones, of which only the small Gram matrix goes through the iterations."""
+    given = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
+    given[1, 0] = given[1, 1]  # one of rank less than full
+    expected = given.double() / given.double().norm(dim=(1, 2), keepdim=True)
+    for _ in range(ITERATIONS):
+        a, b, c = COEFFICIENTS
+        gram = expected @ expected.mT
+        expected = a * expected + b * gram @ expected + c * gram @ gram @ expected
+    torch.testing.assert_close(orthogonalised(given).double(), expected, atol=1e-4, rtol=0)
 
 
 def test_muon_steps_a_convolution_as_a_matrix_whatever_its_layout():

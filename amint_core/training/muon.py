@@ -47,10 +47,30 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = matrices.mT if tall else matrices
     x = x.bfloat16() if x.device.type == "cuda" else x.float()
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    if x.dtype == torch.float32 and x.shape[2] >= 2 * x.shape[1]:
+        x = _product(x @ x.mT) @ x
+    else:
+        for _ in range(ITERATIONS):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+def _product(gram: Tensor) -> Tensor:
+    """Return the (G, R, R) matrices that all iterations together multiply a matrix by.
+
+    Each iteration multiplies X by a polynomial of its Gram matrix, and the next Gram matrix is a
+    polynomial of that one: wide matrices are needed at the beginning and at the end only, which
+    takes .6 of the time for four times as many columns as rows. In bfloat16 the Gram matrix would
+    lose the small singular values.
+    """
+    a, b, c = COEFFICIENTS
+    unit = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    product = unit.expand_as(gram)
+    for _ in range(ITERATIONS):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * unit
+        product, gram = factor @ product, factor @ (factor @ gram)
+    return product
 
 
 @dataclass
