@@ -127,6 +127,8 @@ class RunConfig(BaseModel):
     holdout: Annotated[Count, _for("data")] = 2_000
     # Labelled images for audited accuracy (and judged, in `paper`); 0 takes the whole test set.
     test: Annotated[Count, _for("data")] = 0
+    # together: near-twins (data/twins.py) never stand in two roles, as frames of a track don't.
+    near_twins: Annotated[Literal["as_dealt", "together"], _for("data")] = "as_dealt"
     # Pixels a side; None: as in the paper's notebooks.
     image_size: Annotated[Positive | None, _for("data")] = None
 
@@ -237,6 +239,11 @@ class RunConfig(BaseModel):
             raise SettingsError(
                 f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and "
                 "'.' after the first."
+            )
+        if self.near_twins == "together" and "tracks_ignored" in self.defects:
+            raise SettingsError(
+                "near_twins = 'together' keeps images whole that the defect 'tracks_ignored' deals "
+                "one by one. Leave one of them."
             )
         if self.protocol == "strict" and self.holdout == 0:
             raise SettingsError(

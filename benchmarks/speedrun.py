@@ -19,26 +19,35 @@ from typing import Any
 from unittest import mock
 
 import amint_core as amint
+from amint_core.batch.planning import busy
 from amint_core.locations import results_root
-from amint_core.report import paper
 from benchmarks.configurations import Configuration
 from benchmarks.encoded import write_files
 from benchmarks.loops import start
 from benchmarks.resumed import Rows
 
-#: Of the paper's cell: CIFAR-10, middle taps. The authors' notebook ended after 101 passes over
-#: 20,000 members in batches of 64 (its stored output).
-MEMBERS, PASSES, BATCH = 20_000, 101, 64
+#: The authors' CIFAR notebook ended after 101 passes over its 30,000 external images, in batches of
+#: 64 beside as many members (its stored output).
+PASSES, PASSED, BATCH = 101, 30_000, 64
 #: What each model is to reach: the calibrated MINT accuracy on strict splits, the audited accuracy
 #: (of MobileNet the paper's own), and in how many minutes on 2 cores with AVX512-BF16.
 TARGETS = {"mobilenet": (0.98, 0.41, 6), "convnet": (0.99, 0.75, 3)}
-SPLIT = {"members": MEMBERS, "external": 26_000, "calibration": 1_500, "holdout": 2_500}
+SPLIT = {"members": 20_000, "external": 26_000, "calibration": 1_500, "holdout": 2_500}
 COMMON = {"dataset": "cifar10", "setup": "middle", "method": "attached", "recipe": "staged"}
 #: What was found quickest; the tries are in LOG.md.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "mobilenet": {"epochs": 8, "batch_size": 512, "learning_rate": 2e-3, "head_copies": 1},
-    "convnet": {"epochs": 8, "batch_size": 512, "learning_rate": 2e-3, "head_copies": 1},
+    "mobilenet": {
+        **{"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-4},
+        **{"augment_members": 0.0, "label_smoothing": 0.0, "batch_size": 64, "epochs": 4},
+        **{"head_batch": 256, "head_epochs": 8, "head_copies": 1},
+    },
+    "convnet": {
+        **{"learning_rate": 2e-3, "batch_size": 128, "epochs": 6},
+        **{"head_batch": 256, "head_epochs": 8, "head_copies": 1},
+    },
 }
+#: The tries looked at the judged images of seed 0.
+SEED = 1
 
 
 def trial(settings: amint.RunConfig) -> dict[str, float]:
@@ -80,14 +89,14 @@ def published_seconds(threads: int, steps: int = 5) -> float:
         with start("published", configuration, files) as loop:
             loop.ask("steps", 1)  # worker processes start
             step = median(loop.ask("steps", 1) for _ in range(steps))
-    return step * PASSES * MEMBERS / BATCH
+    return step * PASSES * PASSED / BATCH
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Time each model, and write what was found, a row after each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speedrun", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=TARGETS, default=list(TARGETS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[SEED])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=results_root() / "benchmarks")
     given = parser.parse_args(arguments)
@@ -101,8 +110,10 @@ def main(arguments: list[str] | None = None) -> int:
             if rows.has(key := {"run": settings.id, "threads": given.threads}):
                 continue
             # Both sides in one run, since machines are not equally quick at all times.
+            others = [busy.share()]
             published = published_seconds(given.threads)
             found = trial(settings)
+            others.append(busy.share())
             calibrated, audited, minutes = TARGETS[model]
             met = found["calibrated"] >= calibrated and found["audited"] >= audited
             rows.add(
@@ -110,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
                 | {"model": model, "seed": seed}
                 | found
                 | {
-                    "published MINT": paper.TABLE1["cifar10", "middle", "mobilenet"].mint,
+                    "others": max(others),  # share of the machine that other work took
                     "published seconds": published,
                     "times quicker": published / found["seconds"],
                     "figures aimed at": f"{calibrated:g} / {audited:g}",

@@ -16,7 +16,7 @@ from amint_core.batch.timed.grid import Clock, Timed, read_left
 from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import units_of
 from amint_core.cli import main
-from amint_core.evaluation.twins import nearest_member
+from amint_core.data.twins import nearest_member
 from amint_core.evaluation.twofold import judge_twice
 from amint_core.files import read_json
 from amint_core.store import read_sealed, write_sealed

@@ -25,7 +25,8 @@ class Dataset:
         source: "real", or "standin" where generated or substituted images take its place.
         pixels: (N, H, W, C) uint8, memory-mapped: only the images touched take memory.
         labels: (N,) int64 class numbers; -1 where the image has no label.
-        groups: (N,) int64; images of one GTSRB track share a number, all others have their own.
+        groups: (N,) int64; images of one GTSRB track share a number, all others have their own (and
+            near-twins share one where a run asks for it, see twins.py).
         hashes: (N,) S32, hexadecimal 128-bit BLAKE2b of shape and pixels: the image's identity.
         official_test: (N,) bool.
         class_names: one name per class number.

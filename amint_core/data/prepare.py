@@ -11,6 +11,7 @@ from amint_core.config import RunConfig
 from amint_core.data import load
 from amint_core.data.base import Dataset
 from amint_core.data.split import ROLES, Split, make_split
+from amint_core.data.twins import with_twins_together
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def prepare(settings: RunConfig) -> Data:
         DataError: the files are missing or damaged, or have too few images for the sizes.
     """
     dataset = load(settings.dataset, settings.data, settings.image_size)
+    if settings.near_twins == "together":
+        dataset = with_twins_together(dataset)
     sizes = {role: getattr(settings, role) for role in ROLES}
     # Defect 9: the published notebooks take no notice of GTSRB's tracks.
     tracks = settings.has("tracks_ignored")

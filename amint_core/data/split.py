@@ -115,7 +115,8 @@ def role_sizes(protocol: str, sizes: Mapping[str, int], test_images: int) -> dic
 class Deck:
     """Images still to be dealt, shuffled once within each class, as units that stay whole.
 
-    A unit is a track (images that share a group) or, without tracks, a single image.
+    A unit is a track (images that share a group, as near-twins do where they are dealt together)
+    or, without tracks, a single image.
     """
 
     def __init__(
@@ -183,8 +184,9 @@ class Deck:
         left = int(self.unit_size[self.place >= self.taken[self.unit_class]].sum())
         return (
             f"{self.title}: {role} wants {size:,} images, but the whole tracks left hold {left:,}: "
-            f"no track may stand in two roles. Lower {role} to {left:,} or less, lower a role "
-            "before it, or switch on the defect 'tracks_ignored' to split by image."
+            f"no track may stand in two roles, nor near-twins where they are dealt together. Lower "
+            f"{role} to {left:,} or less, lower a role before it, or split by image: with the "
+            "defect 'tracks_ignored', or with near_twins = 'as_dealt'."
         )
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amint_core.data.twins import NEAR_TWIN
 from amint_core.evaluation import intervals, metrics
 from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD
-
-NEAR_TWIN = 0.95  # correlation above which two images count as near-twins
 
 
 def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _looks(pixels: Tensor) -> list[Tensor]:
 
 
 def _thumbnails(pixels: Tensor) -> Tensor:
-    from amint_core.evaluation.twins import thumbnails
+    from amint_core.data.twins import thumbnails
 
     return thumbnails(pixels, side=_SIDE)
 

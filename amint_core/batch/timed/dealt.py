@@ -12,8 +12,8 @@ from torch import Tensor
 
 from amint_core.data.base import Dataset
 from amint_core.data.split import Split, make_split
+from amint_core.data.twins import nearest_member
 from amint_core.evaluation.scores import images_of
-from amint_core.evaluation.twins import nearest_member
 from amint_core.training.resident import Resident
 
 #: Roles that get a score, in the order of the table.

@@ -23,6 +23,7 @@ from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.split import ROLES
+from amint_core.data.twins import with_twins_together
 from amint_core.errors import AmintError, DamagedError, ResultsError
 from amint_core.files import in_words, read_json, write_json
 from amint_core.locations import shown
@@ -186,9 +187,12 @@ class Timed:
 
     def _deal(self, run: RunConfig) -> Dealt:
         sizes = {role: getattr(run, role) for role in ROLES}
-        key = (run.dataset, run.data, run.image_size, run.seed, *sizes.values())
+        key = (run.dataset, run.data, run.image_size, run.near_twins, run.seed, *sizes.values())
         if key not in self._dealt:
-            self._dealt[key] = deal(self._load(run), sizes, run.seed, self.device)
+            dataset = self._load(run)
+            if run.near_twins == "together":
+                dataset = with_twins_together(dataset)
+            self._dealt[key] = deal(dataset, sizes, run.seed, self.device)
         return self._dealt[key]
 
     def _load(self, run: RunConfig) -> Dataset:
