@@ -10,6 +10,7 @@ import said_of_convnet
 import said_of_lists_and_sets
 import said_of_literal
 import said_of_own_models
+import said_of_speedrun
 import said_of_table1
 import torch
 
@@ -509,6 +510,7 @@ SOURCES = (
     *said_of_own_models.SOURCES,
     *said_of_convnet.SOURCES,
     *said_of_literal.SOURCES,
+    *said_of_speedrun.SOURCES,
 )
 
 
