@@ -13,7 +13,8 @@ FILE = project_root() / "results" / "benchmarks" / "speedrun.csv"
 def of_rows() -> Iterator[str]:
     """Yield a row for each run."""
     for _, row in pd.read_csv(FILE).iterrows():
-        figures = [f"{row[name]:.3f}"[1:] for name in ("calibrated", "auc", "tpr at 0.01")]
+        names = ("calibrated", "auc", "tpr at 0.01")
+        figures = [f"{row[name]:.3f}".removeprefix("0") for name in names]
         yield (
             f"| {model_title(row['model'])} | {row['seconds'] / 60:.1f} | {' | '.join(figures)} | "
             f"{row['audited']:.3f}".replace("0.", ".")
