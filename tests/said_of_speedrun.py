@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pandas as pd
+from said_of_table1 import three
 
 from amint_core.locations import project_root
 from amint_core.report.names import model_title
@@ -13,14 +14,11 @@ FILE = project_root() / "results" / "benchmarks" / "speedrun.csv"
 def of_rows() -> Iterator[str]:
     """Yield a row for each run."""
     for _, row in pd.read_csv(FILE).iterrows():
-        names = ("calibrated", "auc", "tpr at 0.01")
-        figures = [f"{row[name]:.3f}".removeprefix("0") for name in names]
+        figures = [three(row[name]) for name in ("calibrated", "auc", "tpr at 0.01", "audited")]
         yield (
             f"| {model_title(row['model'])} | {row['seconds'] / 60:.1f} | {' | '.join(figures)} | "
-            f"{row['audited']:.3f}".replace("0.", ".")
-            + f" | {row['figures aimed at']} in "
-            f"{row['minutes aimed at']} | {row['published seconds'] / 3600:.1f} | "
-            f"{row['times quicker']:.0f} |"
+            f"{row['figures aimed at']} in {row['minutes aimed at']} | "
+            f"{row['published seconds'] / 3600:.1f} | {row['times quicker']:.0f} |"
         )
 
 

@@ -59,10 +59,14 @@ def prepare(settings: RunConfig) -> Data:
         DataError: the files are missing or damaged, or have too few images for the sizes.
     """
     dataset = load(settings.dataset, settings.data, settings.image_size)
-    if settings.near_twins == "together":
-        dataset = with_twins_together(dataset)
+    dataset = in_groups(dataset, settings)
     sizes = {role: getattr(settings, role) for role in ROLES}
     # Defect 9: the published notebooks take no notice of GTSRB's tracks.
     tracks = settings.has("tracks_ignored")
     split = make_split(dataset, settings.protocol, sizes, settings.seed, ignore_tracks=tracks)
     return Data(settings, dataset, split)
+
+
+def in_groups(dataset: Dataset, settings: RunConfig) -> Dataset:
+    """Return the dataset with those images in one group that the run deals together."""
+    return with_twins_together(dataset) if settings.near_twins == "together" else dataset

@@ -22,8 +22,8 @@ from amint_core.batch.timed.units import Unit, do, units_of
 from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.packed import load_packed, packed_file
+from amint_core.data.prepare import in_groups
 from amint_core.data.split import ROLES
-from amint_core.data.twins import with_twins_together
 from amint_core.errors import AmintError, DamagedError, ResultsError
 from amint_core.files import in_words, read_json, write_json
 from amint_core.locations import shown
@@ -189,9 +189,7 @@ class Timed:
         sizes = {role: getattr(run, role) for role in ROLES}
         key = (run.dataset, run.data, run.image_size, run.near_twins, run.seed, *sizes.values())
         if key not in self._dealt:
-            dataset = self._load(run)
-            if run.near_twins == "together":
-                dataset = with_twins_together(dataset)
+            dataset = in_groups(self._load(run), run)
             self._dealt[key] = deal(dataset, sizes, run.seed, self.device)
         return self._dealt[key]
 
