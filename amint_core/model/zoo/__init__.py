@@ -1,4 +1,4 @@
-"""The audited models, by name: the paper's six, two of ours, and any other of timm's.
+"""The audited models, by name: the paper's six, three of ours, and any other of timm's.
 
 To add a model: write its file beside these, name it in `AUDITED`, and pin its parameter count in
 `tests/test_models.py`.
@@ -41,6 +41,7 @@ AUDITED: Registry[Architecture] = Registry(
         "xception": "xception:XCEPTION",
         "vit": "vit:VIT",
         "convnet": "convnet:CONVNET",
+        "resnet8": "resnet8:RESNET8",
         "tiny": "tiny:TINY",
     },
 )
