@@ -141,9 +141,11 @@ class Deck:
         shuffled = rng.permutation(len(first))
         # Place of each unit among its class's, in shuffled order.
         by_class = np.lexsort((shuffled, self.unit_class))
-        starts = np.cumsum(self.per_class) - self.per_class
+        self.starts = np.cumsum(self.per_class) - self.per_class
         self.place = np.empty(len(first), np.int64)
-        self.place[by_class] = np.arange(len(first)) - np.repeat(starts, self.per_class)
+        self.place[by_class] = np.arange(len(first)) - np.repeat(self.starts, self.per_class)
+        # Images in the first so many units, class by class: what some units hold is a difference.
+        self.held_before = np.concatenate([[0], np.cumsum(self.unit_size[by_class])])
         # Images in the order in which units are cut: the last unit's last frames go first.
         self.unit, self.image_order = unit, np.lexsort((candidates, shuffled[unit]))
 
@@ -160,11 +162,12 @@ class Deck:
             if units > room.sum():
                 raise DataError(self._short(role, size))
             counts = allocate(units, self.per_class, room, self.tie_order)
-            upto = (self.taken + counts)[self.unit_class]
-            chosen = (self.taken[self.unit_class] <= self.place) & (self.place < upto)
-            if self.unit_size[chosen].sum() >= size:
+            first = self.starts + self.taken
+            if (self.held_before[first + counts] - self.held_before[first]).sum() >= size:
                 break
             units += 1
+        upto = (self.taken + counts)[self.unit_class]
+        chosen = (self.taken[self.unit_class] <= self.place) & (self.place < upto)
         self.taken += counts
         dealt = self.image_order[chosen[self.unit[self.image_order]]][:size]
         return np.sort(self.candidates[dealt]).astype(np.int64)
