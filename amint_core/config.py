@@ -73,6 +73,9 @@ AtLeastTwo = Annotated[int, Field(ge=2, lt=_LARGEST)]  # batch normalisation nee
 Rate = Annotated[float, BeforeValidator(_as_float), Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, BeforeValidator(_as_float), Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf_nan=False)]
+#: Least and largest width of a head; its parameters grow with the square.
+HEAD_WIDTHS = 4, 512
+Width = Annotated[int, Field(ge=HEAD_WIDTHS[0], le=HEAD_WIDTHS[1])]
 Setup = Literal["entry", "middle", "output"]
 Target = Literal["plain", "active", "undeclared", "misdeclared"]
 Variance = Literal["global", "per_class", "per_image"]
@@ -135,6 +138,8 @@ class RunConfig(BaseModel):
     # The MINT model.
     # None: lean for maps, token for ViT.
     head: Annotated[Literal["lean", "published", "token"] | None, _for("head", "speed")] = None
+    # Of a lean or token head; None: its own.
+    head_width: Annotated[Width | None, _for("head", "speed")] = None
     # Module names; None: the setup's own.
     taps: Annotated[Names | None, _for("head", "speed")] = None
 
@@ -249,6 +254,11 @@ class RunConfig(BaseModel):
             raise SettingsError(
                 "holdout = 0 leaves nobody to judge: the strict protocol judges members against "
                 "holdout. Give holdout images, or choose protocol = 'paper'."
+            )
+        if self.head == "published" and self.head_width:
+            raise SettingsError(
+                f"head_width = {self.head_width}, but the published head has one size. Leave one "
+                "of them."
             )
         if self.taps == ():
             raise SettingsError("taps = [] names no module. Name some, or leave taps to the setup.")

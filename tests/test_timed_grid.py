@@ -19,6 +19,8 @@ from amint_core.cli import main
 from amint_core.data.twins import nearest_member
 from amint_core.evaluation.twofold import judge_twice
 from amint_core.files import read_json
+from amint_core.model.mint import parameter_count
+from amint_core.run.folder import Run
 from amint_core.store import read_sealed, write_sealed
 from benchmarks.faults.damage import SCHEMAS, answer_for
 
@@ -98,11 +100,27 @@ def test_all_runs_of_a_small_grid_are_done_and_saved(done):
         assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
         assert set(manifest["git"]) == {"commit", "changed"}
         stages = pd.read_csv(folder / "history.csv")["stage"].unique().tolist()
-        with_head = metrics["run"]["settings"]["method"] in ("active", "attached")
+        with_head = metrics["run"]["settings"]["method"] in WITH_HEAD
         assert stages == (["trunk", "head"] if with_head else ["trunk"])
 
 
-NO_TEST = ("plain", "joint")
+NO_TEST, WITH_HEAD = ("plain", "joint"), ("attached", "active")
+
+
+def test_a_head_is_as_wide_as_asked_in_a_timed_grid_as_in_a_single_run(tmp_path):
+    runs = {}
+    for width in (None, 8):
+        folder = tmp_path / f"width{width}"
+        folder.mkdir()
+        asked = [run for run in specs(folder, head_width=width) if run.method in WITH_HEAD]
+        timed(folder).run(asked)
+        for settings in asked:
+            metrics = read_json(folder / "small" / "runs" / settings.id / "metrics.json")
+            head = parameter_count(Run(settings).model.head)
+            assert metrics["training"]["parameters"]["head"] == head
+            runs[settings.id] = head
+    assert len(runs) == 6  # another width is another run
+    assert len(set(runs.values())) == 4  # the taps of two setups differ
 
 
 def test_metrics_follow_from_the_stored_scores(done):

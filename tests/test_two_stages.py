@@ -331,6 +331,7 @@ def test_settings_of_two_stages_are_refused_where_they_would_do_nothing():
         ({"head_epochs": 2, "defects": ["separate_batches"]}, "defects"),
         ({"recipe": "staged", "external_transformations": ["crop"]}, "flip, shift"),
         ({"recipe": "staged", "method": "lira_online"}, "shadow"),
+        ({"head": "published", "head_width": 64}, "one size"),
     ):
         with pytest.raises(SettingsError, match=named):
             create(**{**small_run.SMALL, **wrong})

@@ -16,7 +16,7 @@ from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel, auditable
 from amint_core.audit.model_folder import MANIFEST, TIMM, load, require_own_folder, save
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.config import RunConfig
+from amint_core.config import HEAD_WIDTHS, RunConfig
 from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, read_json
 from amint_core.locations import given_path
@@ -30,7 +30,6 @@ from amint_core.training.device import repeatable
 
 #: Of a head: "auto", "fit" or the channels that it reads each tap into.
 HeadWidth = int | Literal["auto", "fit"]
-WIDTHS = 4, 512  # of the numbers; parameters grow with the square
 #: A narrower head recognises few members, however small the model: results/audit/own_heads.csv.
 NARROWEST = 32
 #: So many members are scored for the folder, as known ones; more would only take time.
@@ -140,7 +139,7 @@ def _unfrozen(model: nn.Module) -> Iterator[None]:
 def _require_width(width: HeadWidth, settings: RunConfig) -> None:
     if width in ("auto", "fit"):
         return
-    least, most = WIDTHS
+    least, most = HEAD_WIDTHS
     if type(width) is not int or not least <= width <= most:
         raise SettingsError(
             f"head_width = {width!r}: give a whole number from {least} to {most}, or 'auto' or "

@@ -57,7 +57,8 @@ def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
         torch.manual_seed(settings.seed if seed is None else seed)
         audited = zoo.create(settings.model, dataset.channels, dataset.image_size, classes)
         taps = settings.taps or zoo.default_taps(settings.model, audited, settings.setup)
-        return enhance(audited, taps, data.example, settings.head, settings.model)
+        head = settings.head, settings.model, settings.head_width
+        return enhance(audited, taps, data.example, *head)
 
 
 def fit_model(

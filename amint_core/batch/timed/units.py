@@ -172,7 +172,7 @@ def _build(run: RunConfig, dealt: Dealt, half: bool) -> EnhancedAuditedModel:
         taps = run.taps or zoo.default_taps(run.model, audited, run.setup)
         shapes = shapes_of(audited, taps, dealt.images, half)
         maps = [shapes[tap] for tap in taps]
-        head = build_head(run.head, maps, run.model, channels=dataset.channels)
+        head = build_head(run.head, maps, run.model, run.head_width, dataset.channels)
     model = EnhancedAuditedModel(audited, head, taps)
     return model.to(device, memory_format=torch.channels_last)
 
@@ -260,7 +260,7 @@ class _Trunk:
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             channels = self.dealt.dataset.channels
-            head = build_head(run.head, shapes, run.model, channels=channels)
+            head = build_head(run.head, shapes, run.model, run.head_width, channels)
         return head.to(self.logits.device, memory_format=torch.channels_last)
 
     def _result(
