@@ -1,0 +1,86 @@
+"""Rows of the pages' tables of a profile's runs, from their committed metrics."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import pandas as pd
+from said_of_table1 import three
+
+from amint_core.config import RunConfig
+from amint_core.files import read_json
+from amint_core.locations import project_root
+from amint_core.methods import METHODS
+
+SETTINGS = ("recipe", "method", "target", "seed")
+COLUMNS = ("auc", "calibrated", "tpr at 0.01", "tpr at 0.001", "audited")
+KINDS = ("exact", "flip", "shift", "crop", "resize", "jpeg", "blur", "noise", "brightness")
+#: Recipe, method, target: a row of a table.
+Place = tuple[str, str, str]
+
+
+@cache
+def runs(profile: str) -> pd.DataFrame:
+    """A row per run: what it was, and what its metrics say."""
+    rows = []
+    for file in sorted((project_root() / "results" / profile).glob("runs/*/metrics.json")):
+        metrics = read_json(file)
+        settings, mint = RunConfig(**metrics["run"]["settings"]), metrics["mint"] or {}
+        tpr = mint.get("tpr_at_fpr") or {}
+        rows.append(
+            {name: getattr(settings, name) for name in SETTINGS}
+            | {
+                "auc": _value(mint.get("auc")),
+                "calibrated": _value(mint.get("accuracy_calibrated")),
+            }
+            | {f"tpr at {rate}": _value(tpr.get(rate)) for rate in ("0.01", "0.001")}
+            | {"audited": _value((metrics["audited"] or {}).get("accuracy"))}
+            | {
+                kind: _value(found["auc"])
+                for kind, found in (metrics.get("transformations") or {}).items()
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _value(found: dict | None) -> float | None:
+    return None if found is None else found["value"]
+
+
+def _shown(values: pd.Series) -> str:
+    return three(values.mean()) if values.notna().all() else "–"
+
+
+def name_of(method: str, target: str) -> str:
+    against = {"plain": "", "active": " on the auditable model"}
+    return METHODS[method].title + against.get(target, f" on the {target} members")
+
+
+def mean(profile: str, recipe: str, method: str, column: str, target: str = "plain") -> str:
+    """A number of the sentences beside a table: the mean over the seeds that there are."""
+    found = runs(profile).query("recipe == @recipe and method == @method and target == @target")
+    assert len(found), f"no run {recipe} {method} {target}"
+    return three(found[column].mean())
+
+
+def of_all_rows(profile: str, places: Sequence[Place], recipes: bool = True) -> Iterator[str]:
+    """Yield a table's rows, means over the seeds that there are; places without runs have none."""
+    found = runs(profile).set_index(list(SETTINGS[:3])).sort_index()
+    for place in places:
+        if place in found.index:
+            own = found.loc[[place]]
+            shown = " | ".join(_shown(own[name]) for name in COLUMNS)
+            yield f"| {_words(place, recipes)} | {shown} | {len(own)} |"
+
+
+def of_transformed(profile: str, places: Sequence[Place], recipes: bool = True) -> Iterator[str]:
+    """Yield the rows of AUC on transformed images."""
+    found = runs(profile).dropna(subset=["crop"]).set_index(list(SETTINGS[:3])).sort_index()
+    for place in places:
+        if place in found.index:
+            shown = " | ".join(_shown(found.loc[[place], kind]) for kind in KINDS)
+            yield f"| {_words(place, recipes)} | {shown} |"
+
+
+def _words(place: Place, recipes: bool) -> str:
+    recipe, method, target = place
+    return " | ".join([*([recipe] if recipes else []), name_of(method, target)])
