@@ -82,6 +82,8 @@ lint: $(READY) ## Check style
 
 # Notebooks run as copies on stand-in images, with caches and results of their own, so that no test
 # touches yours; the results notebook comes last, on what the others left there.
+# Two processes with a thread each: with two each they wait for one another, a third of the time.
+test fuzz: export OMP_NUM_THREADS = 1
 test: lint ## Check style, run all tests and every notebook
 	$(PY) -m pytest -n 2 --dist loadfile
 	rm -rf build/test && mkdir -p build/test/notebooks
