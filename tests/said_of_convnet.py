@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import said_of_profiles
-from said_of_profiles import mean
+from said_of_profiles import side_by_side
 
 #: Of each row: recipe, method and target, in the page's order; those without runs are left out.
 ROWS = [
@@ -41,25 +41,27 @@ def of_transformed() -> Iterator[str]:
 def of_what_follows() -> Iterator[str]:
     """Yield the numbers in the sentences below the table."""
 
-    def of(recipe: str, method: str, column: str, target: str = "plain") -> str:
-        return mean("convnet", recipe, method, column, target)
+    def of(column: str, *places: tuple[str, str, str]) -> list[str]:
+        return side_by_side("convnet", places, column)
 
-    rate = "tpr at 0.001"
-    yield "AUC {} and TPR {} at .1 % FPR, against {} and {} of the joint training's".format(
-        *(of("staged", name, column) for name in ("attached", "active") for column in ("auc", rate))
+    two = [("staged", name, "plain") for name in ("attached", "active")]
+    (auc, other_auc), (rate, other_rate) = (of(column, *two) for column in ("auc", "tpr at 0.001"))
+    yield (
+        f"AUC {auc} and TPR {rate} at .1 % FPR, against {other_auc} and {other_rate} of the joint "
+        "training's"
     )
-    order = "active", "joint", "plain"
     for recipe in ("best", "staged"):
+        order = [(recipe, name, "plain") for name in ("active", "joint", "plain")]
         yield "{} with its MINT loss, {} without it in the same joint pass, {} alone".format(
-            *(of(recipe, name, "audited") for name in order)
+            *of("audited", *order)
         )
-    yield "AUC {} and TPR {} at 1 % FPR".format(
-        *(of("best", "undeclared", column) for column in ("auc", "tpr at 0.01"))
-    )
-    yield f"AUC {of('best', 'misdeclared', 'auc')}: below .5"
-    yield "as a whole (AUC {}), but at 1 % FPR hardly one of them (TPR {})".format(
-        *(of("best", "yeom", column, "undeclared") for column in ("auc", "tpr at 0.01"))
-    )
+    undeclared, misdeclared = (("best", name, "plain") for name in ("undeclared", "misdeclared"))
+    (auc,), (rate,) = of("auc", undeclared), of("tpr at 0.01", undeclared)
+    yield f"AUC {auc} and TPR {rate} at 1 % FPR"
+    yield f"AUC {of('auc', misdeclared)[0]}: below .5"
+    loss = ("best", "yeom", "undeclared")
+    (auc,), (rate,) = of("auc", loss), of("tpr at 0.01", loss)
+    yield f"as a whole (AUC {auc}), but at 1 % FPR hardly one of them (TPR {rate})"
 
 
 SOURCES = (of_all_rows, of_transformed, of_what_follows)

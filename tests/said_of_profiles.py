@@ -55,11 +55,13 @@ def name_of(method: str, target: str) -> str:
     return METHODS[method].title + against.get(target, f" on the {target} members")
 
 
-def mean(profile: str, recipe: str, method: str, column: str, target: str = "plain") -> str:
-    """A number of the sentences beside a table: the mean over the seeds that there are."""
-    found = runs(profile).query("recipe == @recipe and method == @method and target == @target")
-    assert len(found), f"no run {recipe} {method} {target}"
-    return three(found[column].mean())
+def side_by_side(profile: str, places: Sequence[Place], column: str) -> list[str]:
+    """Numbers that a sentence sets against each other: means over the seeds that all have."""
+    found = runs(profile).set_index(list(SETTINGS))[column].sort_index()
+    each = [found.loc[place] for place in places]
+    seeds = set.intersection(*(set(one.index) for one in each))
+    assert seeds, f"no seed has all of {places}"
+    return [three(one.loc[sorted(seeds)].mean()) for one in each]
 
 
 def of_all_rows(profile: str, places: Sequence[Place], recipes: bool = True) -> Iterator[str]:
