@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from amint_core.data.identity import image_hashes
+from amint_core.data.hashes import image_hashes
 from amint_core.methods.case import Case
 
 

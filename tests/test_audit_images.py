@@ -14,7 +14,7 @@ from PIL import Image
 from amint_core.audit import fingerprints
 from amint_core.audit.images import Picture, Refused, batches, read
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.data.identity import image_hashes
+from amint_core.data.hashes import image_hashes
 from amint_core.data.transforms import normalised
 from amint_core.errors import DataError, SettingsError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from amint_core.audit import conformal, fit, share
+from amint_core.audit import conformal, exchangeability, share
 from amint_core.audit.verdict import CANNOT_TELL, FOUND, judge
 from amint_core.errors import ProtocolError
 
@@ -229,8 +229,8 @@ def test_images_of_another_kind_are_noticed_and_nobody_is_accused(change: str) -
     verdict = judge(
         scores,
         reference,
-        statistics=fit.image_statistics(changed),
-        of_reference=fit.image_statistics(images(2, 1000)),
+        statistics=exchangeability.image_statistics(changed),
+        of_reference=exchangeability.image_statistics(images(2, 1000)),
     )
     assert verdict.fit.holds == (change == "none")
     assert verdict.accused.any() == (change == "none")
@@ -249,12 +249,12 @@ def test_scores_that_no_member_has_give_the_reference_away() -> None:
 
 
 def test_images_of_the_same_kind_are_rarely_taken_for_others() -> None:
-    of_reference = fit.image_statistics(images(0, 1000))
+    of_reference = exchangeability.image_statistics(images(0, 1000))
     alarms = 0
     for seed in range(1, 41):
         scores, reference, _ = draw(seed, 500, 100)
-        statistics = fit.image_statistics(images(seed, 500))
-        alarms += not fit.compare(scores, reference, statistics, of_reference).holds
+        statistics = exchangeability.image_statistics(images(seed, 500))
+        alarms += not exchangeability.compare(scores, reference, statistics, of_reference).holds
     assert alarms <= 1
 
 

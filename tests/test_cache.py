@@ -13,7 +13,7 @@ from amint_core.data import DATASETS, building, load
 from amint_core.data.building import build
 from amint_core.data.cache import KINDS, cache_folder
 from amint_core.data.cifar import CIFAR10_CLASSES
-from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.data.sources import Content, File, Item, Part, Source
 from amint_core.errors import CacheError, DataError
 

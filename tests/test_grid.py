@@ -77,8 +77,14 @@ def test_an_unknown_profile_names_the_nearest():
         grid_file("lapptop")
 
 
+def require_all(found, expected, where):
+    """Hold a list against what there is, and say where a name is missing or too many."""
+    assert not set(expected) - set(found), f"{where} lacks {sorted(set(expected) - set(found))}"
+    assert not set(found) - set(expected), f"{where} has {sorted(set(found) - set(expected))}"
+
+
 def test_every_dataset_has_a_notebook():
-    assert set(NOTEBOOKS) == set(DATASETS)
+    require_all(NOTEBOOKS, DATASETS, "NOTEBOOKS of amint_core/batch/grid.py")
 
 
 def test_vit_has_its_own_notebook(tmp_path):
@@ -94,9 +100,9 @@ def test_vit_has_its_own_notebook(tmp_path):
 def test_quick_shows_everything_once_on_stand_ins():
     runs = load_grid(grid_file("quick")).values()
     assert {run.data for run in runs} == {"standin"}
-    assert {run.dataset for run in runs} == set(DATASETS) - {"cifar100"}
+    require_all({run.dataset for run in runs}, set(DATASETS) - {"cifar100"}, "config/quick.yaml")
     assert {run.model for run in runs} == MODELS | {"tiny"}
-    assert {run.method for run in runs} == set(METHODS)
+    require_all({run.method for run in runs}, METHODS, "config/quick.yaml")
     assert {run.recipe for run in runs} >= {"fixed", "best", "robust"}
     assert {run.setup for run in runs} == set(SETUPS)
     assert {notebook_for(run) for run in runs} == {*NOTEBOOKS.values(), "aMINTViT"}
@@ -118,9 +124,13 @@ def test_comparison_sets_every_method_and_recipe_side_by_side_on_real_images():
     assert {run.recipe for run in (*runs, *other)} == set(RECIPES) - {"published"}
     cells = (("cifar10", "best", 0), ("cifar10", "best", 10), ("cifar10", "staged", 10))
     shown = [run for run in (*runs, *other) if (run.dataset, run.recipe, run.seed) in cells]
-    assert {run.method for run in shown if run.target == "plain"} == set(METHODS)
+    where = "config/convnet.yaml (with config/comparison.yaml), in CIFAR-10's cell,"
+    require_all({run.method for run in shown if run.target == "plain"}, METHODS, where)
+    attacks = {
+        name for name, one in METHODS.items() if one.group == "attack" and one.training is None
+    }
     attacked = {run.method for run in shown if run.target == "active"}
-    assert attacked == {name for name, method in METHODS.items() if method.group == "attack"}
+    require_all(attacked, attacks, f"{where} with target: active,")
     # Each defect that this cell can have is switched alone somewhere.
     alone = {run.defects[0] for run in runs if len(run.defects) == 1}
     assert alone == set(DEFECTS) - {"hundred_outputs", "tracks_ignored"}
@@ -157,7 +167,7 @@ def test_paper_has_the_papers_comparisons():
         assert set(PASSIVE_ACTIVE) <= cells
     for dataset in ("cifar10", "gtsrb"):
         beside = {run.method for run in at_entry if run.dataset == dataset and run.calibration}
-        assert beside == set(METHODS)
+        require_all(beside, METHODS, f"config/paper.yaml, in {dataset}'s block of attacks,")
 
 
 def test_literal_is_as_the_notebooks_compute_two_cells():
@@ -216,4 +226,3 @@ def test_a_grid_that_is_not_there_is_named(tmp_path):
 def test_a_folder_of_images_has_a_notebook_too():
     settings = create(dataset="folder:/my photos", model="tiny")
     assert notebook_for(settings) == "aMINTCIFAR"
-    assert set(NOTEBOOKS) == set(DATASETS)

@@ -11,7 +11,7 @@ from test_audit_model import HOW, MEMBERS, STRANGERS, OwnNet, enhanced
 from torch import nn
 
 import amint_core as amint
-from amint_core.audit import graph, hub
+from amint_core.audit import hub, onnx_graph
 from amint_core.data.transforms import shifted
 from amint_core.errors import AmintError, ModelError
 from amint_core.model.inference import VIEWS, view
@@ -89,7 +89,7 @@ def test_every_view_is_drawn_as_it_is_seen():
 
 def test_drawing_leaves_the_model_as_it_is(model):
     before = [type(one) for one in model.enhanced.modules()]
-    graph.program(model, membership_only=True)
+    onnx_graph.program(model, membership_only=True)
     assert [type(one) for one in model.enhanced.modules()] == before
     assert all(one.requires_grad for one in model.enhanced.parameters())
 

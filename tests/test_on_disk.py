@@ -833,7 +833,7 @@ REFUSED = [
     ),
     ("mnist", arrays_under_other_names, r"holds the arrays images, labels, but not x_test"),
     ("mnist", unlabelled_table, r"train\.csv has 784 columns, none of which is called label"),
-    ("mnist", another_text_as_gz, r"images-idx3-ubyte\.gz is not an idx file of MNIST images"),
+    ("mnist", another_text_as_gz, r"images-idx3-ubyte\.gz is not an idx file of images"),
     ("gtsrb", table_without_byte_order_mark, r"Test\.csv is no text, or .* without a byte-order"),
     ("mnist", csv_with_labels_last, r"the labels, is 0 in each row"),
     ("mnist", csv_with_a_row_too_long, r"mnist_train\.csv, line 12 has 786 cells, not 785"),

@@ -114,7 +114,10 @@ def test_names_in_the_tables_are_those_that_settings_take():
     from amint_core.recipes import DEFECTS, RECIPES
 
     methods = PAGES["docs/methods.md"].split("| method |")[1].split("\n\n")[0]
-    assert re.findall(r"`(\w+)`", methods.replace("|---", "")) == list(METHODS)
+    named = re.findall(r"`(\w+)`", methods.replace("|---", ""))
+    lacking = [name for name in METHODS if name not in named]
+    assert not lacking, f"docs/methods.md, first table, lacks {lacking}"
+    assert named == list(METHODS), "docs/methods.md, first table, is not in the registry's order"
     recipes = PAGES["docs/recipes.md"].split("| recipe |")[1].split("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", recipes, re.M) == list(RECIPES)
     defects = PAGES["docs/recipes.md"].split("| switch |")[1].split("\n\n")[0]

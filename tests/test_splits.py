@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amint_core.data import DATASETS, Dataset, load
-from amint_core.data.identity import fingerprint
+from amint_core.data.hashes import fingerprint
 from amint_core.data.split import ROLES, make_split
 from amint_core.data.strata import allocate
 from amint_core.errors import DataError, SettingsError

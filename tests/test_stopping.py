@@ -5,7 +5,7 @@ import pytest
 import torch
 from short_training import settings, stored, train
 
-from amint_core.data.identity import image_hashes
+from amint_core.data.hashes import image_hashes
 from amint_core.errors import TrainingError
 from amint_core.run import models, steps
 from amint_core.training import losses

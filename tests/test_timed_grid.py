@@ -17,7 +17,7 @@ from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
-from amint_core.evaluation.twofold import judge_twice
+from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import read_json
 from amint_core.model.mint import parameter_count
 from amint_core.run.folder import Run

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from amint_core.data.identity import image_hashes
+from amint_core.data.hashes import image_hashes
 from amint_core.data.transforms import normalised, to_bytes
 from amint_core.errors import SettingsError
 from amint_core.model.mint import enhance

@@ -27,8 +27,8 @@ from amint_core.training.muon import (
     matrices_of,
     orthogonalised,
 )
-from amint_core.training.replay import Plan, Schedule
 from amint_core.training.resident import Resident
+from amint_core.training.resident_loop import Plan, Schedule
 from amint_core.training.transcript import state_digest
 from amint_core.training.trunk import Objective, train_trunk
 

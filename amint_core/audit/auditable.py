@@ -198,11 +198,11 @@ class AuditableModel:
 
     def program(self, membership_only: bool = False) -> torch.export.ExportedProgram:
         """Return the model as torch.export writes it down; see `graph.program`."""
-        return import_module("amint_core.audit.graph").program(self, membership_only)
+        return import_module("amint_core.audit.onnx_graph").program(self, membership_only)
 
     def to_onnx(self, path: Path | str, membership_only: bool = False) -> Path:
         """Write the model into an ONNX file; see `graph.to_onnx`."""
-        return import_module("amint_core.audit.graph").to_onnx(self, path, membership_only)
+        return import_module("amint_core.audit.onnx_graph").to_onnx(self, path, membership_only)
 
 
 def _of_the_list(signed: Statement) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amint_core.audit import fit
+from amint_core.audit.exchangeability import STATISTICS, image_statistics
 from amint_core.audit.fingerprints import Published, content_hash
 from amint_core.audit.images import Picture, Refused, batches, read
 from amint_core.audit.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class Scored:
     hashes: list[bytes] = field(default_factory=list)
     sources: list[Path | None] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,)
-    statistics: np.ndarray = field(default_factory=lambda: np.empty((0, len(fit.STATISTICS))))
+    statistics: np.ndarray = field(default_factory=lambda: np.empty((0, len(STATISTICS))))
     #: (N,) φ = log p - log(1 - p) of the predicted class, and of the class that the image's folder
     #: names (NaN where it names none), less the mean over shadow models, each of its own prediction
     #: or of the same class, where there are any; None: the classifier was not asked.
@@ -79,7 +79,7 @@ def score_all(
     for batch in batches(_pictures(source, preprocessing, result.refused), batch_size):
         pixels = np.stack([picture.pixels for picture in batch])
         scores.frombytes(_scores(score, preprocessing.normalise(pixels)).tobytes())
-        described = fit.image_statistics(pixels)
+        described = image_statistics(pixels)
         if classify is not None:
             logits = _logits(classify, preprocessing.normalise(pixels))
             others = [_logits(each, preprocessing.normalise(pixels)) for each in shadows]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from amint_core.audit import conformal, share
 from amint_core.audit.contradictions import LEVEL, Contradictions
-from amint_core.audit.fit import Fit
+from amint_core.audit.exchangeability import Fit
 
 
 @dataclass(frozen=True)

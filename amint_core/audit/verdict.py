@@ -13,7 +13,7 @@ import numpy as np
 
 from amint_core.audit import conformal, sentences
 from amint_core.audit.contradictions import UNDECLARED, Contradictions, contradictions
-from amint_core.audit.fit import Fit, compare
+from amint_core.audit.exchangeability import Fit, compare
 from amint_core.audit.sentences import Statement
 from amint_core.errors import ProtocolError
 

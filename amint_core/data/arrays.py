@@ -119,7 +119,7 @@ def _read_idx(path: Path, kind: str, obtain: str) -> np.ndarray:
         head = file.read(length).ljust(length, b"\0")
         magic, *shape = np.frombuffer(head, ">u4").tolist()
         if magic != MAGIC[kind]:
-            raise DataError(f"{shown(path)} is not an idx file of MNIST {kind[:6]}. {remedy}")
+            raise DataError(f"{shown(path)} is not an idx file of {kind[:6]}. {remedy}")
         # A few bytes of gzip may unpack to any number: no more than announced is read.
         body = np.frombuffer(file.read(min(math.prod(shape), MOST_BYTES) + 1), np.uint8)
     if body.size != math.prod(shape) or not body.size:

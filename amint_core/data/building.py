@@ -17,7 +17,7 @@ import numpy as np
 from amint_core.data.base import DatasetSpec
 from amint_core.data.decode import Decoded, decode
 from amint_core.data.entries import passed_over, reading
-from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.data.sources import Item, Part, Source
 from amint_core.errors import DataError
 from amint_core.locations import shown

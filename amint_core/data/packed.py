@@ -30,7 +30,7 @@ from amint_core.data import DATASETS, load
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.decode import decode
 from amint_core.data.entries import MOST_TEXT, reading
-from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.data.sources import Item, Part
 from amint_core.errors import AmintError, DataError
 from amint_core.files import atomic_path

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from amint_core.data.base import Dataset, DatasetSpec
-from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.errors import SettingsError, unknown_name
 
 SEED = 20_250_907
@@ -59,7 +59,8 @@ def make_standin(spec: DatasetSpec, image_size: int) -> Dataset:
         if classes != spec.num_classes:
             note += f" in place of {spec.num_classes:,}"
     else:
-        raise SettingsError(unknown_name("stand-in", spec.name, ("mnist", *SIZES)))
+        message = unknown_name("stand-in", spec.name, ("mnist", *SIZES))
+        raise SettingsError(f"{message} SIZES in amint_core/data/standin.py lists them.")
     return Dataset(
         spec=spec,
         source="standin",

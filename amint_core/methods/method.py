@@ -31,7 +31,8 @@ class Method:
         thresholds: at which the accuracy means something, see `evaluation.THRESHOLDS`; with "own",
             a score above 0 says "member".
         training: the kind of model that the run trains, see `training/kinds.py`; None: nothing of
-            its own, it tests the model that the setting `target` names.
+            its own, it tests the model that the setting `target` names. With a kind of its own it
+            tests that model alone.
         shadows: fewest shadow models it can do with; 0: it needs none.
         most_shadows: it reads no more than these; None: all that there are.
         published_shadows: fewest and most behind the published results; None: not known to us.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from amint_core.errors import ModelError, unknown_name
 from amint_core.model.heads import Shape, build_head, fitting_width
-from amint_core.model.probing import check_cut, check_training, in_layout, in_rows, probe
+from amint_core.model.preflight import check_cut, check_training, in_layout, in_rows, probe
 from amint_core.model.reading import (
     PastTheTaps,
     class_logits,

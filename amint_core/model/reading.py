@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from amint_core.errors import ModelError
 
-#: Attributes of a tapped module that `probing.py` sets: its maps are (B, H, W, C); what it gives is
-#: changed in place by a later layer.
+#: Attributes of a tapped module that `preflight.py` sets: its maps are (B, H, W, C); what it gives
+#: is changed in place by a later layer.
 CHANNELS_LAST, CHANGED_LATER = "amint_channels_last", "amint_changed_later"
 #: Under which names models that give more than logits give those.
 LOGITS = ("logits", "out")

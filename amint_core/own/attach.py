@@ -24,6 +24,7 @@ from amint_core.errors import SettingsError
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.own.batches import OwnResident
+from amint_core.own.checkpoints import identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
     HeadWidth,
@@ -33,14 +34,13 @@ from amint_core.own.finishing import (
     place_of,
     require_classifier,
 )
-from amint_core.own.training import identity, start_of
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
 from amint_core.training.device import chosen_precision, repeatable
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import ATTACHED
-from amint_core.training.replay import Schedule
+from amint_core.training.resident_loop import Schedule
 from amint_core.training.transcript import order_digest, state_digest
 
 #: Fewer steps leave a head that has learnt little: of few images, a pass is a handful of them.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from amint_core.audit.auditable import AuditableModel
-from amint_core.audit.fit import image_statistics
+from amint_core.audit.exchangeability import image_statistics
 from amint_core.evaluation import intervals, metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.judge import FPRS

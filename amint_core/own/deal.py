@@ -12,7 +12,7 @@ import numpy as np
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.verdict import FEWEST_REFERENCES
 from amint_core.data.base import Dataset, DatasetSpec
-from amint_core.data.identity import fingerprint, image_hashes
+from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.data.split import Deck
 from amint_core.errors import DataError, ProtocolError, SettingsError
 from amint_core.own.images import Images, gather

@@ -20,6 +20,7 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import class_logits
 from amint_core.own.batches import Normalised
 from amint_core.own.card import ACCURACY_LOST
+from amint_core.own.checkpoints import OwnTraining, identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
     HeadWidth,
@@ -29,7 +30,6 @@ from amint_core.own.finishing import (
     place_of,
     require_classifier,
 )
-from amint_core.own.training import OwnTraining, identity, start_of
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
 from amint_core.settings import of_ones_own

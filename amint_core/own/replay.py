@@ -19,9 +19,9 @@ from amint_core.config import RunConfig
 from amint_core.errors import DamagedError, ModelError, ResultsError, SettingsError
 from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
+from amint_core.own.checkpoints import identity
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.fit import train
-from amint_core.own.training import identity
 from amint_core.run.folder import EPOCHS
 from amint_core.run.read_back import read_history
 from amint_core.settings import of_ones_own

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from amint_core.errors import ModelError
 from amint_core.model.mint import EnhancedAuditedModel
-from amint_core.model.probing import check_cut, look, probe
+from amint_core.model.preflight import check_cut, look, probe
 from amint_core.model.reading import hooked
 
 #: Of the modules passed, where the deeper and the shallower tap are looked for.

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from amint_core.config import EXACT, RunConfig
-from amint_core.data.identity import image_hashes
+from amint_core.data.hashes import image_hashes
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import DataError, ResultsError, SettingsError
 from amint_core.evaluation.scores import tracks_of

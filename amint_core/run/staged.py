@@ -24,8 +24,8 @@ from amint_core.training.declared import declarations, sides
 from amint_core.training.device import processes
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import Kind
-from amint_core.training.replay import Schedule, Watch
 from amint_core.training.resident import Resident
+from amint_core.training.resident_loop import Schedule, Watch
 from amint_core.training.transcript import order_digest, state_digest
 from amint_core.training.trunk import Objective, train_trunk
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from amint_core.training.activations import Part, Recording
 from amint_core.training.batches import Copies
 from amint_core.training.losses import mint_accuracy, mint_loss
-from amint_core.training.replay import Plan, Schedule, Watch, run_steps
+from amint_core.training.resident_loop import Plan, Schedule, Watch, run_steps
 
 _COPIES = 33  # stream of random numbers that follows from a seed
 
@@ -60,7 +60,7 @@ def train_head(
         copies: recorded copies of each external image.
         schedule: epochs (passes over the external images), batch, rates.
         title: what the progress bar says; none: there is no bar.
-        watch: see `replay.Watch`; rows are those of the recording.
+        watch: see `resident_loop.Watch`; rows are those of the recording.
 
     Raises:
         TrainingError: training diverged.

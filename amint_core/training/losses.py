@@ -20,7 +20,7 @@ class Loss:
     """One task of a training.
 
     Attributes:
-        name: what the history calls it; λ and scale are found by it.
+        name: what the history calls it; λ and scale are found by it (no such λ: 1).
         reads: the output that it judges: "logits", (members, classes), of the members alone, or
             "membership", (B,), of all images.
         value: output and batch → the loss, a scalar.

@@ -1,6 +1,6 @@
 """The first of two stages on resident images: the audited model with its MINT head, or alone.
 
-The step is that of every training (`step.py`); `replay.py` says why the loop is not.
+The step is that of every training (`step.py`); `resident_loop.py` says why the loop is not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.training.activations import BATCH, filled
 from amint_core.training.batches import Batch, Copies
 from amint_core.training.kinds import Kind
-from amint_core.training.replay import Plan, Schedule, Watch, run_steps
 from amint_core.training.resident import UNMOVED, Resident
+from amint_core.training.resident_loop import Plan, Schedule, Watch, run_steps
 from amint_core.training.step import Step
 
 
@@ -63,7 +63,7 @@ def train_trunk(
         objective: the losses.
         schedule: epochs, batches, rates.
         title: what the progress bar says; none: there is no bar.
-        watch: see `replay.Watch`.
+        watch: see `resident_loop.Watch`.
 
     Raises:
         TrainingError: training diverged.

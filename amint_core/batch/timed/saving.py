@@ -25,7 +25,7 @@ from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig
 from amint_core.errors import DamagedError
-from amint_core.evaluation.twofold import judge_twice
+from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import atomic_path, read_json
 from amint_core.locations import shown
 from amint_core.model import zoo

@@ -29,7 +29,7 @@ from amint_core.training.activations import Part, Recording, record, shapes_of, 
 from amint_core.training.device import chosen_precision
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.kinds import Kind
-from amint_core.training.replay import Watch
+from amint_core.training.resident_loop import Watch
 from amint_core.training.trunk import class_logits, train_trunk
 
 #: Methods that a timed grid knows.
