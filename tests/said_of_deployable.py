@@ -1,0 +1,48 @@
+"""What the pages say of results/deployable: a classifier that one would deploy, and its head."""
+
+from collections.abc import Iterator
+
+import said_of_profiles
+import said_of_table1
+from said_of_profiles import side_by_side
+from said_of_table1 import two
+
+from amint_core.report.paper import TABLE1
+
+#: Of each row: recipe, method and target, in the page's order; those without runs are left out.
+ROWS = [
+    ("staged", method, "plain")
+    for method in ("attached", "yeom", "passive_unseen", "lookup_perceptual", "blind")
+]
+
+
+def of_all_rows() -> Iterator[str]:
+    """Yield the rows of the page's table."""
+    return said_of_profiles.of_all_rows("deployable", ROWS, recipes=False)
+
+
+def of_transformed() -> Iterator[str]:
+    """Yield the rows of AUC on transformed images."""
+    return said_of_profiles.of_transformed("deployable", ROWS, recipes=False)
+
+
+def of_what_follows() -> Iterator[str]:
+    """Yield the numbers in the sentences beside the table, and in README."""
+
+    def of(column: str, *methods: str) -> list[str]:
+        return side_by_side("deployable", [("staged", name, "plain") for name in methods], column)
+
+    of_paper = sorted(cell.audited for place, cell in TABLE1.items() if place[0] == "cifar10")
+    found = said_of_table1.cells().query("dataset == 'cifar10' and method == 'attached'")
+    ours = found.query("model == 'mobilenet' and setup == 'middle'")["audited"]
+    yield (
+        f"classify CIFAR-10 with {two(of_paper[0])} to {two(of_paper[-1])} accuracy, and ours of "
+        f"its best cell, MobileNet, with {two(ours.item())}"
+    )
+    (audited,), (calibrated,) = of("audited", "attached"), of("calibrated", "attached")
+    yield f"classifies {audited} of the test images rightly"
+    yield f"calibrated accuracy {calibrated}"
+    yield f"The loss tells them with AUC {of('auc', 'yeom')[0]}"
+
+
+SOURCES = (of_all_rows, of_transformed, of_what_follows)
