@@ -7,6 +7,7 @@ import unicodedata
 import pandas as pd
 import pytest
 import said_of_convnet
+import said_of_deployable
 import said_of_lists_and_sets
 import said_of_literal
 import said_of_own_models
@@ -164,9 +165,11 @@ ATTACHED_ROWS = "| attached, 18 cells each |"
 REACHED_ROWS = "| method | cells reached |"
 CONVNET_ROWS = "| recipe | test | AUC | calibrated |"
 MOVED_ROWS = "| recipe | test | exact |"
+DEPLOYABLE_ROWS, ITS_MOVED_ROWS = "| test | AUC | calibrated |", "| test | exact | flip |"
 TABLES = (
     *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
     *(DATASET_ROWS, ATTACHED_ROWS, REACHED_ROWS, CONVNET_ROWS, MOVED_ROWS),
+    *(DEPLOYABLE_ROWS, ITS_MOVED_ROWS),
 )
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
 COMPARISON = ROOT / "results" / "comparison" / "tables" / "comparison.csv"
@@ -327,6 +330,11 @@ def test_the_tables_of_all_cells_are_the_committed_ones():
 def test_the_tables_of_a_model_that_one_would_use_are_of_the_committed_runs():
     assert block(CONVNET_ROWS).splitlines()[2:] == list(said_of_convnet.of_all_rows())
     assert block(MOVED_ROWS).splitlines()[2:] == list(said_of_convnet.of_transformed())
+
+
+def test_the_rows_of_a_classifier_that_one_would_deploy_are_its_runs():
+    assert block(DEPLOYABLE_ROWS).splitlines()[2:] == list(said_of_deployable.of_all_rows())
+    assert block(ITS_MOVED_ROWS).splitlines()[2:] == list(said_of_deployable.of_transformed())
 
 
 def said_to_hold():
@@ -512,6 +520,7 @@ SOURCES = (
     *said_of_lists_and_sets.SOURCES,
     *said_of_own_models.SOURCES,
     *said_of_convnet.SOURCES,
+    *said_of_deployable.SOURCES,
     *said_of_literal.SOURCES,
     *said_of_speedrun.SOURCES,
 )
