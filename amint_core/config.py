@@ -255,11 +255,8 @@ class RunConfig(BaseModel):
                 "holdout = 0 leaves nobody to judge: the strict protocol judges members against "
                 "holdout. Give holdout images, or choose protocol = 'paper'."
             )
-        if self.head == "published" and self.head_width:
-            raise SettingsError(
-                f"head_width = {self.head_width}, but the published head has one size. Leave one "
-                "of them."
-            )
+        if self.head_width:
+            require_sizes(self.head, self.head_width)
         if self.taps == ():
             raise SettingsError("taps = [] names no module. Name some, or leave taps to the setup.")
         if self.patience and not self.calibration:
@@ -324,6 +321,18 @@ class RunConfig(BaseModel):
         if defect not in DEFECTS:
             raise SettingsError(unknown_name("defect", defect, DEFECTS))
         return defect in self.defects
+
+
+def require_sizes(head: str | None, width: int) -> None:
+    """Refuse a width for a head that has one size.
+
+    Raises:
+        SettingsError: it is the published one.
+    """
+    if head == "published":
+        raise SettingsError(
+            f"head_width = {width}, but the published head has one size. Leave out one of them."
+        )
 
 
 def _as_name(text: str) -> str:

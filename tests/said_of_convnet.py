@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import said_of_profiles
-from said_of_profiles import side_by_side
+from said_of_profiles import alone, side_by_side
 
 #: Of each row: recipe, method and target, in the page's order; those without runs are left out.
 ROWS = [
@@ -41,27 +41,26 @@ def of_transformed() -> Iterator[str]:
 def of_what_follows() -> Iterator[str]:
     """Yield the numbers in the sentences below the table."""
 
-    def of(column: str, *places: tuple[str, str, str]) -> list[str]:
-        return side_by_side("convnet", places, column)
+    def beside(recipe: str, column: str, *methods: str) -> list[str]:
+        return side_by_side("convnet", [(recipe, name, "plain") for name in methods], column)
 
-    two = [("staged", name, "plain") for name in ("attached", "active")]
-    (auc, other_auc), (rate, other_rate) = (of(column, *two) for column in ("auc", "tpr at 0.001"))
+    def of(column: str, method: str, target: str = "plain") -> str:
+        return alone("convnet", ("best", method, target), column)
+
+    auc = beside("staged", "auc", "attached", "active")
+    tpr = beside("staged", "tpr at 0.001", "attached", "active")
     yield (
-        f"AUC {auc} and TPR {rate} at .1 % FPR, against {other_auc} and {other_rate} of the joint "
+        f"AUC {auc[0]} and TPR {tpr[0]} at .1 % FPR, against {auc[1]} and {tpr[1]} of the joint "
         "training's"
     )
     for recipe in ("best", "staged"):
-        order = [(recipe, name, "plain") for name in ("active", "joint", "plain")]
         yield "{} with its MINT loss, {} without it in the same joint pass, {} alone".format(
-            *of("audited", *order)
+            *beside(recipe, "audited", "active", "joint", "plain")
         )
-    undeclared, misdeclared = (("best", name, "plain") for name in ("undeclared", "misdeclared"))
-    (auc,), (rate,) = of("auc", undeclared), of("tpr at 0.01", undeclared)
-    yield f"AUC {auc} and TPR {rate} at 1 % FPR"
-    yield f"AUC {of('auc', misdeclared)[0]}: below .5"
-    loss = ("best", "yeom", "undeclared")
-    (auc,), (rate,) = of("auc", loss), of("tpr at 0.01", loss)
-    yield f"as a whole (AUC {auc}), but at 1 % FPR hardly one of them (TPR {rate})"
+    yield f"AUC {of('auc', 'undeclared')} and TPR {of('tpr at 0.01', 'undeclared')} at 1 % FPR"
+    yield f"AUC {of('auc', 'misdeclared')}: below .5"
+    auc, tpr = (of(column, "yeom", "undeclared") for column in ("auc", "tpr at 0.01"))
+    yield f"as a whole (AUC {auc}), but at 1 % FPR hardly one of them (TPR {tpr})"
 
 
 SOURCES = (of_all_rows, of_transformed, of_what_follows)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import said_of_profiles
 import said_of_table1
-from said_of_profiles import side_by_side
+from said_of_profiles import alone
 from said_of_table1 import two
 
 from amint_core.report.paper import TABLE1
@@ -29,8 +29,8 @@ def of_transformed() -> Iterator[str]:
 def of_what_follows() -> Iterator[str]:
     """Yield the numbers in the sentences beside the table, and in README."""
 
-    def of(column: str, *methods: str) -> list[str]:
-        return side_by_side("deployable", [("staged", name, "plain") for name in methods], column)
+    def of(column: str, method: str) -> str:
+        return alone("deployable", ("staged", method, "plain"), column)
 
     of_paper = sorted(cell.audited for place, cell in TABLE1.items() if place[0] == "cifar10")
     ours = said_of_table1.cells().query("dataset == 'cifar10' and method == 'attached'")["audited"]
@@ -38,10 +38,9 @@ def of_what_follows() -> Iterator[str]:
         f"classify CIFAR-10 with {two(of_paper[0])} to {two(of_paper[-1])} accuracy, and the best "
         f"of ours in Table 1 with {two(ours.max())}"
     )
-    (audited,), (calibrated,) = of("audited", "attached"), of("calibrated", "attached")
-    yield f"classifies {audited} of the test images rightly"
-    yield f"calibrated accuracy {calibrated}"
-    yield f"The loss tells them with AUC {of('auc', 'yeom')[0]}"
+    yield f"classifies {of('audited', 'attached')} of the test images rightly"
+    yield f"calibrated accuracy {of('calibrated', 'attached')}"
+    yield f"The loss tells them with AUC {of('auc', 'yeom')}"
 
 
 SOURCES = (of_all_rows, of_transformed, of_what_follows)

@@ -50,7 +50,7 @@ def _shown(values: pd.Series) -> str:
     return three(values.mean()) if values.notna().all() else "–"
 
 
-def name_of(method: str, target: str) -> str:
+def _name(method: str, target: str) -> str:
     against = {"plain": "", "active": " on the auditable model"}
     return METHODS[method].title + against.get(target, f" on the {target} members")
 
@@ -62,6 +62,11 @@ def side_by_side(profile: str, places: Sequence[Place], column: str) -> list[str
     seeds = set.intersection(*(set(one.index) for one in each))
     assert seeds, f"no seed has all of {places}"
     return [three(one.loc[sorted(seeds)].mean()) for one in each]
+
+
+def alone(profile: str, place: Place, column: str) -> str:
+    """A number that a sentence states by itself: the mean over the seeds that there are."""
+    return side_by_side(profile, [place], column)[0]
 
 
 def of_all_rows(profile: str, places: Sequence[Place], recipes: bool = True) -> Iterator[str]:
@@ -85,4 +90,4 @@ def of_transformed(profile: str, places: Sequence[Place], recipes: bool = True) 
 
 def _words(place: Place, recipes: bool) -> str:
     recipe, method, target = place
-    return " | ".join([*([recipe] if recipes else []), name_of(method, target)])
+    return " | ".join([*([recipe] if recipes else []), _name(method, target)])

@@ -5,6 +5,7 @@ from subprocess import run
 
 import numpy as np
 import pytest
+from completeness import require_all
 from dataset_parts import official_test_of, pool_of
 from dataset_trees import (
     WNIDS,
@@ -43,8 +44,7 @@ LAYOUTS = {
 
 
 def test_every_dataset_has_a_row():
-    lacking = set(DATASETS) - set(LAYOUTS)
-    assert not lacking, f"LAYOUTS in tests/test_datasets.py lacks {sorted(lacking)}"
+    require_all(LAYOUTS, DATASETS, "LAYOUTS in tests/test_datasets.py")
     assert all(name == spec.name for name, spec in DATASETS.items())
 
 

@@ -1,6 +1,7 @@
 """Grids: how a file becomes runs, what is refused, and what the shipped profiles hold."""
 
 import pytest
+from completeness import require_all
 
 from amint_core.batch.grid import NOTEBOOKS, grid_file, load_grid, notebook_for
 from amint_core.data import DATASETS
@@ -75,12 +76,6 @@ def test_bad_grids_are_refused(tmp_path, text, message):
 def test_an_unknown_profile_names_the_nearest():
     with pytest.raises(SettingsError, match="Did you mean 'laptop'"):
         grid_file("lapptop")
-
-
-def require_all(found, expected, where):
-    """Hold a list against what there is, and say where a name is missing or too many."""
-    assert not set(expected) - set(found), f"{where} lacks {sorted(set(expected) - set(found))}"
-    assert not set(found) - set(expected), f"{where} has {sorted(set(found) - set(expected))}"
 
 
 def test_every_dataset_has_a_notebook():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from completeness import require_all
 from dataset_parts import official_test_of, pool_of
 
 from amint_core.data import DATASETS, load
@@ -35,8 +36,7 @@ def standins():
 
 
 def test_every_dataset_has_a_row():
-    lacking = set(DATASETS) - set(EXPECTED)
-    assert not lacking, f"EXPECTED in tests/test_standin.py lacks {sorted(lacking)}"
+    require_all(EXPECTED, DATASETS, "EXPECTED in tests/test_standin.py")
 
 
 @pytest.mark.parametrize("name", EXPECTED)

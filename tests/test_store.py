@@ -75,14 +75,8 @@ def test_every_setting_is_sorted_into_training_or_not():
     of_training = set(training_settings(settings, ACTIVE)) - of_kind
     assert of_training == {
         *("dataset", "model", "setup", "seed", "head", "head_width", "taps", "epochs"),
-        *(
-            "batch_size",
-            "learning_rate",
-            "schedule",
-            "weight_decay",
-            "lambda_audited",
-            "lambda_mint",
-        ),
+        *("batch_size", "learning_rate", "schedule", "weight_decay"),
+        *("lambda_audited", "lambda_mint"),
         *("patience", "augment_members", "augment_external", "member_transformations"),
         *("external_transformations", "defects", "precision", "cpu_threads"),
         *("head_epochs", "head_batch", "head_rate", "head_copies"),

@@ -197,11 +197,11 @@ class AuditableModel:
         return _hub().OnHub.of(self)
 
     def program(self, membership_only: bool = False) -> torch.export.ExportedProgram:
-        """Return the model as torch.export writes it down; see `graph.program`."""
+        """Return the model as torch.export writes it down; see `onnx_graph.program`."""
         return import_module("amint_core.audit.onnx_graph").program(self, membership_only)
 
     def to_onnx(self, path: Path | str, membership_only: bool = False) -> Path:
-        """Write the model into an ONNX file; see `graph.to_onnx`."""
+        """Write the model into an ONNX file; see `onnx_graph.to_onnx`."""
         return import_module("amint_core.audit.onnx_graph").to_onnx(self, path, membership_only)
 
 

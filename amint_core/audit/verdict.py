@@ -78,7 +78,7 @@ def judge(
         reference: (n,) of images that were surely not used and otherwise are of the same kind.
         fdr: the share of wrong ones that may be expected among the accused.
         members: (k,) of known members in copies such as the queries are; None: unknown.
-        statistics: (m, F) of the queries' images (`fit.image_statistics`), or None.
+        statistics: (m, F) of the queries' images (`exchangeability.image_statistics`), or None.
         of_reference: (n, F) of the references' images, or None.
         posterior: how surely the classifier answers for the (m,) queries and the (n,) references,
             higher for surer; None: it was not asked.

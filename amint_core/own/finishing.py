@@ -16,7 +16,7 @@ from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel, auditable
 from amint_core.audit.model_folder import MANIFEST, TIMM, load, require_own_folder, save
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.config import HEAD_WIDTHS, RunConfig
+from amint_core.config import HEAD_WIDTHS, RunConfig, require_sizes
 from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, read_json
 from amint_core.locations import given_path
@@ -145,11 +145,7 @@ def _require_width(width: HeadWidth, settings: RunConfig) -> None:
             f"head_width = {width!r}: give a whole number from {least} to {most}, or 'auto' or "
             "'fit'."
         )
-    if settings.head == "published":
-        raise SettingsError(
-            f"head_width = {width}, but the published head has one size. Leave head_width at "
-            "'auto', or leave out head."
-        )
+    require_sizes(settings.head, width)
 
 
 def _as_list(taps: list[str] | str) -> list[str]:
