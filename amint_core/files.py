@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,26 +36,70 @@ def atomic_path(target: Path | str, mode: int = 0o644) -> Iterator[Path]:
         ResultsError: the disk is full or the folder cannot be written.
     """
     target = Path(target)
+    with (
+        _refusals(target),
+        _cleared(target.parent) as folder,
+        _renamed(folder, target, mode) as temporary,
+    ):
+        yield temporary
+
+
+def write_files(
+    parent: Path | str, files: Iterable[tuple[str, Callable[[Path], Any]]], mode: int = 0o644
+) -> None:
+    """Write many files of one folder, each as in `atomic_path`, and look through it only once.
+
+    Args:
+        parent: the folder.
+        files: of each its name and what writes it to a path.
+        mode: who may read them.
+
+    Raises:
+        ResultsError: as `atomic_path`; the files before that one are complete.
+    """
+    parent = Path(parent)
+    with _refusals(parent), _cleared(parent) as folder:
+        for name, write in files:
+            target = parent / name
+            with _refusals(target), _renamed(folder, target, mode) as temporary:
+                write(temporary)
+
+
+@contextmanager
+def _refusals(target: Path) -> Iterator[None]:
+    """Say of an error of the system what could not be written, and what to do."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        clear_unfinished(target.parent)
-        with own_folder(target.parent) as folder:
-            temporary = folder / target.name
-            temporary.touch()
-            try:
-                yield temporary
-            except Exception as error:
-                refused = _refused_by_disk(error, temporary)
-                if refused is None:
-                    raise
-                raise refused from error
-            temporary.chmod(mode)
-            os.replace(temporary, target)
+        yield
     except OSError as error:
         raise ResultsError(
             f"Could not write {target}: {in_words(error, target.parent)}. Free some space or "
             "choose another folder; nothing is lost: what was there before is unchanged."
         ) from error
+
+
+@contextmanager
+def _cleared(parent: Path) -> Iterator[Path]:
+    """Yield a folder to write in, below one in which dead writers have left nothing."""
+    parent.mkdir(parents=True, exist_ok=True)
+    clear_unfinished(parent)
+    with own_folder(parent) as folder:
+        yield folder
+
+
+@contextmanager
+def _renamed(folder: Path, target: Path, mode: int) -> Iterator[Path]:
+    """Yield a path in `folder`; what is written there becomes `target`, unless writing fails."""
+    temporary = folder / target.name
+    temporary.touch()
+    try:
+        yield temporary
+    except Exception as error:
+        refused = _refused_by_disk(error, temporary)
+        if refused is None:
+            raise
+        raise refused from error
+    temporary.chmod(mode)
+    os.replace(temporary, target)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from amint_core import files
 from amint_core.errors import ResultsError, unknown_name
-from amint_core.files import atomic_path, read_json, write_json, write_text
+from amint_core.files import atomic_path, read_json, write_files, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -32,6 +33,27 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="Could not write"):
         write_text(tmp_path / "file" / "below.txt", "x")
+
+
+def test_of_many_files_those_before_a_failure_are_complete(tmp_path):
+    def refuse(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    def write(path: Path) -> None:
+        path.write_text("whole")
+
+    with pytest.raises(ResultsError, match=r"b\.txt: No space left"):
+        write_files(tmp_path, [("a.txt", write), ("b.txt", refuse), ("c.txt", write)])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "whole"}
+
+
+def test_a_folder_is_looked_through_once_for_many_files(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(files, "clear_unfinished", looked.append)
+    write_files(tmp_path, [(f"{number}.txt", Path.touch) for number in range(20)])
+    assert looked == [tmp_path]
+    assert len(list(tmp_path.iterdir())) == 20
 
 
 def test_json_is_read_back_and_nan_is_refused(tmp_path):

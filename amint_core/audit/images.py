@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.data.entries import is_dropping
 from amint_core.errors import AmintError, DataError, printable
-from amint_core.files import atomic_path
+from amint_core.files import write_files
 from amint_core.locations import given_path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -92,9 +92,8 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
 def write(pixels: np.ndarray, folder: Path | str, name: str = "image") -> Path:
     """Write (N, H, W, 1 or 3) uint8 images into a folder as NAME-00000.png and so on."""
     folder = given_path(folder)
-    for number, image in enumerate(_opened(pixels)):
-        with atomic_path(folder / f"{name}-{number:05}.png") as temporary:
-            image.save(temporary)
+    images = enumerate(_opened(pixels))
+    write_files(folder, ((f"{name}-{number:05}.png", image.save) for number, image in images))
     return folder
 
 
