@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -132,6 +133,14 @@ def test_logits_for_every_dataset(name: str, channels: int, size: int, classes: 
     model = create(name, channels, size, classes).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, channels, size, size)).shape == (1, classes)
+
+
+@pytest.mark.parametrize("name", AUDITED)
+def test_a_whole_model_can_be_pickled(name: str):
+    model = create(name, 3, 32, 10).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(pickle.loads(pickle.dumps(model))(images), model(images))
 
 
 @pytest.mark.parametrize("name", AUDITED)

@@ -22,13 +22,11 @@ def build(channels: int, image_size: int, num_classes: int) -> nn.Module:
     """Build a stem and three stages of two 3×3 convolutions, each of which halves the map."""
     from torch import nn
 
+    from amint_core.model.residual import Residual
+
     def convolution(inputs: int, outputs: int, *halve: nn.Module) -> list[nn.Module]:
         layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         return [layer, *halve, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-    class Residual(nn.Sequential):
-        def forward(self, maps):
-            return maps + super().forward(maps)
 
     def stage(inputs: int, outputs: int) -> nn.Module:
         first = convolution(inputs, outputs, nn.MaxPool2d(2))
