@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -299,6 +300,7 @@ def test_measures_steps_and_scoring(kind, done):
         before = done["steps"]
         found = training.measure(0)
         assert done["steps"] - before == 2  # one to warm up, and one that is timed
+    assert "made-up training" not in {thread.name for thread in threading.enumerate()}
     assert min(found.step, found.classify) > 0
     assert (found.score > 0) if kind.has_head else math.isnan(found.score)
     assert found.memory >= found.idle > 0

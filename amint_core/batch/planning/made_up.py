@@ -83,8 +83,10 @@ class MadeUpTraining:
         self.step = step_of(kind, settings, self.accelerator)
         self._turns: SimpleQueue[int] = SimpleQueue()
         self._answers: SimpleQueue[object] = SimpleQueue()
-        thread = threading.Thread(target=self._fit, args=(torch.get_num_threads(),), daemon=True)
-        thread.start()
+        self._thread = threading.Thread(
+            target=self._fit, args=(torch.get_num_threads(),), name="made-up training", daemon=True
+        )
+        self._thread.start()
 
     def _fit(self, threads: int) -> None:
         torch.set_num_threads(threads)  # each thread has its own number
@@ -128,6 +130,11 @@ class MadeUpTraining:
             raise answer
         return answer
 
+    def end(self) -> None:
+        """End the thread, which waits for a turn; no step can be taken afterwards."""
+        self._turns.put(0)
+        self._thread.join()
+
     def classify(self, count: int) -> float:
         """Classify some images and return the seconds."""
         model = self.model.audited
@@ -165,7 +172,11 @@ class MadeUpTraining:
 def training(workload: Workload) -> Iterator[MadeUpTraining]:
     """Open the training of a workload, with the arithmetic of a run."""
     with repeatable(workload.settings.cpu_threads):
-        yield MadeUpTraining(workload)
+        made = MadeUpTraining(workload)
+        try:
+            yield made
+        finally:
+            made.end()
 
 
 def measure_apart(workload: Workload, seconds: float, limit: float) -> Cost | None:
