@@ -140,6 +140,9 @@ class RunConfig(BaseModel):
     head: Annotated[Literal["lean", "published", "token"] | None, _for("head", "speed")] = None
     # Of a lean or token head; None: its own.
     head_width: Annotated[Width | None, _for("head", "speed")] = None
+    # The head sees images, and queries, without their finest detail (data/transforms.py), so that
+    # resized or re-encoded members are still known; in two stages alone.
+    low_pass: Annotated[bool, _for("head")] = False
     # Module names; None: the setup's own.
     taps: Annotated[Names | None, _for("head", "speed")] = None
 
@@ -282,6 +285,11 @@ class RunConfig(BaseModel):
                     "optimizer and label_smoothing belong to training in two stages, and "
                     "head_epochs = 0 asks for one. Set head_epochs to 10, or leave them at 'adam' "
                     "and 0."
+                )
+            if self.low_pass:
+                raise SettingsError(
+                    "low_pass = True is for a head that learns alone, and head_epochs = 0 trains "
+                    "it together with the model. Set head_epochs to 10, or leave low_pass at False."
                 )
             return
         for name in (*self.member_transformations, *self.external_transformations):

@@ -181,6 +181,7 @@ def _built(model: AuditableModel) -> dict[str, Any]:
         "taps": list(enhanced.taps),
         "head": head,
         "width": getattr(enhanced.head, "width", None),
+        "low_pass": enhanced.low_pass,
     }
 
 
@@ -245,8 +246,9 @@ def _build(
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         if audited is None:
             audited = _created(name, how, built["classes"])
-        width = built.get("width")  # not in folders from before there were several
-        return enhance(audited, built["taps"], example, built["head"], name, width)
+        # Folders from before there were several widths, or low_pass, do not name them.
+        given = built["head"], name, built.get("width"), built.get("low_pass", False)
+        return enhance(audited, built["taps"], example, *given)
 
 
 def _created(name: str, how: Preprocessing, classes: int) -> nn.Module:

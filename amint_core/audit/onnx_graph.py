@@ -34,7 +34,8 @@ class Membership(nn.Module):
         self.enhanced, self.views = enhanced, tuple(VIEWS[views])
 
     def forward(self, images: Tensor) -> Tensor:
-        answers = [self.enhanced(view(images, *one))[1] for one in self.views]
+        seen = (self.enhanced.as_asked(view(images, *one)) for one in self.views)
+        answers = [self.enhanced(one)[1] for one in seen]
         return torch.stack(answers).amax(0)
 
 

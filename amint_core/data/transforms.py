@@ -29,6 +29,7 @@ BLURS = (0.4, 0.6, 0.8, 1.0)  # standard deviations in 32nds of the side
 SIDES = (0.625, 0.75, 0.875)  # shares of the side that a crop keeps, or that an image shrinks to
 NOISES = (2.0, 10.0)  # least and largest standard deviation, in levels of 256
 BRIGHTNESS = (0.75, 1.25)  # least and largest factor
+_FLAT = 0.05  # deviation that keeps an image of one colour from becoming noise
 
 
 def flip(images: Tensor, random: np.random.Generator) -> Tensor:
@@ -177,6 +178,21 @@ def normalised(images: Tensor) -> Tensor:
     """Turn (B, C, H, W) uint8 images into floats with mean .5 and deviation .5."""
     floats = images.to(torch.float32, memory_format=torch.channels_last)
     return floats.div_(127.5).sub_(1.0)
+
+
+def low_passed(images: Tensor) -> Tensor:
+    """Keep of normalised images what resizing, JPEG, blur, noise and brightness leave in place.
+
+    Each gets mean 0 and deviation .5 of its own, is averaged over 2×2 pixels and drawn at its size
+    again, so that only the lower half of its frequencies is left.
+
+    Args:
+        images: (B, C, H, W) floats.
+    """
+    centred = images - images.mean((1, 2, 3), keepdim=True)
+    scaled = centred / (centred.square().mean((1, 2, 3), keepdim=True).sqrt() + _FLAT) / 2
+    small = functional.avg_pool2d(scaled, 2, ceil_mode=True, count_include_pad=False)
+    return functional.interpolate(small, size=images.shape[2:], mode="bilinear")
 
 
 def _kept(side: int, share: float) -> int:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from amint_core.data.transforms import low_passed
 from amint_core.errors import ModelError, unknown_name
 from amint_core.model.heads import Shape, build_head, fitting_width
 from amint_core.model.preflight import check_cut, check_training, in_layout, in_rows, probe
@@ -35,13 +36,19 @@ class EnhancedAuditedModel(nn.Module):
     """
 
     def __init__(
-        self, audited: nn.Module, head: nn.Module, taps: Sequence[str], channels_last: bool = True
+        self,
+        audited: nn.Module,
+        head: nn.Module,
+        taps: Sequence[str],
+        channels_last: bool = True,
+        low_pass: bool = False,
     ) -> None:
         super().__init__()
         self.audited = audited
         self.head = head
         self.taps = tuple(taps)  # in the order in which the forward pass reaches them
         self.channels_last = channels_last  # whether the audited model takes that layout
+        self.low_pass = low_pass  # whether the head reads images without their finest detail
         if not channels_last and _in_rows not in audited._forward_pre_hooks.values():
             audited.register_forward_pre_hook(_in_rows)
 
@@ -70,7 +77,11 @@ class EnhancedAuditedModel(nn.Module):
 
     def membership(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits alone, through the shared layers and the head."""
-        return self(images, members=0)[1]
+        return self(self.as_asked(images), members=0)[1]
+
+    def as_asked(self, images: Tensor) -> Tensor:
+        """Return (B, C, H, W) images as the head is to be asked of them; see `low_passed`."""
+        return low_passed(images) if self.low_pass else images
 
     @contextmanager
     def _tapped(self, members: int | None) -> Iterator[dict[str, Tensor]]:
@@ -102,6 +113,7 @@ def enhance(
     head: str | None = None,
     model: str = "",
     width: int | Literal["fit"] | None = None,
+    low_pass: bool = False,
 ) -> EnhancedAuditedModel:
     """Add a MINT head to a classifier.
 
@@ -114,6 +126,9 @@ def enhance(
         model: name of the architecture, for the published heads.
         width: of the head, see `build_head`; "fit": so that it has no more parameters than the
             audited model, as far as it can.
+        low_pass: whether `membership` reads images without their finest detail, so that members
+            are known after resizing, JPEG, blur or noise; for a head that learns alone, on such
+            images (`RunConfig.low_pass`).
 
     Raises:
         ModelError: a tap is not in the model (the message lists those there are), is never reached
@@ -132,7 +147,7 @@ def enhance(
     if width == "fit":
         width = fitting_width(head, read, parameter_count(audited))
     built = build_head(head, read, model, width, images.shape[1])
-    enhanced = EnhancedAuditedModel(audited, built, shapes, channels_last)
+    enhanced = EnhancedAuditedModel(audited, built, shapes, channels_last, low_pass)
     if not images.is_meta:  # where nothing is computed, nothing can be compared
         with in_layout(audited) if channels_last else nullcontext():
             check_cut(enhanced, images)

@@ -72,8 +72,8 @@ def attach(
         calibration, holdout, folder, taps, head_width, anew: see `fit`.
         preprocessing: how images were brought to one size and normalised when it was trained.
         settings: further fields of `RunConfig`: head_epochs, head_batch, head_rate, head_copies,
-            head, seed, precision, cpu_threads, views. Without head_epochs there are `HEAD_STEPS`
-            steps, or more where the images are many.
+            head, seed, precision, cpu_threads, views, low_pass. Without head_epochs there are
+            `HEAD_STEPS` steps, or more where the images are many.
 
     Raises:
         DataError: the roles do not fit each other.
@@ -104,7 +104,7 @@ def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
         SettingsError: one is unknown here, or does not fit.
     """
     allowed = {"head_epochs", "head_batch", "head_rate", "head_copies", "head", "seed", "views"}
-    allowed |= {"precision", "cpu_threads", "external_transformations"}
+    allowed |= {"precision", "cpu_threads", "external_transformations", "low_pass"}
     odd = set(given) - allowed
     if odd:
         raise SettingsError(
@@ -147,7 +147,7 @@ def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) ->
         images = OwnResident(images.pixels, images.labels, roles.preprocessing)
         of_what = f"{dataset.fingerprint} {roles.preprocessing.record()}"
         given = enhanced.audited, enhanced.taps, images, parts, settings.seed
-        recording = recorded(*given, half, fingerprint=of_what)
+        recording = recorded(*given, half, enhanced.low_pass, fingerprint=of_what)
         given = enhanced.head, enhanced.taps, recording, len(members), len(external), copies
         title = f"{type(enhanced.audited).__name__}, head"
         return pd.DataFrame(train_head(*given, schedule, title, watch))

@@ -66,10 +66,11 @@ def headed(
         torch.manual_seed(settings.seed)
         named = find_taps(model, example) if taps == "auto" else _as_list(taps)
         given = model, named, example, settings.head, ""
-        enhanced = enhance(*given, width="fit" if width == "auto" else width)
+        more = {"low_pass": settings.low_pass}
+        enhanced = enhance(*given, width="fit" if width == "auto" else width, **more)
         if width == "auto" and getattr(enhanced.head, "width", NARROWEST) < NARROWEST:
             torch.manual_seed(settings.seed)
-            enhanced = enhance(*given, width=NARROWEST)
+            enhanced = enhance(*given, width=NARROWEST, **more)
         _require_classes(enhanced, example, roles)
     return enhanced.to(device)
 

@@ -58,7 +58,7 @@ def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
         audited = zoo.create(settings.model, dataset.channels, dataset.image_size, classes)
         taps = settings.taps or zoo.default_taps(settings.model, audited, settings.setup)
         head = settings.head, settings.model, settings.head_width
-        return enhance(audited, taps, data.example, *head)
+        return enhance(audited, taps, data.example, *head, low_pass=settings.low_pass)
 
 
 def fit_model(

@@ -43,21 +43,23 @@ def recorded(
     parts: Sequence[Part],
     seed: int = 0,
     half: bool = True,
+    low_pass: bool = False,
     *,
     fingerprint: str,
 ) -> Recording:
     """Return the activations of all parts, from files where the same were recorded before.
 
     Args:
-        audited, taps, images, parts, seed, half: see `activations.record`.
+        audited, taps, images, parts, seed, half, low_pass: see `activations.record`.
         fingerprint: of the dataset that the rows point into.
 
     Raises:
         CacheError: they would take more than `DISK_BUDGET`, or more than the disk has.
     """
     if images.pixels.device.type != "cpu":
-        return record(audited, taps, images, parts, seed, half=half)
-    identity = _identity(audited, taps, parts, seed, half) | {"data": fingerprint}
+        return record(audited, taps, images, parts, seed, half=half, low_pass=low_pass)
+    identity = _identity(audited, taps, parts, seed, half)
+    identity |= {"low pass": low_pass, "data": fingerprint}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_root() / "activations" / key
     count = sum(len(part.rows) for part in parts)
@@ -70,7 +72,7 @@ def recorded(
         with own_folder(folder.parent) as outside:
             own = outside / key
             own.mkdir()
-            recording = record(audited, taps, images, parts, seed, own, half)
+            recording = record(audited, taps, images, parts, seed, own, half, low_pass)
             files = hashes(activation_file(own, tap) for tap in taps)
             write_sealed(own / "identity.json", {**identity, "files": files})
             with suppress(OSError):  # another process has recorded the same meanwhile

@@ -140,7 +140,9 @@ def fit_in_two_stages(
         inside, outside = (torch.from_numpy(index).to(device) for index in indices)
         parts = parts_of(inside, outside, copies, settings.external_transformations)
         given = model.audited, model.taps, images, parts, settings.seed
-        recording = record(*given, half=half, fingerprint=dataset.fingerprint)
+        recording = record(
+            *given, half=half, low_pass=model.low_pass, fingerprint=dataset.fingerprint
+        )
         watch = _watch(data, model, torch.cat([part.rows for part in parts]).cpu())
         given = model.head, model.taps, recording, len(inside), len(outside), copies
         rows = train_head(*given, second_schedule(settings, half), f"{title}, head", watch)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amint_core.data.transforms import low_passed
 from amint_core.model.reading import PastTheTaps, evaluating, hooked, passed_on, readable
 from amint_core.progress import progress_bar
 from amint_core.training.batches import Copies
@@ -68,6 +69,7 @@ def record(
     seed: int = 0,
     folder: Path | None = None,
     half: bool = True,
+    low_pass: bool = False,
 ) -> Recording:
     """Return the activations of all parts' images, one part after the other.
 
@@ -82,6 +84,7 @@ def record(
         seed: moves follow from it.
         folder: keep them in files there; None: in the device's memory.
         half: compute in bf16 by autocast; else in fp32, and only keep them in bf16.
+        low_pass: of images without their finest detail; see `low_passed`.
     """
     device, place = images.pixels.device, 0
     shapes = shapes_of(audited, taps, images, half)
@@ -93,7 +96,8 @@ def record(
         torch.manual_seed(seed)
         for part, rows in progress_bar(batches, shown=shown, desc="activations", unit="batch"):
             whole = filled(rows, BATCH if device.type == "cuda" else len(rows))
-            seen = outputs(audited, taps, images.images(whole, part.copies), half)
+            read = images.images(whole, part.copies)
+            seen = outputs(audited, taps, low_passed(read) if low_pass else read, half)
             for tap in taps:
                 maps[tap][place : place + len(rows)] = _flat(seen[tap][: len(rows)])
             place += len(rows)

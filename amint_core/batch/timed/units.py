@@ -209,7 +209,8 @@ class _Trunk:
         """Group runs whose heads read the same images, as far as the device's memory allows."""
         groups: dict[tuple, list[RunConfig]] = {}
         for run in runs:
-            groups.setdefault((run.head_copies, run.external_transformations), []).append(run)
+            read = run.low_pass, run.head_copies, run.external_transformations
+            groups.setdefault(read, []).append(run)
         return [part for group in groups.values() for part in self._that_fit(group)]
 
     def _that_fit(self, runs: list[RunConfig]) -> list[list[RunConfig]]:
@@ -227,7 +228,7 @@ class _Trunk:
         """Record what the heads of some runs read, of all images that they learn or score."""
         parts, taps = self._parts(runs[0]), self._all_taps(runs)
         given = self.model.audited, taps, self.dealt.images, parts, runs[0].seed
-        return record(*given, half=self.half)
+        return record(*given, half=self.half, low_pass=runs[0].low_pass)
 
     def _all_taps(self, runs: Sequence[RunConfig]) -> list[str]:
         return list(dict.fromkeys(tap for run in runs for tap in self.taps(run)))
