@@ -119,8 +119,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # Ours, at the paper's sizes.
     "staged": _STAGED,
-    # Ours, for members that were mirrored, resized or encoded anew since: the same model, and a head
-    # that sees all images, and both mirrorings of a query, without their finest detail.
+    # Ours, for members that were mirrored, resized or encoded anew since: the same model, and a
+    # head that sees images without their finest detail, and of a query both mirrorings.
     "staged_robust": {**_STAGED, "low_pass": True, "views": "flips"},
     # Ours, for members that were mirrored, shifted or encoded anew since: every query is looked at
     # in 50 views, mirrored and shifted, and the best recognised one counts. So training tells the

@@ -8,7 +8,7 @@ from said_of_profiles import alone, side_by_side
 #: Of each row: recipe, method and target, in the page's order; those without runs are left out.
 ROWS = [
     (recipe, method, target)
-    for recipe in ("best", "staged")
+    for recipe in ("best", "staged", "staged_robust")
     for method, target in (
         *((name, "plain") for name in ("active", "joint", "plain", "attached", "passive")),
         *((name, "plain") for name in ("passive_unseen", "memorizer", "yeom", "gmint", "salem")),

@@ -11,7 +11,9 @@ from amint_core.methods import METHODS
 from amint_core.model.zoo import SETUPS
 from amint_core.recipes import DEFECTS, RECIPES
 from amint_core.report.paper import PASSIVE_ACTIVE, TABLE1
+from amint_core.run.needs import training_settings
 from amint_core.settings import create
+from amint_core.training.kinds import ATTACHED, PLAIN
 
 MODELS = {"mobilenet", "resnet50", "resnet101", "densenet121", "xception", "vit"}
 
@@ -173,6 +175,13 @@ def test_literal_is_as_the_notebooks_compute_two_cells():
         assert (run.recipe, run.head, run.setup) == ("published", "published", "middle")
         assert (run.protocol, run.lambda_mint, run.precision) == ("paper", 1, "fp32")
         assert set(run.defects) == set(DEFECTS) - {"scaled_mint_loss"}
+
+
+def test_robust_attaches_two_heads_to_one_trunk():
+    sharp, soft = load_grid(grid_file("robust")).values()
+    assert (sharp.recipe, soft.recipe) == ("staged", "staged_robust")
+    assert training_settings(sharp, PLAIN) == training_settings(soft, PLAIN)
+    assert training_settings(sharp, ATTACHED) != training_settings(soft, ATTACHED)
 
 
 def test_table1_is_every_cell_in_two_stages_at_the_papers_members():
