@@ -135,6 +135,19 @@ def test_a_model_of_ones_own_class_comes_back_bit_for_bit(own_folder) -> None:
     assert repr(after).startswith("AuditableModel(OwnNet, 16×16×3, ")
 
 
+def test_what_the_head_sees_comes_back_with_the_model(tmp_path) -> None:
+    net = enhanced()
+    net.low_pass = True
+    before = amint.auditable(net, HOW, STRANGERS)
+    after = amint.load(amint.save(before, tmp_path / "soft"), model=OwnNet())
+    batch = HOW.normalise(MEMBERS)
+    assert after.enhanced.low_pass
+    assert torch.equal(after.score(batch), before.score(batch))
+    assert not torch.equal(
+        after.score(batch), amint.auditable(enhanced(), HOW, STRANGERS).score(batch)
+    )
+
+
 def test_loading_leaves_the_callers_random_numbers(own_folder) -> None:
     net, state = OwnNet(), torch.get_rng_state()
     amint.load(own_folder, model=net)

@@ -20,9 +20,11 @@ from benchmarks.outsiders import Tutorial
 IMAGES = HOW.normalise(MEMBERS[:7])
 
 
-@pytest.fixture(scope="module", params=["one", "flips"])
+@pytest.fixture(scope="module", params=[("one", False), ("flips", True)], ids=["one", "low_pass"])
 def model(request):
-    return amint.auditable(enhanced(), HOW, STRANGERS, MEMBERS, views=request.param)
+    net = enhanced()
+    views, net.low_pass = request.param
+    return amint.auditable(net, HOW, STRANGERS, MEMBERS, views=views)
 
 
 def test_both_outputs_as_a_graph_are_those_of_the_model(model):
@@ -48,11 +50,14 @@ def used_by(program) -> list[str]:
     return [names[node.name] for node in read if node.name in names]
 
 
-def test_an_onnx_file_answers_as_the_model_for_any_number_of_images(tmp_path):
+@pytest.mark.parametrize("low_pass", [False, True])
+def test_an_onnx_file_answers_as_the_model_for_any_number_of_images(low_pass, tmp_path):
     import onnxruntime
 
     torch.manual_seed(0)
-    made = amint.enhance(Tutorial(), ("conv1", "conv2"), torch.zeros(2, 3, 32, 32), width="fit")
+    images = torch.zeros(2, 3, 32, 32)
+    how = {"width": "fit", "low_pass": low_pass}
+    made = amint.enhance(Tutorial(), ("conv1", "conv2"), images, **how)
     pixels = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
     model = amint.auditable(made, amint.Preprocessing(32, 32), pixels)
     images = model.preprocessing.normalise(pixels[:5])

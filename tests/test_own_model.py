@@ -422,6 +422,17 @@ def test_a_head_is_as_wide_as_asked_and_never_very_narrow_by_itself(roles):
     assert not hasattr(one_size.head, "width")
 
 
+def test_an_attached_head_may_see_images_without_their_finest_detail(roles, tmp_path):
+    given = {**roles, "taps": ["second"], "head_epochs": 1, "head_batch": 50, "cpu_threads": 1}
+    given |= {"low_pass": True, "views": "flips", "folder": tmp_path / "soft"}
+    made = amint.attach(net(), **given)
+    again = amint.load(tmp_path / "soft", model=net())
+    assert made.enhanced.low_pass
+    assert again.enhanced.low_pass
+    with pytest.raises(SettingsError, match="low_pass = True is for a head that learns alone"):
+        amint.fit(net(), **roles, low_pass=True)
+
+
 @pytest.mark.parametrize("verb", [amint.fit, amint.attach])
 def test_a_width_that_is_none_is_refused(roles, verb):
     for odd in (3, 513, 32.0, "wide", None, True):

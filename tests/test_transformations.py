@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from amint_core.data.transforms import AUGMENTATIONS, TRANSFORMATIONS, augment, shifted, transform
+from amint_core.data.transforms import (
+    AUGMENTATIONS,
+    TRANSFORMATIONS,
+    augment,
+    low_passed,
+    normalised,
+    shifted,
+    transform,
+)
 from amint_core.errors import SettingsError
 
 
@@ -63,3 +71,23 @@ def test_augmenting_touches_about_half_of_the_images():
 def test_an_unknown_transformation_is_named_with_the_nearest():
     with pytest.raises(SettingsError, match="jpeg"):
         transform(images(), "jpg", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", ["resize", "jpeg", "blur", "noise", "brightness"])
+def test_low_passed_images_stay_what_they_are_when_encoded_anew(name):
+    before = images(count=20)
+    after = transform(before, name, np.random.default_rng(4))
+    sharp, soft = (
+        (seen(normalised(before)) - seen(normalised(after))).square().mean()
+        for seen in (torch.nn.Identity(), low_passed)
+    )
+    assert soft < sharp / 2
+
+
+def test_low_passed_images_keep_shape_and_get_one_mean_and_deviation():
+    for size in (8, 9, 32):
+        seen = low_passed(torch.randn(4, 3, size, size) * 3 + 1)
+        assert seen.shape == (4, 3, size, size)
+        torch.testing.assert_close(seen.mean((1, 2, 3)), torch.zeros(4), atol=0.02, rtol=0)
+        assert (seen.std((1, 2, 3)) < 0.5).all()
+    assert torch.equal(low_passed(torch.ones(1, 3, 8, 8)), torch.zeros(1, 3, 8, 8))

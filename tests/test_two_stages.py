@@ -257,6 +257,33 @@ def test_activations_are_those_of_evaluation_mode():
         assert maps.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_head_is_asked_of_what_it_learned_from():
+    run = Run(staged_settings(method="attached", low_pass=True, head_rate=0.02, head_epochs=12))
+    train_run(run)
+    model, images = (
+        run.model.eval(),
+        Resident.of(run.data.dataset.pixels, run.data.dataset.labels, DEVICE),
+    )
+    members = torch.from_numpy(run.data.split.roles["members"]).to(DEVICE)
+    given = model.audited, model.taps, images, [Part(members)]
+    logits = {
+        low_pass: membership(
+            model.head,
+            model.taps,
+            record(*given, half=False, low_pass=low_pass),
+            torch.arange(len(members), device=DEVICE),
+        )
+        for low_pass in (False, True)
+    }
+    with torch.no_grad():
+        asked = model.membership(images.images(members))
+    apart = {low_pass: float((one - asked).abs().mean()) for low_pass, one in logits.items()}
+    assert apart[True] < apart[False] / 10  # not 0: activations are recorded in bfloat16
+    with torch.no_grad():  # the classifier sees images as they are
+        classes = model(images.images(members))[0]
+        torch.testing.assert_close(classes, model.audited(images.images(members)))
+
+
 def test_activations_on_disk_are_read_again_until_the_trunk_changes(monkeypatch):
     model, images = tiny().cpu(), resident()
     images = Resident(images.pixels.cpu(), images.labels.cpu())
@@ -269,6 +296,8 @@ def test_activations_on_disk_are_read_again_until_the_trunk_changes(monkeypatch)
     assert not calls
     for tap in TAPS:
         torch.testing.assert_close(first.maps[tap], again.maps[tap])
+    recorded(model.audited, TAPS, images, parts, half=False, low_pass=True, fingerprint="data")
+    assert calls.pop() == 1
     next(model.audited.parameters()).data.add_(1)
     recorded(model.audited, TAPS, images, parts, half=False, fingerprint="data")
     assert calls == [1]
@@ -327,6 +356,7 @@ def test_settings_of_two_stages_are_refused_where_they_would_do_nothing():
     for wrong, named in (
         ({"optimizer": "muon"}, "head_epochs"),
         ({"label_smoothing": 0.1}, "head_epochs"),
+        ({"low_pass": True}, "head_epochs"),
         ({"head_epochs": 2, "patience": 1}, "early stopping"),
         ({"head_epochs": 2, "defects": ["separate_batches"]}, "defects"),
         ({"recipe": "staged", "external_transformations": ["crop"]}, "flip, shift"),
