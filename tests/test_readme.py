@@ -11,6 +11,7 @@ import said_of_deployable
 import said_of_lists_and_sets
 import said_of_literal
 import said_of_own_models
+import said_of_robust
 import said_of_speedrun
 import said_of_table1
 import torch
@@ -166,10 +167,11 @@ REACHED_ROWS = "| method | cells reached |"
 CONVNET_ROWS = "| recipe | test | AUC | calibrated |"
 MOVED_ROWS = "| recipe | test | exact |"
 DEPLOYABLE_ROWS, ITS_MOVED_ROWS = "| test | AUC | calibrated |", "| test | exact | flip |"
+ROBUST_ROWS, ROBUST_MOVED_ROWS = "| the head sees | AUC |", "| the head sees | exact |"
 TABLES = (
     *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
     *(DATASET_ROWS, ATTACHED_ROWS, REACHED_ROWS, CONVNET_ROWS, MOVED_ROWS),
-    *(DEPLOYABLE_ROWS, ITS_MOVED_ROWS),
+    *(DEPLOYABLE_ROWS, ITS_MOVED_ROWS, ROBUST_ROWS, ROBUST_MOVED_ROWS),
 )
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
 COMPARISON = ROOT / "results" / "comparison" / "tables" / "comparison.csv"
@@ -335,6 +337,11 @@ def test_the_tables_of_a_model_that_one_would_use_are_of_the_committed_runs():
 def test_the_rows_of_a_classifier_that_one_would_deploy_are_its_runs():
     assert block(DEPLOYABLE_ROWS).splitlines()[2:] == list(said_of_deployable.of_all_rows())
     assert block(ITS_MOVED_ROWS).splitlines()[2:] == list(said_of_deployable.of_transformed())
+
+
+def test_the_rows_of_members_that_were_encoded_anew_are_of_the_committed_runs():
+    assert block(ROBUST_ROWS).splitlines()[2:] == list(said_of_robust.of_all_rows())
+    assert block(ROBUST_MOVED_ROWS).splitlines()[2:] == list(said_of_robust.of_transformed())
 
 
 def said_to_hold():
@@ -521,6 +528,7 @@ SOURCES = (
     *said_of_own_models.SOURCES,
     *said_of_convnet.SOURCES,
     *said_of_deployable.SOURCES,
+    *said_of_robust.SOURCES,
     *said_of_literal.SOURCES,
     *said_of_speedrun.SOURCES,
 )
