@@ -179,6 +179,8 @@ def _is_like(value: Any, default: Any) -> bool:
             part is None or isinstance(part, bool) or is_text(part) or is_number(part)
             for part in parts
         )
+    if isinstance(default, bool):
+        return isinstance(value, bool)
     if isinstance(default, str):
         return is_text(value)
     return is_number(value) and (isinstance(default, float) or type(value) is int)
