@@ -44,15 +44,12 @@ def atomic_path(target: Path | str, mode: int = 0o644) -> Iterator[Path]:
         yield temporary
 
 
-def write_files(
-    parent: Path | str, files: Iterable[tuple[str, Callable[[Path], Any]]], mode: int = 0o644
-) -> None:
+def write_files(parent: Path | str, files: Iterable[tuple[str, Callable[[Path], Any]]]) -> None:
     """Write many files of one folder, each as in `atomic_path`, and look through it only once.
 
     Args:
         parent: the folder.
         files: of each its name and what writes it to a path.
-        mode: who may read them.
 
     Raises:
         ResultsError: as `atomic_path`; the files before that one are complete.
@@ -61,7 +58,7 @@ def write_files(
     with _refusals(parent), _cleared(parent) as folder:
         for name, write in files:
             target = parent / name
-            with _refusals(target), _renamed(folder, target, mode) as temporary:
+            with _refusals(target), _renamed(folder, target) as temporary:
                 write(temporary)
 
 
@@ -87,7 +84,7 @@ def _cleared(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _renamed(folder: Path, target: Path, mode: int) -> Iterator[Path]:
+def _renamed(folder: Path, target: Path, mode: int = 0o644) -> Iterator[Path]:
     """Yield a path in `folder`; what is written there becomes `target`, unless writing fails."""
     temporary = folder / target.name
     temporary.touch()

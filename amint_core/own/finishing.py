@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,12 +66,13 @@ def headed(
     with torch.random.fork_rng(), _unfrozen(model):
         torch.manual_seed(settings.seed)
         named = find_taps(model, example) if taps == "auto" else _as_list(taps)
-        given = model, named, example, settings.head, ""
-        more = {"low_pass": settings.low_pass}
-        enhanced = enhance(*given, width="fit" if width == "auto" else width, **more)
+        with_head = partial(
+            enhance, model, named, example, settings.head, low_pass=settings.low_pass
+        )
+        enhanced = with_head(width="fit" if width == "auto" else width)
         if width == "auto" and getattr(enhanced.head, "width", NARROWEST) < NARROWEST:
             torch.manual_seed(settings.seed)
-            enhanced = enhance(*given, width=NARROWEST, **more)
+            enhanced = with_head(width=NARROWEST)
         _require_classes(enhanced, example, roles)
     return enhanced.to(device)
 

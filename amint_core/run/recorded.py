@@ -58,8 +58,7 @@ def recorded(
     """
     if images.pixels.device.type != "cpu":
         return record(audited, taps, images, parts, seed, half=half, low_pass=low_pass)
-    identity = _identity(audited, taps, parts, seed, half)
-    identity |= {"low pass": low_pass, "data": fingerprint}
+    identity = _identity(audited, taps, parts, seed, half, low_pass) | {"data": fingerprint}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     folder = cache_root() / "activations" / key
     count = sum(len(part.rows) for part in parts)
@@ -87,7 +86,12 @@ def recorded(
 
 
 def _identity(
-    audited: nn.Module, taps: Sequence[str], parts: Sequence[Part], seed: int, half: bool
+    audited: nn.Module,
+    taps: Sequence[str],
+    parts: Sequence[Part],
+    seed: int,
+    half: bool,
+    low_pass: bool,
 ) -> dict[str, Any]:
     return {
         "weights": state_digest(audited.state_dict()),
@@ -96,6 +100,7 @@ def _identity(
         "moves": [[part.copies.share, *part.copies.transformations] for part in parts],
         "seed": seed,
         "half": half,
+        "low pass": low_pass,
         "torch": torch.__version__,
     }
 
