@@ -75,6 +75,27 @@ def test_bad_grids_are_refused(tmp_path, text, message):
         grid_of(tmp_path, text)
 
 
+def test_a_grid_may_be_like_another_with_defaults_and_runs_of_its_own(tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        "defaults: {dataset: mnist, model: tiny, epochs: 3}\nruns: [{seed: [1, 2]}]\n"
+    )
+    grid = grid_of(tmp_path, "like: base\ndefaults: {model: convnet}\nruns: [{seed: 3}]")
+    assert [(run.model, run.epochs, run.seed) for run in grid.values()] == [
+        ("convnet", 3, 1),
+        ("convnet", 3, 2),
+        ("convnet", 3, 3),
+    ]
+    assert {run.profile for run in grid.values()} == {"mine"}
+
+
+def test_a_grid_like_one_that_is_missing_or_itself_like_another_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"like: absent names no grid.*absent\.yaml"):
+        grid_of(tmp_path, "like: absent")
+    (tmp_path / "base.yaml").write_text("like: first\n")
+    with pytest.raises(SettingsError, match=r"itself like another\. Name that one: like: first"):
+        grid_of(tmp_path, "like: base")
+
+
 def test_an_unknown_profile_names_the_nearest():
     with pytest.raises(SettingsError, match="Did you mean 'laptop'"):
         grid_file("lapptop")

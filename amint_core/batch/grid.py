@@ -80,17 +80,41 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
 
 
 def _read(path: Path) -> dict[str, Any]:
+    parts = _parts(path)
+    if "like" not in parts:
+        return parts
+    base = path.with_name(f"{parts['like']}.yaml")
+    if not base.is_file():
+        raise SettingsError(f"{path.name}: like: {parts['like']} names no grid; {base} is missing.")
+    # One step only, so that a reader finds what runs in two files and no circle can be written.
+    if "like" in (other := _parts(base)):
+        raise SettingsError(
+            f"{path.name}: like: {parts['like']} names a grid that is itself like another. Name "
+            f"that one: like: {other['like']}."
+        )
+    return {
+        "defaults": {**other.get("defaults", {}), **parts.get("defaults", {})},
+        "runs": other["runs"] + parts.get("runs", []),
+    }
+
+
+def _parts(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read as a grid: {error}") from None
     parts = content if isinstance(content, dict) else {}
-    unknown = {str(part) for part in parts} - {"defaults", "runs"}
-    runs, defaults = parts.get("runs"), parts.get("defaults", {})
-    if unknown or not isinstance(runs, list) or not runs or not _is_block(defaults):
+    unknown = {str(part) for part in parts} - {"like", "defaults", "runs"}
+    runs, defaults = parts.get("runs", []), parts.get("defaults", {})
+    if (
+        unknown
+        or not isinstance(runs, list)
+        or not _is_block(defaults)
+        or not (runs or isinstance(parts.get("like"), str))
+    ):
         raise SettingsError(
             f"{path.name}: a grid has the parts 'defaults' (a block of settings) and 'runs' (a "
-            "list of such blocks, at least one)."
+            "list of such blocks, at least one), or 'like' (the name of the grid that has them)."
             + (f" Found also: {', '.join(sorted(unknown))}." if unknown else "")
         )
     return parts
