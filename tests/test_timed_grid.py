@@ -14,7 +14,7 @@ from amint_core.batch.timed import grid as timed_grid
 from amint_core.batch.timed import saving
 from amint_core.batch.timed.grid import Clock, Timed, read_left
 from amint_core.batch.timed.saving import is_done, read_scores
-from amint_core.batch.timed.units import units_of
+from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
 from amint_core.evaluation.both_judgements import judge_twice
@@ -75,6 +75,20 @@ def test_runs_that_share_a_trunk_are_one_unit(tmp_path):
         ["joint"],
         ["active"],
     ]
+
+
+def test_heads_that_read_other_images_are_not_recorded_together(tmp_path):
+    path = tmp_path / "small.yaml"
+    runs = [
+        {"method": "attached", "setup": ["entry", "middle"]},
+        {"method": "attached", "low_pass": [True]},
+        {"method": "attached", "head_copies": [1]},
+        {"method": "attached", "head_width": [16]},
+    ]
+    path.write_text(yaml.safe_dump({"defaults": SMALL, "runs": runs}))
+    (unit,) = units_of(list(load_grid(path).values()))
+    alike = [[unit.runs.index(run) for run in group] for group in that_read_alike(unit.runs)]
+    assert alike == [[0, 1, 4], [2], [3]]
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,15 @@ def units_of(runs: Sequence[RunConfig]) -> list[Unit]:
     return list(found.values())
 
 
+def that_read_alike(runs: Sequence[RunConfig]) -> list[list[RunConfig]]:
+    """Group runs of one trunk whose heads read the same images in the same way."""
+    groups: dict[tuple, list[RunConfig]] = {}
+    for run in runs:
+        read = run.low_pass, run.head_copies, run.external_transformations
+        groups.setdefault(read, []).append(run)
+    return list(groups.values())
+
+
 def _check(run: RunConfig) -> None:
     if run.method not in TIMED:
         raise SettingsError(f"amint grid: {unknown_name('method', run.method, TIMED)}")
@@ -207,11 +216,7 @@ class _Trunk:
 
     def recorded_together(self, runs: Sequence[RunConfig]) -> list[list[RunConfig]]:
         """Group runs whose heads read the same images, as far as the device's memory allows."""
-        groups: dict[tuple, list[RunConfig]] = {}
-        for run in runs:
-            read = run.low_pass, run.head_copies, run.external_transformations
-            groups.setdefault(read, []).append(run)
-        return [part for group in groups.values() for part in self._that_fit(group)]
+        return [part for group in that_read_alike(runs) for part in self._that_fit(group)]
 
     def _that_fit(self, runs: list[RunConfig]) -> list[list[RunConfig]]:
         device = self.logits.device
