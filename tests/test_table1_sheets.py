@@ -70,7 +70,7 @@ def test_all_72_cells_stand_for_each_method_reached_or_not(tmp_path):
 def test_a_cell_is_printed_as_the_paper_prints_it(tmp_path):
     made(tmp_path)
     table = sheets.cells(sheets.read(tmp_path))
-    printed = sheets.as_printed(table, "attached").set_index(["Dataset", "Setup"])
+    printed = sheets.laid_out(table, "attached", sheets.as_printed).set_index(["Dataset", "Setup"])
     assert printed.loc[("CIFAR-10", "middle"), "ViT"] == ".90/.70 (.87/.20)"
     assert printed.loc[("MNIST", "entry"), "MobileNet"] == "– (.86/.96)"
 

@@ -12,7 +12,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify, Score, Scored, score_all
-from amint_core.audit.verdict import judge
+from amint_core.audit.verdict import FEWEST_MEMBERS, judge
 from amint_core.errors import DataError, ProtocolError
 
 
@@ -40,7 +40,7 @@ def audit(
             whose images cannot be compared then.
         fdr: the share of wrong ones that may be expected among the accused.
         preprocessing: what the model's owner did with his images.
-        members: (k,) scores of known members.
+        members: (k,) scores of known members; fewer than two tell nothing and are left out.
         published: fingerprints that the owner published.
         batch_size: images scored at once.
         classify: the classifier, whose answers may contradict the test's; None: it is not asked.
@@ -70,6 +70,8 @@ def audit(
         )
     firsts, rows = _unique(queries.hashes)
     questions = _part(queries, firsts)
+    if members is not None and len(members) < FEWEST_MEMBERS:
+        members = None
     verdict = judge(
         questions.scores,
         known.scores,

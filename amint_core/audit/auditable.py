@@ -21,8 +21,8 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored, score_all
 from amint_core.audit.shadows import Shadow, classifiers
 from amint_core.audit.statement import LedgerError, Statement, hash_of_weights, require_about
-from amint_core.audit.verdict import FEWEST_REFERENCES
-from amint_core.errors import ModelError, ProtocolError, SettingsError, unknown_name
+from amint_core.audit.verdict import require_calibration
+from amint_core.errors import ModelError, SettingsError, unknown_name
 from amint_core.extras import require
 from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
@@ -72,8 +72,12 @@ class AuditableModel:
         members: (k,) scores of members that the head learned from, or None.
         views: name of a set of `VIEWS`; the highest answer over the views of an image counts.
         architecture: the classifier's name in the zoo; "" for a class of the owner's own.
-        card: what the owner tells of the model; `notes` in it are shown with every audit. Called,
-            `model.card()`, it is a table.
+        card: what the owner tells of the model; `notes`, a list of strings, are shown with every
+            audit, and `classes` are the names of its classes. Called, `model.card()`, it is a
+            table.
+
+    Raises:
+        ModelError: notes or classes of the card are no lists of strings.
     """
 
     enhanced: EnhancedAuditedModel
@@ -86,6 +90,10 @@ class AuditableModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", Card(self.card))
+        for part in ("notes", "classes"):  # which an audit reads, whoever wrote the card
+            told = self.card.get(part, ())
+            if not isinstance(told, list | tuple) or not all(isinstance(one, str) for one in told):
+                raise ModelError(f"The card's {part} are {told!r:.60}; give a list of strings.")
 
     def __repr__(self) -> str:
         name = self.architecture or type(self.enhanced.audited).__name__
@@ -249,12 +257,7 @@ def auditable(
     if views not in VIEWS:
         raise ModelError(unknown_name("set of views", views, VIEWS))
     _require_fp32(model)
-    if len(calibration) < FEWEST_REFERENCES:
-        raise ProtocolError(
-            f"{len(calibration)} calibration images are too few for an audit; keep at least "
-            f"{FEWEST_REFERENCES}, better thousands, out of training."
-        )
-
+    require_calibration(len(calibration))
     _lay_out_plainly(model)
 
     def score(images: Tensor) -> Tensor:

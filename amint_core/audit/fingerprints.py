@@ -15,7 +15,7 @@ import numpy as np
 from amint_core.data.entries import reading
 from amint_core.data.perceptual import NEAR, perceptual_hash
 from amint_core.files import atomic_path
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
@@ -61,20 +61,21 @@ class Published:
                 return "near copy"
         return ""
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the fingerprints to an .npz file."""
         exact = np.frombuffer(b"".join(sorted(self.exact)), np.uint8).reshape(-1, 32)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        with atomic_path(given_path(path)) as temporary, open(temporary, "wb") as file:
             np.savez(file, exact=exact, perceptual=self.perceptual)
 
     @classmethod
-    def load(cls, path: Path) -> Published:
+    def load(cls, path: Path | str) -> Published:
         """Read fingerprints that `save` wrote.
 
         Raises:
             DataError: the file is none of them.
         """
-        with reading(shown(Path(path)), "It holds no fingerprints. Ask the owner again."):
+        path = given_path(path)
+        with reading(shown(path), "It holds no fingerprints. Ask the owner again."):
             with np.load(path, allow_pickle=False) as stored:
                 exact, looks = stored["exact"], stored["perceptual"]
             kinds = exact.dtype, exact.shape[1:], looks.dtype, looks.ndim

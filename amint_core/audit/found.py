@@ -199,10 +199,14 @@ def _image_row(found: Found, index: int) -> dict[str, Any]:
 
 
 def _thumbnail(found: Found, index: int) -> str:
-    """Return a small picture as a data URL, or "" where the file is gone by now."""
+    """Return a small picture as a data URL, or "" where the file is gone by now, or where an array
+    has other channels than a picture."""
     path, pixels = found.images.sources[index], found.images.pixels
     if path is None:
-        image = Image.fromarray(pixels[index].squeeze()).convert("RGB")
+        if (channels := pixels.shape[3]) not in (1, 3):
+            return ""
+        shown = pixels[index] if channels == 3 else pixels[index, ..., 0]
+        image = Image.fromarray(shown).convert("RGB")
         image.thumbnail((_SIDE, _SIDE))
     else:
         try:

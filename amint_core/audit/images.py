@@ -10,6 +10,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +75,10 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
             f"Images are a folder, or (N, H, W, 1 or 3) uint8 pixels, not {type(source).__name__}. "
             "Of a tensor (N, C, H, W) give tensor.permute(0, 2, 3, 1).numpy()."
         )
-    folder = given_path(source)
-    if not folder.is_dir():
-        raise DataError(f"{shown(folder)} is no folder. Name a folder that holds images.")
+    folder = _folder(source)
     for path in _files(folder):
         name = shown(path.relative_to(folder))
-        if any(map(is_dropping, path.relative_to(folder).parts)):
+        if _is_left_behind(path, folder):
             yield Refused(name, "is what a system or an archiver left behind, or hidden")
             continue
         try:
@@ -87,6 +86,24 @@ def read(source: Path | str | np.ndarray, how: Preprocessing) -> Iterator[Pictur
             yield Picture(name, pixels, note, path)
         except Unfit as error:
             yield Refused(name, str(error))
+
+
+def forms(source: Path | str) -> Iterator[tuple[tuple[int, int], bool]]:
+    """Yield the upright (width, height) of each image that `read` opens, and whether it is grey.
+
+    Raises:
+        DataError: the folder does not exist.
+    """
+    folder = _folder(source)
+    for path in _files(folder):
+        if _is_left_behind(path, folder):
+            continue
+        try:
+            with _opened_file(path) as image:
+                turned = _orientation(image) >= 5  # by a quarter, mirrored or not
+                yield image.size[::-1] if turned else image.size, image.mode in ("1", "L")
+        except Unfit:
+            continue
 
 
 def write(pixels: np.ndarray, folder: Path | str, name: str = "image") -> Path:
@@ -115,18 +132,25 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
     Raises:
         Unfit: it is not an image that can be judged.
     """
+    with _opened_file(path) as image:
+        image.load()
+        turned = _orientation(image) != 1
+        colour, note = _as_colour(ImageOps.exif_transpose(image))
+        grey = how.channels == 1 and colour.mode == "RGB" and _has_colour(colour)
+        notes = [note, "made grey, as the model's own images are" if grey else ""]
+        notes += ["turned upright as its EXIF data say" if turned else ""]
+        return how.apply(colour), "; ".join(filter(None, notes))
+
+
+@contextmanager
+def _opened_file(path: Path) -> Iterator[Image.Image]:
+    """Open an image whose header is in order; what goes wrong with it is why it is unfit."""
     _check_file(path)
     try:
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")  # what Pillow merely doubts is refused here, or noted
             _check_header(image)
-            image.load()
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            colour, note = _as_colour(ImageOps.exif_transpose(image))
-            grey = how.channels == 1 and colour.mode == "RGB" and _has_colour(colour)
-            notes = [note, "made grey, as the model's own images are" if grey else ""]
-            notes += ["turned upright as its EXIF data say" if turned else ""]
-            return how.apply(colour), "; ".join(filter(None, notes))
+            yield image
     except (Unfit, AmintError):
         raise
     except UnidentifiedImageError as error:
@@ -140,6 +164,21 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
 def shown(path: Path) -> str:
     """Return a path as printable text, whatever bytes its names hold."""
     return printable(str(path))
+
+
+def _folder(source: Path | str) -> Path:
+    folder = given_path(source)
+    if not folder.is_dir():
+        raise DataError(f"{shown(folder)} is no folder. Name a folder that holds images.")
+    return folder
+
+
+def _is_left_behind(path: Path, folder: Path) -> bool:
+    return any(map(is_dropping, path.relative_to(folder).parts))
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -29,7 +29,7 @@ from typing import Any
 from amint_core.audit import merkle
 from amint_core.audit.statement import ROLES, LedgerError, Statement
 from amint_core.errors import DamagedError
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 from amint_core.store import read_sealed, write_sealed
 
 
@@ -150,25 +150,26 @@ class Ledger:
         around = (each for each in (index - 1, index) if 0 <= each < len(self._leaves))
         return Proof(self.key, neighbours=tuple(self._place(each) for each in around))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the ledger with its secret; for the owner's eyes only."""
         images = {image.hex(): role for image, role in sorted(self.images.items())}
-        write_sealed(Path(path), {"secret": self.secret.hex(), "images": images}, secret=True)
+        write_sealed(given_path(path), {"secret": self.secret.hex(), "images": images}, secret=True)
 
     @classmethod
-    def load(cls, path: Path) -> Ledger:
+    def load(cls, path: Path | str) -> Ledger:
         """Read a ledger that `save` wrote.
 
         Raises:
             LedgerError: it is not what was written.
         """
+        path = given_path(path)
         try:
-            record = read_sealed(Path(path))
+            record = read_sealed(path)
             images = {bytes.fromhex(image): role for image, role in record["images"].items()}
             return cls(bytes.fromhex(record["secret"]), images)
         except (DamagedError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise LedgerError(
-                f"{shown(Path(path))} is damaged, or no ledger: it is not what was written. "
+                f"{shown(path)} is damaged, or no ledger: it is not what was written. "
                 "Restore it from a copy; without its secret nothing can be proved."
             ) from error
 
@@ -190,10 +191,11 @@ def role_of(image: bytes, proof: Proof, statement: Statement) -> str | None:
     """
     committed = hashlib.sha256(proof.key).hexdigest()
     _require(committed == statement.key_commitment, "its key is not the one that was signed")
-    wanted, root = _order(proof.key, image), bytes.fromhex(statement.root)
+    wanted = _order(proof.key, image)
     for place in [proof.place] if proof.place else proof.neighbours:
         known = merkle.root_from(place.leaf, place.index, statement.size, place.path)
-        _require(known == root, "a leaf is not part of the signed list")
+        listed = known is not None and known.hex() == statement.root
+        _require(listed, "a leaf is not part of the signed list")
     if proof.place is not None:
         leaf = wanted + _sealed(proof.salt, str(proof.role), image)
         _require(proof.place.leaf == leaf, "the leaf is of another image, role or salt")

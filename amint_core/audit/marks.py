@@ -36,7 +36,7 @@ from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.fingerprints import content_hash
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DamagedError, DataError, ModelError, SettingsError
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 from amint_core.methods.posteriors import scaled_logits
 from amint_core.model.reading import class_logits, evaluating
 from amint_core.store import read_sealed, write_sealed
@@ -130,7 +130,7 @@ class Marks:
 
     def save(self, path: Path | str) -> None:
         """Write the marks with their key; for the owner's eyes only."""
-        write_sealed(Path(path), self._record(), secret=True)
+        write_sealed(given_path(path), self._record(), secret=True)
 
     @classmethod
     def load(cls, path: Path | str) -> Marks:
@@ -139,8 +139,9 @@ class Marks:
         Raises:
             DataError: it is not what was written.
         """
+        path = given_path(path)
         try:
-            record = read_sealed(Path(path))
+            record = read_sealed(path)
             if record.pop("format") != _FORMAT:
                 raise ValueError("another format")
             key = bytes.fromhex(record.pop("key"))
@@ -148,7 +149,7 @@ class Marks:
             return cls(key=key, **lists, **record)
         except (DamagedError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{shown(Path(path))} is damaged, or holds no marks: it is not what was written. "
+                f"{shown(path)} is damaged, or holds no marks: it is not what was written. "
                 "Restore it from a copy; without its key nothing can be shown."
             ) from error
 

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
+from amint_core.audit.exchangeability import STATISTICS
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
@@ -130,16 +131,17 @@ def _scored(stored: dict[str, np.ndarray]) -> Scored:
     Raises:
         ValueError, KeyError: the arrays do not belong together.
     """
-    hashes, scores = stored["hashes"], stored["scores"]
-    numbers = [stored[name] for name in ("scores", "statistics", "sureness") if name in stored]
-    lengths = {len(hashes), *map(len, numbers)}
-    if len(lengths) > 1 or any(one.dtype.kind != "f" for one in numbers):
-        raise ValueError("arrays of different lengths, or of no numbers")
-    if (scores.ndim, hashes.dtype, hashes.shape[1:]) != (1, np.uint8, (_HASH,)):
-        raise ValueError("scores or hashes of another shape")
+    count = len(stored["hashes"])
+    shapes = {"scores": (count,), "sureness": (count,), "statistics": (count, len(STATISTICS))}
+    for name, shape in shapes.items():
+        if name in stored and (stored[name].shape, stored[name].dtype.kind) != (shape, "f"):
+            raise ValueError(f"{name} of another form")
+    hashes = stored["hashes"]
+    if (hashes.dtype, hashes.shape) != (np.uint8, (count, _HASH)):
+        raise ValueError("hashes of another form")
     return Scored(
         hashes=[row.tobytes() for row in hashes],
-        scores=scores,
+        scores=stored["scores"],
         statistics=stored["statistics"],
         sureness=stored.get("sureness"),
     )

@@ -19,6 +19,7 @@ from amint_core.audit.auditable import AuditableModel
 from amint_core.errors import ModelError
 from amint_core.extras import require
 from amint_core.files import atomic_path
+from amint_core.locations import given_path
 from amint_core.model.inference import VIEWS, view
 from amint_core.model.mint import EnhancedAuditedModel
 
@@ -84,7 +85,7 @@ def to_onnx(model: AuditableModel, path: Path | str, membership_only: bool = Fal
         ModelError: it cannot be written, or onnxruntime answers otherwise.
     """
     require("onnx", "onnx", "onnxscript", "onnxruntime")
-    path = Path(path)
+    path = given_path(path)
     _, example = _drawn(model, membership_only)
     names = ["membership"] if membership_only else ["logits", "membership"]
     with atomic_path(path) as temporary:

@@ -7,6 +7,7 @@ of ours as far as needed, within the limits below, and are opened as `images.py`
 from __future__ import annotations
 
 import html
+import itertools
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from amint_core.extras import require
 
 MOST_FILES = 1_000
 MOST_BYTES = 32_000_000  # of an upload, all its files together
+MOST_NAMED = 100  # bytes of a file name; systems allow 255
 
 WELCOME = """<h1>aMINT, an audit</h1>
 <p>Choose images, and the model says which of them it was trained on: “member”, or “cannot tell”,
@@ -103,12 +105,14 @@ def unpacked(uploads: Sequence[Any], folder: Path) -> Path:
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for number, each in enumerate(uploads):
+    for each in uploads:
         # What a browser sends as a name is text from outside: no folder of it counts.
-        name = printable(Path(each["name"].replace("\\", "/")).name)[:100]
+        name = printable(Path(each["name"].replace("\\", "/")).name)
+        name = name.encode()[:MOST_NAMED].decode(errors="ignore")
         name = "image" if name in ("", ".", "..") else name
+        taken = itertools.count(2)
         path = folder / name
-        if path.exists():
-            path = folder / f"{number}-{name}"
+        while path.exists():
+            path = folder / f"{next(taken)}-{name}"
         path.write_bytes(bytes(each["content"]))
     return folder

@@ -47,8 +47,11 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
             if len(getattr(self, name)) not in (1, self.channels):
                 raise SettingsError(f"`{name}` has one value, or one for each channel.")
-        if min(self.deviation) <= 0:
-            raise SettingsError("`deviation` divides, so it must be above 0.")
+        if not np.isfinite(self.mean + self.deviation).all() or min(self.deviation) <= 0:
+            raise SettingsError(
+                "`mean` and `deviation` are finite numbers, and `deviation` divides, so it is "
+                f"above 0; not {self.mean} and {self.deviation}."
+            )
 
     def apply(self, image: Image.Image) -> np.ndarray:
         """Return (H, W, C) uint8 pixels of an RGB or grey image.

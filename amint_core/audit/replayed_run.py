@@ -25,7 +25,7 @@ from amint_core.audit.statement import (
 from amint_core.config import RunConfig
 from amint_core.data.prepare import prepare
 from amint_core.errors import DamagedError, ResultsError
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import kind_of
 from amint_core.run.read_back import read_state
@@ -63,7 +63,7 @@ def replay_run(run: Path | str, epochs: int = 3, signed: Statement | None = None
         DamagedError: a file is not what the run wrote.
         SettingsError: the training cannot be replayed.
     """
-    run = Path(run)
+    run = given_path(run)
     _require_run(run)
     settings, manifest = create(**run_json(run / "config.json")), read_sealed(run / "manifest.json")
     history = pd.read_csv(run_file(run / "history.csv"))
@@ -156,7 +156,11 @@ def _worth(found: Replayed) -> list[str]:
 
 def states_in(folder: Path) -> dict[int, Callable[[], State]]:
     """Return epoch → reads the state that was kept after it."""
-    return {int(path.stem): partial(_read, path) for path in sorted(folder.glob("[0-9]*.pt"))}
+    return {
+        int(path.stem): partial(_read, path)
+        for path in sorted(folder.glob("[0-9]*.pt"))
+        if path.stem.isdecimal()  # no "0003 (1).pt", a copy that a sync client makes
+    }
 
 
 def _read(path: Path) -> State:

@@ -15,7 +15,7 @@ import torch
 from amint_core.errors import AmintError, ResultsError
 from amint_core.extras import require
 from amint_core.files import read_json, write_json
-from amint_core.locations import shown
+from amint_core.locations import given_path, shown
 
 ROLES = ("members", "external", "calibration")
 _FORMAT = "amint-ledger-1"
@@ -73,13 +73,13 @@ def public_key_of(private_key: bytes) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-def publish(path: Path, statement: Statement, private_key: bytes) -> None:
+def publish(path: Path | str, statement: Statement, private_key: bytes) -> None:
     """Write a signed statement for the public."""
     signature = sign(statement, private_key).hex()
-    write_json(path, {"statement": asdict(statement), "signature": signature})
+    write_json(given_path(path), {"statement": asdict(statement), "signature": signature})
 
 
-def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement:
+def read(path: Path | str, public_key: bytes, weights: str | None = None) -> Statement:
     """Read a published statement, if this key signed it and it is about these weights.
 
     Args:
@@ -90,6 +90,7 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
     Raises:
         LedgerError: wrong key, altered statement, or another model.
     """
+    path = given_path(path)
     try:
         record = read_json(path)
         statement = Statement(**record["statement"])
@@ -98,7 +99,7 @@ def read(path: Path, public_key: bytes, weights: str | None = None) -> Statement
         signed = _verifies(signature, statement, public_key)
     except (ResultsError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise LedgerError(
-            f"{shown(Path(path))} is no published statement ({error!r}). Ask the owner for the "
+            f"{shown(path)} is no published statement ({error!r}). Ask the owner for the "
             "file that he published."
         ) from error
     if not signed:

@@ -22,6 +22,21 @@ FOUND = "members found"
 
 #: With fewer references hardly anything can be said, and nothing of how well they fit.
 FEWEST_REFERENCES = 50
+#: Known members are weighed in two halves, each by what the other says (`share.with_members`).
+FEWEST_MEMBERS = 2
+
+
+def require_calibration(count: int) -> None:
+    """Refuse too few calibration images, which are the reference of whoever brings none.
+
+    Raises:
+        ProtocolError: an audit could say hardly anything by them.
+    """
+    if count < FEWEST_REFERENCES:
+        raise ProtocolError(
+            f"{count} calibration images are too few for an audit; keep at least "
+            f"{FEWEST_REFERENCES}, better thousands, out of training."
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,8 @@ def judge(
     """
     scores, reference = (np.asarray(each, float).ravel() for each in (scores, reference))
     _check(scores, reference, fdr)
-    _check_finite(*(posterior or ()))
+    members = None if members is None else np.asarray(members, float).ravel()
+    _check_finite(*(posterior or ()), *(() if members is None else (members,)))
     fit = compare(scores, reference, statistics, of_reference)
     p = conformal.p_values(scores, reference)
     accused = conformal.accused(p, fdr) & fit.holds
@@ -104,8 +120,8 @@ def judge(
         tails = conformal.Tails(scores, reference, confidence)
         said += sentences.on_accused(scores, reference, accused, tails, confidence)
         said += sentences.on_set(scores, reference, tails, confidence)
-        if members is not None:
-            said += sentences.on_share(scores, reference, np.asarray(members, float), confidence)
+        if members is not None and len(members) >= FEWEST_MEMBERS:
+            said += sentences.on_share(scores, reference, members, confidence)
     said += sentences.on_contradictions(against, accused, listed, len(reference), confidence)
     return Verdict(
         FOUND if accused.any() else CANNOT_TELL,

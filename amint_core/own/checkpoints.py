@@ -87,7 +87,9 @@ class OwnTraining(Training):
         before = self._before()
         if anew or before.get("identity") != self.identity:
             for one in self.folder.iterdir():
-                if one.name != ".lock":
+                if one.is_dir():  # what a write that was killed has left
+                    shutil.rmtree(one)
+                elif one.name != ".lock":
                     one.unlink()
             if self.place is not None:
                 shutil.rmtree(self.epochs, ignore_errors=True)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from amint_core.errors import ProtocolError
+from amint_core.errors import ProtocolError, ResultsError
 from amint_core.evaluation import metrics, paired
 from amint_core.evaluation.metrics import Metric
 from amint_core.evaluation.scores import JUDGED_FILE, groups_of
+from amint_core.locations import given_path
 from amint_core.store import run_file
 
 FPR = 0.01
@@ -31,7 +32,7 @@ def judged_images(run: Path | str | Any) -> pd.DataFrame:
     Raises:
         ResultsError: the run left no judged scores.
     """
-    folder = Path(getattr(run, "folder", run))
+    folder = given_path(getattr(run, "folder", run))
     table = pd.read_parquet(run_file(folder / JUDGED_FILE))
     rows = table[table["judged"]].sort_values(["official_test", "index"], ignore_index=True)
     return rows.drop(columns=["judged", "predicted"], errors="ignore")
@@ -52,10 +53,15 @@ def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
 
     Raises:
         ProtocolError: scores are missing, no numbers, or not of these images.
-        ResultsError: the run left no judged scores.
+        ResultsError: the run left no judged scores, or tests no membership.
     """
     images = judged_images(run)
     ours = images["score"].to_numpy(np.float64)
+    if np.isnan(ours).all():
+        raise ResultsError(
+            f"{images['method'].iloc[0]} tests no membership, so that there is nothing to compare "
+            "with. Name the run of a membership test."
+        )
     own = {str(images["method"].iloc[0]) + " (the run)": ours}
     theirs = {name: _in_order(name, one, images) for name, one in scores.items()}
     member = images["member"].to_numpy(bool)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.audit.verdict import FEWEST_REFERENCES
+from amint_core.audit.verdict import require_calibration
 from amint_core.data.base import Dataset, DatasetSpec
 from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.data.split import Deck
-from amint_core.errors import DataError, ProtocolError, SettingsError
+from amint_core.errors import DataError, SettingsError
 from amint_core.own.images import Images, gather
 
 ROLES = ("members", "external", "calibration", "holdout")
@@ -57,11 +57,7 @@ def deal(
     for role, size in sizes.items():
         if not isinstance(size, Integral) or size < 0:
             raise SettingsError(f"{role} = {size!r}: give a number of images.")
-    if calibration < FEWEST_REFERENCES:
-        raise ProtocolError(
-            f"calibration = {calibration} is too small for an audit; give at least "
-            f"{FEWEST_REFERENCES}, better thousands."
-        )
+    require_calibration(calibration)
     dataset = as_dataset(pool)
     first = np.sort(np.unique(dataset.hashes, return_index=True)[1])  # of equal images
     random = np.random.default_rng([seed, 0])
@@ -74,7 +70,9 @@ def as_dataset(images: Images) -> Dataset:
     """Return images as the dataset that training and splitting work on."""
     count = len(images)
     labels = np.full(count, -1, np.int64) if images.labels is None else images.labels
-    groups = np.arange(count) if images.groups is None else images.groups
+    groups = np.arange(count)
+    if images.groups is not None:
+        groups = np.unique(images.groups, return_inverse=True)[1].astype(np.int64)
     test = np.zeros(count, bool)
     classes = int(labels.max()) + 1 if count else 0
     height, _, channels = images.pixels.shape[1:]
@@ -84,7 +82,7 @@ def as_dataset(images: Images) -> Dataset:
         source="real",
         pixels=images.pixels,
         labels=labels,
-        groups=groups.astype(np.int64),
+        groups=groups,
         hashes=image_hashes(images.pixels),
         official_test=test,
         class_names=tuple(map(str, range(classes))),
@@ -128,13 +126,17 @@ def brought_together(given: dict[str, Any], preprocessing: Preprocessing | None)
         preprocessing: of all; None: as they come.
 
     Raises:
-        DataError: a role is empty, roles were made ready otherwise, or an image is in two of them.
+        DataError: a role is empty, roles were made ready otherwise, an image is in two of them, or
+            some have groups and others none.
+        ProtocolError: calibration is too small for an audit.
     """
     roles = {
         role: gather(one, preprocessing=preprocessing)
         for role, one in given.items()
         if one is not None
     }
+    if "calibration" in roles:  # a replay of a training needs none
+        require_calibration(len(roles["calibration"]))
     how = next(iter(roles.values())).preprocessing
     for role, images in roles.items():
         if images.preprocessing != how:
@@ -159,13 +161,14 @@ def _joined(roles: list[Images]) -> Images:
     labels = [
         np.full(len(one), -1, np.int64) if one.labels is None else one.labels for one in roles
     ]
-    groups, start = [], 0
-    grouped = all(one.groups is not None for one in roles if len(one))
-    for one in roles:
-        own = one.groups if grouped else np.arange(start, start + len(one))
-        groups.append(own)
-        start += len(one)
-    return Images(pixels, roles[0].preprocessing, np.concatenate(labels), np.concatenate(groups))
+    grouped = [one.groups for one in roles if len(one) and one.groups is not None]
+    if grouped and len(grouped) < sum(len(one) > 0 for one in roles):
+        raise DataError(
+            "Some roles have groups and others none, so that nobody can tell whether a group is in "
+            "two of them. Give groups for all, or for none."
+        )
+    groups = np.concatenate(grouped) if grouped else None
+    return Images(pixels, roles[0].preprocessing, np.concatenate(labels), groups)
 
 
 def _require_apart(dataset: Dataset, rows: dict[str, np.ndarray]) -> None:

@@ -19,7 +19,7 @@ from amint_core.audit.model_folder import MANIFEST, TIMM, load, require_own_fold
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import HEAD_WIDTHS, RunConfig, require_sizes
 from amint_core.errors import AmintError, DataError, ModelError, SettingsError
-from amint_core.files import atomic_path, read_json
+from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.model.reading import evaluating
@@ -27,8 +27,11 @@ from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
 from amint_core.own.taps import find_taps
+from amint_core.store import read_sealed, remove
 from amint_core.training.device import repeatable
 
+#: The training's epochs, beside the model.
+HISTORY = "history.csv"
 #: Of a head: "auto", "fit" or the channels that it reads each tap into.
 HeadWidth = int | Literal["auto", "fit"]
 #: A narrower head recognises few members, however small the model: results/audit/own_heads.csv.
@@ -88,6 +91,8 @@ def place_of(folder: Path | str | None) -> Path | None:
         return None
     place = given_path(folder)
     require_own_folder(place)
+    if not (place / MANIFEST).exists():
+        require_free(place, [HISTORY], "the model")
     return place
 
 
@@ -159,14 +164,14 @@ def finished(
     place: Path | None, made_of: dict[str, Any], enhanced: EnhancedAuditedModel
 ) -> AuditableModel | None:
     """Return what the same call has left in a folder before; None where it has not."""
-    if place is None or not (place / MANIFEST).is_file():
+    if place is None or not all((place / name).is_file() for name in (MANIFEST, HISTORY)):
         return None
     try:
-        told = read_json(place / MANIFEST)["card"].get("made_of")
+        told = read_sealed(place / MANIFEST)["card"].get("made_of")
         if told != made_of:
             return None
         found = load(place, model=enhanced.audited)
-    except (AmintError, KeyError, AttributeError):  # damaged, or of something else: made again
+    except (AmintError, KeyError, AttributeError, TypeError):  # damaged, or something else's
         return None
     print(f"Already trained with this code, settings and data: loaded {place.name}.")
     return found
@@ -210,8 +215,9 @@ def handed_out(
         told["price"][card.ACCURACY_LOST] = card.accuracy_lost(made, alone, roles)
     made = replace(made, card=told)
     if place is not None:
+        remove(place / HISTORY)  # an earlier model's; without one the folder is not `finished`
         save(made, place)
-        with atomic_path(place / "history.csv") as temporary:
+        with atomic_path(place / HISTORY) as temporary:
             history.to_csv(temporary, index=False)
     return made
 

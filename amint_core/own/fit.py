@@ -116,6 +116,7 @@ def fit(
                 "from, and of the finished one in this folder they are not kept. Train both: "
                 "anew=True."
             )
+        OwnTraining(made_of, place).end()  # left there where the call was cut off at its very end
         return made
     training = OwnTraining(made_of, place, start_of(enhanced))
     with training.alone():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from amint_core.audit.images import FORMATS, Picture, Refused, read
+from amint_core.audit.images import Picture, Refused, forms, read
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError
 
@@ -32,8 +32,8 @@ class Images:
         pixels: (N, H, W, C) uint8.
         preprocessing: how they came to that, and how they are normalised.
         labels: (N,) int64 class numbers, or None.
-        groups: (N,) int64, the same for images that belong together, such as frames of one video;
-            or None.
+        groups: (N,) names or numbers, the same for images that belong together, such as frames of
+            one video; or None.
     """
 
     pixels: np.ndarray
@@ -102,7 +102,7 @@ def _numbers(name: str, given: Sequence[Any], count: int) -> np.ndarray:
     if values.shape != (count,):
         raise DataError(f"{count} images, but {name} of shape {values.shape}: give one for each.")
     if name == "groups":
-        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+        return values
     if not np.issubdtype(values.dtype, np.integer) or (count and values.min() < 0):
         raise DataError("Labels are class numbers from 0 on. Number the classes first.")
     return values.astype(np.int64)
@@ -166,9 +166,7 @@ def _of_folder(folder: Path, how: Preprocessing | None) -> Images:
 
 def _of_one_size(folder: Path) -> Preprocessing:
     """Return the one size and colour of a folder's images."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name one that holds images.")
-    kinds = set(_kinds(folder))
+    kinds = set(forms(folder))
     sizes = {size for size, _ in kinds}
     if len(sizes) != 1:
         found = ", ".join(f"{width}×{height}" for width, height in sorted(sizes)[:3])
@@ -178,17 +176,6 @@ def _of_one_size(folder: Path) -> Preprocessing:
         )
     ((width, height),) = sizes
     return Preprocessing(height, width, 1 if all(grey for _, grey in kinds) else 3)
-
-
-def _kinds(folder: Path) -> Iterator[tuple[tuple[int, int], bool]]:
-    """Yield (width, height) of each image, and whether it is grey."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            try:
-                with Image.open(path, formats=FORMATS) as image:
-                    yield image.size, image.mode in ("1", "L")
-            except (OSError, ValueError, SyntaxError):  # `read` says what it is
-                continue
 
 
 def _of_dataset(source: Any, how: Preprocessing | None) -> Images:

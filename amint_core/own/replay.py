@@ -21,6 +21,7 @@ from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.own.checkpoints import identity
 from amint_core.own.deal import Roles, brought_together
+from amint_core.own.finishing import HISTORY
 from amint_core.own.fit import train
 from amint_core.run.folder import EPOCHS
 from amint_core.run.read_back import read_history
@@ -137,10 +138,10 @@ def _settings(told: Mapping[str, Any], folder: Path) -> RunConfig:
 
 def _history(folder: Path) -> pd.DataFrame:
     try:
-        return read_history(folder / "history.csv")
+        return read_history(folder / HISTORY)
     except Exception as error:  # whatever a damaged file makes of pandas
         raise DamagedError(
-            f"{shown(folder / 'history.csv')} is missing, or no history of a training. Get the "
+            f"{shown(folder / HISTORY)} is missing, or no history of a training. Get the "
             "folder from its owner again."
         ) from error
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from amint_core.report import paper
-from amint_core.report.sheets import DATASETS, KEY, METHODS, NOISE, two
+from amint_core.report.render import short
+from amint_core.report.sheets import DATASETS, KEY, METHODS, NOISE
 
 Colour = str | tuple[float, ...]
 
@@ -45,19 +46,12 @@ def _panel(axes: Axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
             row = own.loc[(dataset, setup, model)]
             value, printed = row[ours], row[theirs] if theirs else None
             colour = _colour(value, printed)
-            axes.add_patch(_square(x, y, colour))
-            text = "–" if pd.isna(value) else two(value)
-            text += f"\n{two(printed)}" if theirs else ""
-            axes.text(
-                x,
-                y,
-                text,
-                ha="center",
-                va="center",
-                fontsize=8,
-                linespacing=1.1,
-                color=_ink(colour),
-            )
+            square = {"facecolor": colour, "edgecolor": "white", "linewidth": 1}
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **square))
+            text = "–" if pd.isna(value) else short(value, 2)
+            text += f"\n{short(printed, 2)}" if theirs else ""
+            centred = {"ha": "center", "va": "center", "linespacing": 1.1}
+            axes.text(x, y, text, fontsize=8, color=_ink(colour), **centred)
     labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
     axes.set(xlim=(-0.5, 5.5), ylim=(len(keys) - 0.5, -0.5))
     axes.set_xticks(range(6), paper.MODELS.values(), rotation=30, ha="right", fontsize=8)
@@ -65,10 +59,6 @@ def _panel(axes: Axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
     for line in range(3, len(keys), 3):
         axes.axhline(line - 0.5, color="black", linewidth=0.8)
     axes.tick_params(length=0)
-
-
-def _square(x: int, y: int, colour: Colour) -> Rectangle:
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1)
 
 
 def _colour(value: float | None, printed: float | None) -> Colour:

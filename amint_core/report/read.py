@@ -116,14 +116,7 @@ def read(profile: str) -> Results:
     Raises:
         ResultsError: the profile has no finished run, or a file of one is damaged (named).
     """
-    folder = profile_folder(profile)
-    found = sorted(folder.glob("runs/*/metrics.json"))
-    files = [run / "metrics.json" for run in without_copies([file.parent for file in found])]
-    if not files:
-        raise ResultsError(
-            f"{shown(folder / 'runs')} holds no finished run (no metrics.json), so there is "
-            f"nothing to report. Run the grid first: make reproduce PROFILE={profile}."
-        )
+    files = finished(profile_folder(profile), f"make reproduce PROFILE={profile}")
     found = [(_facts(metrics, file), metrics) for file in files for metrics in [read_metrics(file)]]
     found.sort(key=lambda pair: _order(pair[0]))
     runs = pd.DataFrame([facts for facts, _ in found])
@@ -131,6 +124,37 @@ def read(profile: str) -> Results:
     values = pd.DataFrame([row for _, metrics in found for row in _values(metrics)])
     parts = dict.fromkeys(PARTS, float)
     return Results(profile, runs.astype(dict.fromkeys(counts, "Int64")), values.astype(parts))
+
+
+def finished(folder: Path, command: str) -> list[Path]:
+    """Return the metrics.json of every finished run in a profile's folder, copies left out.
+
+    Args:
+        command: what runs the grid, for the message.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    found = [file.parent for file in sorted(folder.glob("runs/*/metrics.json"))]
+    if not found:
+        raise ResultsError(
+            f"{shown(folder / 'runs')} holds no finished run (no metrics.json), so there is "
+            f"nothing to report. Run the grid first: {command}."
+        )
+    return [run / "metrics.json" for run in without_copies(found)]
+
+
+def require_own_name(run: str, source: Path) -> None:
+    """Refuse a run's metrics in a folder of another name.
+
+    Raises:
+        ResultsError: they are.
+    """
+    if run != source.parent.name:
+        raise ResultsError(
+            f"{shown(source)} lies in a folder of another name: it is of the run {run}. Call the "
+            "folder so again, or move it out of the profile's results."
+        )
 
 
 def read_runs(profile: str) -> pd.DataFrame:
@@ -233,11 +257,7 @@ def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     settings = defaults | metrics["run"]["settings"]
     metrics = metrics | {"run": metrics["run"] | {"settings": settings}}
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
-    if facts["run"] != source.parent.name:
-        raise ResultsError(
-            f"{shown(source)} lies in a folder of another name: it is of the run {facts['run']}. "
-            "Call the folder so again, or move it out of the profile's results."
-        )
+    require_own_name(facts["run"], source)
     for name, value in settings.items():
         listed = isinstance(value, list | tuple | dict)
         facts[f"settings.{name}"] = json.dumps(value) if listed else value

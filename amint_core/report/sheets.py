@@ -13,11 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from amint_core.errors import ResultsError
-from amint_core.locations import shown
 from amint_core.report import paper
 from amint_core.report.checked import damaged, in_short, is_number, is_text
-from amint_core.report.read import copied_in, said_of_copies
+from amint_core.report.read import copied_in, finished, require_own_name, said_of_copies
+from amint_core.report.render import short
 from amint_core.store import run_json
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
@@ -40,12 +39,7 @@ def read(root: Path) -> pd.DataFrame:
     Raises:
         ResultsError: there is none, or a file of one is damaged (named).
     """
-    files = sorted((root / "runs").glob("*/metrics.json"))
-    if not files:
-        raise ResultsError(
-            f"{shown(root / 'runs')} holds no finished run, so there is nothing to report. Run the "
-            f"grid first: amint grid --profile {root.name}."
-        )
+    files = finished(root, f"amint grid --profile {root.name}")
     return pd.DataFrame([_checked(file) for file in files])
 
 
@@ -60,6 +54,7 @@ def _checked(file: Path) -> dict[str, Any]:
         fits = is_text if name in TEXTS else is_number
         if not fits(value) and not (value is None and name not in TEXTS):
             raise damaged(file, f"has {name} = {in_short(value)}")
+    require_own_name(row["run"], file)
     return row
 
 
@@ -154,30 +149,22 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def as_printed(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Lay a method's cells out as the paper does: ours MINT/audited, in brackets the paper's."""
-    return _laid_out(table, method, _cell)
-
-
-def _cell(row: pd.Series) -> str:
-    theirs = f"({two(row['paper_mint'])}/{two(row['paper_audited'])})"
+def as_printed(row: pd.Series) -> str:
+    """Write a cell as the paper does: ours MINT/audited, in brackets the paper's."""
+    theirs = f"({short(row['paper_mint'], 2)}/{short(row['paper_audited'], 2)})"
     if row["mint_verdict"] == "not reached":
         return f"– {theirs}"
-    return f"{two(row['mint_paper'])}/{two(row['audited'])} {theirs}"
+    return f"{short(row['mint_paper'], 2)}/{short(row['audited'], 2)} {theirs}"
 
 
-def strict(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Lay the strict judgement out likewise: calibrated accuracy, TPR at 1 % in brackets."""
-    return _laid_out(table, method, _strict_cell)
-
-
-def _strict_cell(row: pd.Series) -> str:
+def strict(row: pd.Series) -> str:
+    """Write a cell's strict judgement likewise: calibrated accuracy, TPR at 1 % in brackets."""
     if row["mint_verdict"] == "not reached":
         return "–"
-    return f"{_three(row['mint_calibrated'])} ({two(row['tpr_at_1pct'])})"
+    return f"{short(row['mint_calibrated'])} ({short(row['tpr_at_1pct'], 2)})"
 
 
-def _laid_out(table: pd.DataFrame, method: str, write: Callable[[pd.Series], str]) -> pd.DataFrame:
+def laid_out(table: pd.DataFrame, method: str, write: Callable[[pd.Series], str]) -> pd.DataFrame:
     """Return a row per dataset and setup, a column per model, as the paper's Table 1."""
     own = table[table["method"] == method].set_index(KEY)
     return pd.DataFrame(
@@ -232,12 +219,12 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
     for method, title in METHODS.items():
         reached = int((table.loc[table["method"] == method, "mint_verdict"] != VERDICTS[3]).sum())
         title = f"{title} ({reached} of {len(paper.TABLE1)} cells)"
-        parts.append(_markdown(title, as_printed(table, method)))
+        parts.append(_markdown(title, laid_out(table, method, as_printed)))
         parts.append(
             _markdown(
                 f"{title}: strict. Calibrated MINT accuracy (TPR at 1 % FPR), judged on holdout "
                 "images from the members' own pool",
-                strict(table, method),
+                laid_out(table, method, strict),
             )
         )
     several = table[table["seeds"] > 1]
@@ -250,14 +237,6 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
 
 
 def _markdown(title: str, table: pd.DataFrame, digits: str = ".3f") -> str:
-    text = table.to_markdown(index=False, floatfmt=digits, missingval="–", disable_numparse=False)
+    known = table.astype(object).where(table.notna(), None)  # a dash stands for None alone
+    text = known.to_markdown(index=False, floatfmt=digits, missingval="–", disable_numparse=False)
     return f"## {title}\n\n{text}"
-
-
-def two(value: float) -> str:
-    """Print an accuracy as the paper does."""
-    return f"{value:.2f}".removeprefix("0")
-
-
-def _three(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
