@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any
@@ -25,12 +25,10 @@ from amint_core.locations import given_path, require_checkout
 
 def data(options: argparse.Namespace) -> int:
     """Download what can be downloaded; say what is there and where to put what is not."""
-    from amint_core.data import DATASETS, status
+    from amint_core.data import status
     from amint_core.locations import data_root, shown
 
-    unknown = set(options.names) - set(DATASETS)
-    if unknown:
-        raise SettingsError(unknown_name("dataset", min(unknown), DATASETS))
+    _require_datasets(options.names)
     print(f"Datasets in {shown(data_root())} (AMINT_DATA names another folder):")
     failed = False
     for row in status():
@@ -39,8 +37,15 @@ def data(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _require_datasets(names: Sequence[str]) -> None:
+    from amint_core.data import DATASETS
+
+    if unknown := set(names) - set(DATASETS):
+        raise SettingsError(unknown_name("dataset", min(unknown), DATASETS))
+
+
 def _obtain(row: dict[str, Any], only_say: bool) -> bool:
-    """Say or mend what `datasets.status` tells of a dataset; return whether a download failed."""
+    """Say or mend what `data.status` tells of a dataset; return whether a download failed."""
     from amint_core.data import DATASETS, download
 
     title, possible = row["title"], DATASETS[row["dataset"]].download is not None
@@ -124,9 +129,12 @@ def grid(options: argparse.Namespace) -> int:
     import torch
 
     from amint_core.batch.grid import grid_file, load_grid
-    from amint_core.batch.timed.grid import Clock, Timed
+    from amint_core.batch.timed.grid import NO_TIME, Clock, Timed
     from amint_core.locations import results_root
 
+    _require_datasets(options.datasets or ())
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: PyTorch finds no GPU here. Leave it out.")
     runs = load_grid(options.grid or grid_file(options.profile), options.profile).values()
     timed = Timed(
         root=results_root() / options.profile,
@@ -136,8 +144,8 @@ def grid(options: argparse.Namespace) -> int:
         graph=not options.no_graphs,
         say=lambda line: print(line, flush=True),
     )
-    timed.run([run for run in runs if not options.datasets or run.dataset in options.datasets])
-    return 0
+    asked = [run for run in runs if not options.datasets or run.dataset in options.datasets]
+    return int(any(not one["why"].startswith(NO_TIME) for one in timed.run(asked)))
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -246,7 +254,9 @@ def parser() -> argparse.ArgumentParser:
 
     limited = _command(commands, "grid", grid, profiled=True)
     limited.add_argument("--minutes", type=float, required=True, help="from now on")
-    limited.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    limited.add_argument(
+        "--device", default="cpu", choices=("cpu", "cuda"), help="(default: %(default)s)"
+    )
     limited.add_argument("--packed", type=given_path, help="folder of packed datasets, if any")
     limited.add_argument("--datasets", nargs="*", help="these alone (default: all of the grid)")
     limited.add_argument("--no-graphs", action="store_true", help="capture no CUDA graphs")

@@ -127,6 +127,13 @@ def test_a_proof_of_another_image_or_role_is_refused(owned: ledger.Ledger) -> No
             ledger.role_of(member, dataclasses.replace(proof, **change), signed)
 
 
+def test_a_signed_root_that_is_no_hash_proves_nothing(owned: ledger.Ledger) -> None:
+    signed = dataclasses.replace(owned.statement("w"), root="no hexadecimal digits")
+    image = images("member", 1)[0]
+    with pytest.raises(LedgerError, match="not part of the signed list"):
+        ledger.role_of(image, owned.prove(image), signed)
+
+
 def test_a_member_cannot_be_denied(owned: ledger.Ledger) -> None:
     signed, member = owned.statement("w"), images("member", 1)[0]
     place = owned.prove(member).place

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from audit_folders import fill, hazards, pictures
 from safetensors.torch import load_file, save_file
@@ -25,6 +26,7 @@ from amint_core.audit import images, model_folder
 from amint_core.audit.export import export
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.ledger import Ledger
+from amint_core.audit.model_folder import WEIGHTS
 from amint_core.audit.statement import hash_of_weights, public_key_of, publish
 from amint_core.cli import main
 from amint_core.config import RunConfig
@@ -269,6 +271,33 @@ def test_what_cannot_be_audited_is_refused_when_it_is_made() -> None:
         amint.auditable(enhanced().bfloat16(), HOW, STRANGERS)
     with pytest.raises(ModelError, match=r"Unknown set of views 'flip'.*'flips'"):
         amint.auditable(enhanced(), HOW, STRANGERS, views="flip")
+
+
+@pytest.mark.parametrize("card", [{"notes": 3}, {"notes": "abc"}, {"classes": 5}])
+def test_a_card_that_an_audit_cannot_read_is_refused(card, own_folder) -> None:
+    with pytest.raises(ModelError, match="give a list of strings"):
+        amint.auditable(enhanced(), HOW, STRANGERS, card=card)
+    manifest = read_sealed(own_folder / "auditable.json")
+    write_sealed(own_folder / "auditable.json", {**manifest, "card": card})
+    with pytest.raises(ModelError, match="give a list of strings"):
+        amint.load(own_folder, model=OwnNet())
+
+
+def test_statistics_of_another_form_are_refused(own_folder) -> None:
+    manifest, path = read_sealed(own_folder / "auditable.json"), own_folder / "scores.safetensors"
+    stored = safetensors.numpy.load_file(path)
+    stored["statistics"] = np.ascontiguousarray(stored["statistics"][:, :3])
+    safetensors.numpy.save_file(stored, path)
+    manifest["files"] = hashes([own_folder / WEIGHTS, path])
+    write_sealed(own_folder / "auditable.json", manifest)
+    with pytest.raises(ModelError, match="statistics of another form"):
+        amint.load(own_folder, model=OwnNet())
+
+
+@pytest.mark.parametrize("steps", [{"mean": (np.nan,)}, {"deviation": (np.inf,)}])
+def test_a_mean_and_a_deviation_are_finite(steps) -> None:
+    with pytest.raises(SettingsError, match="finite numbers"):
+        amint.Preprocessing(8, 8, **steps)
 
 
 def test_a_head_of_ones_own_is_not_kept(tmp_path) -> None:

@@ -82,8 +82,13 @@ def test_uploads_have_limits_and_no_folders_in_their_names(tmp_path, monkeypatch
     names = ["../../up.png", "..\\up.png", ".."]
     given = [{"name": name, "content": b"1"} for name in names]
     folder = pages.unpacked(given, tmp_path / "in" / "deep")
-    assert sorted(path.name for path in folder.iterdir()) == ["1-up.png", "image", "up.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["2-up.png", "image", "up.png"]
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["deep"]
+    names = ["2-a", "a", "a"]  # each keeps a name of its own, and one that a disk can hold
+    monkeypatch.setattr(pages, "MOST_FILES", 4)
+    given = [{"name": name, "content": b"1"} for name in [*names, "照" * 90]]
+    folder = pages.unpacked(given, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["2-a", "3-a", "a", "照" * 33]
 
 
 def test_nothing_of_an_upload_stays(files, model_folder, monkeypatch, tmp_path) -> None:

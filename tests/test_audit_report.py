@@ -15,10 +15,11 @@ from audit_folders import HOW, ONERROR, SCRIPT, fill, hazards, pictures, recogni
 from browser import PROGRAM, needs_browser
 
 from amint_core.audit.audit import audit
-from amint_core.audit.fingerprints import Published
+from amint_core.audit.fingerprints import Published, content_hash
 from amint_core.audit.found import Found
+from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import score_all
-from amint_core.errors import DataError, ModelError
+from amint_core.errors import DataError, ModelError, ProtocolError
 
 MEMBERS = pictures(1, 60)
 
@@ -89,6 +90,34 @@ def test_scores_alone_serve_as_reference_with_a_warning() -> None:
     assert np.array_equal(alone.verdict.accused, whole.verdict.accused)
     assert "could not be compared" in alone.warnings[0]
     assert not whole.warnings
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_single_known_member_tells_nothing_of_the_share(known, tmp_path) -> None:
+    images, strangers = np.concatenate([MEMBERS, pictures(2, 100)]), pictures(3, 300)
+    given = {"preprocessing": HOW, "members": np.ones(known)}
+    found = audit(recognises(MEMBERS), images, strangers, **given)
+    assert found.verdict.statement("share") is None
+    found.save(tmp_path)
+    with pytest.raises(ProtocolError, match="no finite numbers"):
+        audit(recognises(MEMBERS), images, strangers, **{**given, "members": np.full(5, np.nan)})
+
+
+def test_a_report_of_images_with_five_channels_goes_without_pictures_of_them(tmp_path) -> None:
+    how = Preprocessing(16, 16, 5)
+    random = np.random.default_rng(0)
+    images, strangers = (random.integers(0, 256, (60, 16, 16, 5), np.uint8) for _ in range(2))
+    hashes = {content_hash(one) for one in images}
+
+    def score(batch):
+        pixels = ((batch + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        known = [content_hash(np.ascontiguousarray(one)) in hashes for one in pixels]
+        return torch.tensor([4.0 if one else float(random.random()) for one in known])
+
+    found = audit(score, images, strangers, preprocessing=how)
+    assert found.verdict.accused.all()
+    found.save(tmp_path)
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_noise_and_coarse_images_end_with_cannot_tell() -> None:

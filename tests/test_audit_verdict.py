@@ -13,6 +13,25 @@ from amint_core.errors import ProtocolError
 SEEDS = range(20)
 
 
+def ptdi(p: np.ndarray, bandwidth: float = 0.4) -> float:
+    """Estimate the share as PTDI does: from the density of the p-values at 1.
+
+    At p = 1 hardly a member is left, so the density there is the share of strangers. It is
+    estimated with a beta kernel, which has no mass beyond the boundary, at two bandwidths whose
+    combination cancels the leading bias (the jackknife).
+
+    Source: Liu, Zeng, Huang, Wei, "Provable training data identification for large language
+    models", arXiv 2510.09717v2, which names a "jackknife-corrected beta boundary" estimator. Only
+    its name and its abstract were at hand, so this is a reconstruction; its bandwidth is the best
+    of .03 to .4 on simulated scores.
+    """
+
+    def density(width: float) -> float:  # of Beta(1 / width + 1, 1) at each p
+        return float((1 + 1 / width) * np.mean(p ** (1 / width)))
+
+    return float(np.clip(1 - (2 * density(bandwidth) - density(2 * bandwidth)), 0, 1))
+
+
 def draw(seed: int, queries: int, members: int, references: int = 1000, shift: float = 4.0):
     """Return scores of queries, members first, and of references."""
     random = np.random.default_rng(seed)
@@ -178,7 +197,7 @@ def test_where_our_share_beats_ptdi_and_where_it_does_not(shift, used, ours_wins
         scores = random.normal(size=1000) + shift * (random.random(1000) < used)
         estimates = (
             share.with_members(scores, reference, members)[0],
-            share.ptdi(conformal.p_values(scores, reference)),
+            ptdi(conformal.p_values(scores, reference)),
         )
         errors.append(np.square(np.array(estimates) - used))
     ours, theirs = np.mean(errors, axis=0)

@@ -225,10 +225,13 @@ def test_a_key_gives_the_same_versions_for_ever():
     assert marks.commitment[:16] == "f1812fd35d6caa72"
 
 
-def test_marks_are_kept_for_the_owner_alone_and_checked_when_read(tmp_path):
+def test_marks_are_kept_for_the_owner_alone_and_checked_when_read(tmp_path, monkeypatch):
     marks, path = mark(images(), KEY, groups=labels(), **SMALL), tmp_path / "marks.json"
     marks.save(path)
     assert Marks.load(path) == marks
+    monkeypatch.setenv("HOME", str(tmp_path))
+    marks.save("~/again.json")  # a shell does not replace it after "="
+    assert Marks.load(tmp_path / "again.json") == Marks.load("~/again.json") == marks
     assert path.stat().st_mode & 0o077 == 0
     record = json.loads(path.read_text())
     record["versions"] = 15

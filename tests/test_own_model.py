@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import amint_core as amint
 from amint_core.audit.preprocessing import Preprocessing
-from amint_core.errors import DataError, ModelError, ProtocolError, SettingsError
+from amint_core.errors import DataError, ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
 from amint_core.own import code
 from amint_core.own import fit as fitting
@@ -97,6 +97,25 @@ def test_a_folder_of_several_sizes_asks_for_one_and_gets_it(tmp_path):
     assert found.labels is None
 
 
+def test_a_folders_size_is_looked_at_by_the_rules_that_it_is_read_by(tmp_path, monkeypatch):
+    wide = np.repeat(PIXELS[:4], 2, axis=2)  # 16 × 32, and stored on their side
+    fill(tmp_path, wide.transpose(0, 2, 1, 3)[:, :, ::-1])
+    turned = Image.Exif()
+    turned[0x0112] = 8  # to be shown a quarter turned to the left
+    for path in tmp_path.glob("*.png"):
+        Image.open(path).save(path, exif=turned)
+    fill(tmp_path / ".thumbs", PIXELS[:2])  # hidden, and not read
+    with pytest.MonkeyPatch.context() as patch:  # far more pixels than any photograph
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 20)
+        with pytest.raises(DataError, match="0 sizes"):
+            gather(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    with pytest.warns(UserWarning, match="left behind, or hidden"):
+        found = gather(f"~/{tmp_path.name}")
+    assert found.preprocessing == Preprocessing(16, 32, 3)
+    assert np.array_equal(found.pixels, wide)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -151,10 +170,25 @@ def test_an_image_in_two_roles_and_one_made_ready_otherwise_are_refused(roles):
     other = {**roles, "external": pictures(5, 300, side=24)}
     with pytest.raises(DataError, match="Bring all to one form"):
         amint.fit(net(), **other, **SHORT)
-    with pytest.raises(ProtocolError, match="calibration = 20 is too small"):
+    with pytest.raises(ProtocolError, match="20 calibration images are too few"):
         amint.deal(PIXELS, **{**SIZES, "calibration": 20})
     with pytest.raises(DataError, match=r"want 900 images.*Lower"):
         amint.deal(PIXELS[:800], **SIZES)
+
+
+def test_groups_of_roles_gathered_apart_are_told_by_their_names():
+    sizes = {"members": "ab", "external": "cd", "calibration": "ef"}
+    given = {
+        role: gather(PIXELS[60 * place : 60 * place + 60], groups=np.repeat(list(names), 30))
+        for place, (role, names) in enumerate(sizes.items())
+    }
+    roles = brought_together(given, None)
+    assert len(np.unique(roles.dataset.groups)) == 6
+    again = {**given, "external": gather(PIXELS[60:120], groups=np.repeat(["a", "c"], 30))}
+    with pytest.raises(DataError, match="same group is among members and external"):
+        brought_together(again, None)
+    with pytest.raises(DataError, match="Some roles have groups and others none"):
+        brought_together({**given, "external": PIXELS[60:120]}, None)
 
 
 # Trained together.
@@ -315,6 +349,35 @@ def test_the_same_call_loads_and_a_changed_activation_trains_anew(fitted, roles,
     assert digests[1] == code.digest(net(activation=functional.gelu)) != digests[0]
 
 
+def test_a_call_cut_off_before_its_history_was_written_writes_it(roles, tmp_path, monkeypatch):
+    given = {**roles, "folder": tmp_path / "m", **SHORT}
+    with monkeypatch.context() as once, contextlib.suppress(KeyboardInterrupt):
+
+        def cut(*asked, **more):
+            raise KeyboardInterrupt
+
+        once.setattr("pandas.DataFrame.to_csv", cut)
+        amint.fit(net(), **given)
+    assert not (tmp_path / "m" / "history.csv").exists()
+    with monkeypatch.context() as once:
+        once.setattr(fitting, "train", lambda *given, **more: pytest.fail("done before"))
+        amint.fit(net(), **given)
+    assert (tmp_path / "m" / "history.csv").is_file()
+    left = tmp_path / "m" / "training" / ".unfinished-1"  # by a write that was killed
+    left.mkdir(parents=True)
+    amint.fit(net(), **given)
+    assert not left.exists()
+    left.mkdir(parents=True)
+    amint.fit(net(), **given, seed=1)
+    assert not left.exists()
+
+
+def test_a_history_of_another_origin_is_not_replaced(roles, tmp_path):
+    (tmp_path / "history.csv").write_text("mine")
+    with pytest.raises(ResultsError, match=r"history.csv.* is of something else"):
+        amint.fit(net(), **roles, folder=tmp_path, **SHORT)
+
+
 def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_path, monkeypatch):
     whole = amint.fit(net(), **roles, folder=tmp_path / "whole", **{**SHORT, "epochs": 4})
 
@@ -347,8 +410,9 @@ def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_pa
         ({"members": (PIXELS[:200], np.arange(200) % 4)}, DataError, "tells 3 classes"),
         ({"taps": ["frist"]}, ModelError, "Did you mean 'first'"),
         ({"dataset": "mnist"}, SettingsError, "dataset follows from what is given"),
+        ({"calibration": PIXELS[400:420]}, ProtocolError, "20 calibration images are too few"),
     ],
-    ids=["two stages", "patience", "unknown", "no labels", "more classes", "tap", "dataset"],
+    ids=["two stages", "patience", "unknown", "no labels", "more classes", "tap", "dataset", "few"],
 )
 def test_what_cannot_be_fitted_is_refused_before_training(given, error, message):
     own = {"members": (PIXELS[:200], LABELS[:200]), "external": PIXELS[200:400]}

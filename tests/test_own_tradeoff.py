@@ -10,8 +10,9 @@ from small_run import SMALL
 from test_own_model import LABELS, PIXELS, SHORT, SIZES, OwnNet, net
 
 import amint_core as amint
-from amint_core.errors import ProtocolError, SettingsError
+from amint_core.errors import ProtocolError, ResultsError, SettingsError
 from amint_core.evaluation import metrics, paired
+from amint_core.locations import project_root
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,12 @@ def run(places):
     amint.score(run)
     amint.evaluate(run)
     return run
+
+
+def test_a_run_that_tests_no_membership_is_refused():
+    plain = sorted((project_root() / "results" / "convnet" / "runs").glob("*-plain-*"))[0]
+    with pytest.raises(ResultsError, match="plain tests no membership"):
+        amint.compare({"mine": np.zeros(len(amint.judged_images(plain)))}, plain)
 
 
 def test_scores_stand_beside_the_runs_on_the_same_images_paired(run):

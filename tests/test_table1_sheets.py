@@ -1,11 +1,13 @@
 """Table 1's sheets: verdicts, counts, and that the committed ones follow from committed runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from amint_core.errors import ResultsError
 from amint_core.report import paper, sheets
 from amint_core.report.glance import draw
 from amint_core.store import add_hashes
@@ -39,7 +41,7 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     folder = root / "runs" / metrics["run"]["id"]
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.json").write_text(json.dumps({"run": folder.name}))
     add_hashes(folder)
 
 
@@ -65,6 +67,18 @@ def test_all_72_cells_stand_for_each_method_reached_or_not(tmp_path):
     found = sheets.counts(table)
     assert found.loc["attached: Audited"].tolist() == [1, 0, 0, 71]
     assert found.loc["active: Audited"].tolist() == [0, 0, 0, 72]
+
+
+def test_a_copied_run_is_no_further_seed_and_a_renamed_one_is_refused(tmp_path):
+    made(tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    copy = shutil.copytree(run, run.with_name(f"{run.name} (1)"))
+    table = sheets.cells(sheets.read(tmp_path))
+    assert table["seeds"].sum() == 1
+    shutil.rmtree(run)
+    copy.rename(run.with_name("other"))
+    with pytest.raises(ResultsError, match="folder of another name"):
+        sheets.read(tmp_path)
 
 
 def test_a_cell_is_printed_as_the_paper_prints_it(tmp_path):

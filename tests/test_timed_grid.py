@@ -17,6 +17,7 @@ from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
+from amint_core.errors import TrainingError
 from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import read_json
 from amint_core.model.mint import parameter_count
@@ -74,6 +75,18 @@ def test_runs_that_share_a_trunk_are_one_unit(tmp_path):
         ["attached", "attached", "yeom", "plain"],
         ["joint"],
         ["active"],
+    ]
+
+
+def test_trunks_trained_beside_heads_of_other_widths_are_units_of_their_own(tmp_path):
+    path = tmp_path / "small.yaml"
+    runs = [{"method": ["active", "attached"], "head_width": [None, 8]}]
+    path.write_text(yaml.safe_dump({"defaults": SMALL, "runs": runs}))
+    units = units_of(list(load_grid(path).values()))
+    assert [[(run.method, run.head_width) for run in unit.runs] for unit in units] == [
+        [("active", None)],
+        [("active", 8)],
+        [("attached", None), ("attached", 8)],
     ]
 
 
@@ -257,6 +270,42 @@ def test_the_command_runs_a_grid(tmp_path, monkeypatch, capsys):
     assert main([*command, "--minutes", "1000"]) == 0
     assert "6 of 6 runs done" in capsys.readouterr().out
     assert main([*command, "--minutes", "1000", "--datasets", "gtsrb"]) == 0
+    assert main([*command, "--minutes", "1000", "--datasets", "gtsb"]) == 2
+    assert "Did you mean 'gtsrb'" in capsys.readouterr().err
+
+
+def test_a_unit_that_fails_is_left_with_its_error_and_the_command_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(timed_grid, "do", failing := Failing())
+    path = grid_of(tmp_path)
+    command = ["grid", "--profile", "small", "--grid", str(path), "--minutes", "1000"]
+    assert main(command) == 1
+    assert failing.asked == 3
+    assert "left: mnist-tiny" in (told := capsys.readouterr().out)
+    assert "diverged" in told
+    if not torch.cuda.is_available():
+        assert main([*command, "--device", "cuda"]) == 2
+        assert "finds no GPU" in capsys.readouterr().err
+
+
+class Failing:
+    asked = 0
+
+    def __call__(self, *given):
+        self.asked += 1
+        raise TrainingError("diverged")
+
+
+def test_what_another_way_to_do_a_run_has_left_is_not_sealed_as_the_grids(tmp_path):
+    (run,) = (one for one in specs(tmp_path) if one.method == "plain")
+    folder = tmp_path / "small" / "runs" / run.id
+    folder.mkdir(parents=True)
+    (folder / "judged.parquet").write_text("of `amint run`")
+    timed(tmp_path).run([run])
+    names = {"metrics.json", "manifest.json", "history.csv", "scores.parquet"}
+    assert {file.name for file in folder.iterdir()} == names
 
 
 def test_active_scores_do_not_depend_on_what_ran_before(tmp_path, done):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
@@ -25,7 +26,6 @@ def audit(
     preprocessing: Preprocessing,
     members: np.ndarray | None = None,
     published: Published | None = None,
-    batch_size: int = 256,
     classify: Classify | None = None,
     classes: Sequence[str] = (),
     shadows: Sequence[Classify] = (),
@@ -38,15 +38,9 @@ def audit(
         reference: images that were surely not used, of the same source and treatment; or what
             `score_all` returned for them; or (n,) scores alone, such as a model's own calibration,
             whose images cannot be compared then.
-        fdr: the share of wrong ones that may be expected among the accused.
-        preprocessing: what the model's owner did with his images.
         members: (k,) scores of known members; fewer than two tell nothing and are left out.
-        published: fingerprints that the owner published.
-        batch_size: images scored at once.
-        classify: the classifier, whose answers may contradict the test's; None: it is not asked.
-        classes: its classes' names, see `score_all`.
-        shadows: classifiers that learnt neither the images in question nor the references, see
-            `score_all`.
+        fdr, published: see `AuditableModel.audit`.
+        preprocessing, classify, classes, shadows: see `score_all`.
 
     Raises:
         DataError: a folder is missing or holds no image.
@@ -58,7 +52,7 @@ def audit(
             "Shadow models have to be asked about the references, too, and of these only scores "
             "are there. Give a reference of your own, images that were surely not used."
         )
-    asked = {"batch_size": batch_size, "classify": classify, "classes": classes, "shadows": shadows}
+    asked = {"classify": classify, "classes": classes, "shadows": shadows}
     queries = score_all(score, images, preprocessing, published, **asked)
     _require_images(queries)
     known, warnings = _reference(score, reference, preprocessing, asked)
@@ -152,9 +146,5 @@ def _unique(hashes: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
     The same image twice is one question: the bounds count images that were drawn separately.
     """
-    _, firsts, rows = np.unique(np.array(hashes), return_index=True, return_inverse=True)
-    # In the order of the images, not of the hashes.
-    order = np.argsort(firsts)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return firsts[order], place[rows]
+    rows, _ = pd.factorize(np.array(hashes, object))
+    return np.unique(rows, return_index=True)[1], rows

@@ -105,11 +105,24 @@ class AuditableModel:
 
     def score(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits of (B, C, H, W) normalised images, in fp32."""
-        return _scores(self.enhanced, self.views, images)
+
+        def highest(given: Tensor) -> Tensor:
+            seen = (view(given, *one) for one in VIEWS[self.views])
+            return torch.stack([self.enhanced.membership(one) for one in seen]).amax(0)
+
+        return self._in_fp32(highest, images)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the (B, classes) class logits of (B, C, H, W) normalised images, in fp32."""
-        return _logits(self.enhanced, images)
+        return self._in_fp32(lambda given: class_logits(self.enhanced.audited(given)), images)
+
+    @torch.inference_mode()
+    def _in_fp32(self, answer: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Answer for images: whoever trained the model last may have left it in any mode."""
+        self.enhanced.eval()
+        images = images.to(next(self.enhanced.parameters()).device, torch.float32)
+        with torch.autocast(images.device.type, enabled=False):
+            return answer(images)
 
     def audit(
         self,
@@ -259,42 +272,13 @@ def auditable(
     _require_fp32(model)
     require_calibration(len(calibration))
     _lay_out_plainly(model)
-
-    def score(images: Tensor) -> Tensor:
-        return _scores(model, views, images)
-
-    def classify(images: Tensor) -> Tensor:
-        return _logits(model, images)
-
-    strangers = score_all(score, calibration, preprocessing, classify=classify)
-    strangers = dataclasses.replace(strangers, pixels=None)
-    of_members = None if members is None else score_all(score, members, preprocessing).scores
-    return AuditableModel(
-        model, preprocessing, strangers, of_members, views, architecture, dict(card or {})
+    made = AuditableModel(model, preprocessing, Scored(), None, views, architecture, card or {})
+    strangers = score_all(made.score, calibration, preprocessing, classify=made.classify)
+    return dataclasses.replace(
+        made,
+        calibration=dataclasses.replace(strangers, pixels=None),
+        members=None if members is None else score_all(made.score, members, preprocessing).scores,
     )
-
-
-def _scores(model: EnhancedAuditedModel, views: str, images: Tensor) -> Tensor:
-    def highest(images: Tensor) -> Tensor:
-        return torch.stack([model.membership(view(images, *one)) for one in VIEWS[views]]).amax(0)
-
-    return _in_fp32(model, highest, images)
-
-
-@torch.inference_mode()
-def _in_fp32(
-    model: EnhancedAuditedModel, answer: Callable[[Tensor], Tensor], images: Tensor
-) -> Tensor:
-    """Answer for (B, C, H, W) images: whoever trained the model last may have left it in any
-    mode."""
-    model.eval()
-    images = images.to(next(model.parameters()).device, torch.float32)
-    with torch.autocast(images.device.type, enabled=False):
-        return answer(images)
-
-
-def _logits(model: EnhancedAuditedModel, images: Tensor) -> Tensor:
-    return _in_fp32(model, lambda given: class_logits(model.audited(given)), images)
 
 
 def _lay_out_plainly(model: EnhancedAuditedModel) -> None:

@@ -108,9 +108,7 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
 
     again = command(commands, "replay", replay)
     again.add_argument("run", type=given_path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
-    again.add_argument(
-        "--epochs", type=_at_least_one, default=3, help="drawn by lot (default: %(default)s)"
-    )
+    again.add_argument("--epochs", type=int, default=3, help="drawn by lot (default: %(default)s)")
     _add_signed(again)
 
     served = command(commands, "demo", demo)
@@ -124,12 +122,6 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
 def _add_signed(command: argparse.ArgumentParser) -> None:
     command.add_argument("--signed", type=given_path, help="the owner's published statement")
     command.add_argument("--key", type=_key, help="his public key, 64 hexadecimal digits")
-
-
-def _at_least_one(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("give 1 or more")
-    return number
 
 
 def _key(text: str) -> bytes:

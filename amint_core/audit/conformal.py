@@ -18,6 +18,9 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
+#: Of every bound that an audit states.
+CONFIDENCE = 0.95
+
 
 def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return the (m,) conformal p-values of `scores` (m,) against `reference` (n,).
@@ -52,10 +55,10 @@ def floor(queries: int, references: int, fdr: float) -> int:
     return max(1, math.ceil(queries / (fdr * (references + 1)) - 1e-9))
 
 
-def accused_share(rank: int, references: int, confidence: float = 0.95) -> float:
+def accused_share(rank: int, references: int) -> float:
     """Bound the share of all strangers that have at most `rank` references as high as they.
 
-    With `confidence` over the draw of the references the bound holds for every rank at once, so
+    With `CONFIDENCE` over the draw of the references the bound holds for every rank at once, so
     also for a threshold chosen on the queries, and for all images that will be asked about later.
     Source: the Simes-type adjustment of Bates, Candès, Lei, Romano, Sesia, "Testing for outliers
     with conformal p-values", Annals of Statistics 2023 (arXiv 2104.08279), with k = n / 2.
@@ -66,7 +69,7 @@ def accused_share(rank: int, references: int, confidence: float = 0.95) -> float
         return 1.0
     falling = np.arange(k)
     logs = np.log(i - falling).sum() - np.log(n - falling).sum()
-    return float(-np.expm1((math.log(1 - confidence) + logs) / k))
+    return float(-np.expm1((math.log(1 - CONFIDENCE) + logs) / k))
 
 
 def _at_most(count: int, unused: int, rank: int, references: int) -> np.ndarray:
@@ -81,10 +84,12 @@ class Tails:
     Args:
         scores: (m,) of the queries.
         reference: (n,) of strangers.
-        confidence: of all statements of this object together.
+
+    All statements of an object hold together with `CONFIDENCE`.
     """
 
-    def __init__(self, scores: np.ndarray, reference: np.ndarray, confidence: float = 0.95) -> None:
+    def __init__(self, scores: np.ndarray, reference: np.ndarray) -> None:
+        self.scores, self.reference = scores, reference
         self.queries, self.references = len(scores), len(reference)
         # Ranks 1, 2, 4, … to n / 2: with more of them each had to be less certain.
         half = max(1, self.references // 2)
@@ -92,12 +97,18 @@ class Tails:
         cuts = np.sort(reference)[::-1][self.ranks - 1]
         ranked = np.sort(scores)
         self.above = self.queries - np.searchsorted(ranked, cuts, side="right")  # (K,)
-        self.error = (1 - confidence) / len(self.ranks)
+        self.error = (1 - CONFIDENCE) / len(self.ranks)
 
     def p_none(self) -> float:
-        """Return a p-value for "none of these images was used": too many lie in some tail."""
+        """Return a p-value for "none of these images was used".
+
+        Too many of them lie in some tail, or they are higher as a whole (Mann-Whitney): two tests,
+        so twice the smaller p-value.
+        """
         each = [self._p(self.queries, place) for place in range(len(self.ranks))]
-        return min(1.0, len(each) * min(each))
+        in_tail = min(1.0, len(each) * min(each))
+        above = stats.mannwhitneyu(self.scores, self.reference, alternative="greater").pvalue
+        return min(1.0, 2 * min(float(above), in_tail))
 
     @cached_property
     def most_unused(self) -> int:

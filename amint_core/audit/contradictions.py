@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from amint_core.audit import conformal
 
@@ -62,7 +61,6 @@ def contradictions(
     accused: np.ndarray,
     posterior: tuple[np.ndarray, np.ndarray] | None,
     listed: np.ndarray | None,
-    confidence: float,
     shadows: int = 0,
 ) -> Contradictions:
     """Compare what head, classifier and list say of m images.
@@ -70,11 +68,8 @@ def contradictions(
     Args:
         head: its scores of the (m,) images and of the (n,) references.
         accused: (m,) bool: called a member by the head.
-        posterior: how surely the classifier answers for the (m,) images and the (n,) references,
-            higher for surer; None: not asked, or no reference that fits.
-        listed: (m,) bool: the owner's list has the image; None: there is none.
-        confidence: of the bound.
-        shadows: how many shadow models the posterior is compared with.
+        posterior, listed, shadows: see `verdict.judge`; the posterior is None, too, where no
+            reference fits.
     """
     missing = accused & ~listed if listed is not None else np.zeros(len(accused), bool)
     if posterior is None:
@@ -86,24 +81,15 @@ def contradictions(
     references = len(others)
     rank = int(LEVEL * (references + 1) + 1e-9)  # so many p-values are LEVEL or less
     sides = posterior[0][denied], posterior[1][others]
-    chance, least = _of_all(*sides, confidence) if denied.any() else (1.0, 0)
+    # Single images drown among surely classified strangers long before a set of them does.
+    tails = conformal.Tails(*sides) if denied.any() else None
     return Contradictions(
         p=p,
         undeclared=denied & (p <= LEVEL),
         missing=missing,
         expected=len(p) * rank / (references + 1),
         denied=int(denied.sum()),
-        chance=chance,
-        least=least,
+        chance=tails.p_none() if tails else 1.0,
+        least=tails.least_used if tails else 0,
         shadows=shadows,
     )
-
-
-def _of_all(sure: np.ndarray, of_reference: np.ndarray, confidence: float) -> tuple[float, int]:
-    """Return a p-value for "all are strangers", and how many are not at least.
-
-    Single images drown among surely classified strangers long before a set of them does.
-    """
-    tails = conformal.Tails(sure, of_reference, confidence)
-    above = stats.mannwhitneyu(sure, of_reference, alternative="greater").pvalue
-    return min(1.0, 2 * min(float(above), tails.p_none())), tails.least_used

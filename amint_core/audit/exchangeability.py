@@ -89,7 +89,6 @@ def compare(
     reference: np.ndarray,
     statistics: np.ndarray | None = None,
     of_reference: np.ndarray | None = None,
-    names: tuple[str, ...] = (*STATISTICS, EASE),
 ) -> Fit:
     """Compare queries with references.
 
@@ -97,15 +96,15 @@ def compare(
         scores: (m,) of the queries.
         reference: (n,) of strangers.
         statistics: (m, F) of the queries' images, or None: only scores are compared.
-        of_reference: (n, F) of the references' images, or None.
-        names: of the columns, at least F.
+        of_reference: (n, F) of the references' images, or None. The columns are `STATISTICS`, and
+            `EASE` where shadow models were asked.
     """
     middle = np.median(reference)
     sides = {"low scores": (scores[scores < middle], reference[reference < middle])}
     if statistics is not None and of_reference is not None:
         sides |= {
             name: (statistics[:, column], of_reference[:, column])
-            for column, name in enumerate(names[: statistics.shape[1]])
+            for column, name in enumerate((*STATISTICS, EASE)[: statistics.shape[1]])
         }
     large = {name: pair for name, pair in sides.items() if min(map(len, pair)) >= FEWEST}
     found = [_difference(name, *pair, len(large)) for name, pair in large.items()]

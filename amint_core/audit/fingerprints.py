@@ -13,18 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from amint_core.data.entries import reading
+from amint_core.data.hashes import image_hashes
 from amint_core.data.perceptual import NEAR, perceptual_hash
 from amint_core.files import atomic_path
 from amint_core.locations import given_path, shown
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
-    """Return the 32-byte hash of an (H, W, C) uint8 image: BLAKE2b-128 of shape and pixels, in hex.
-
-    It is the hash by which the datasets and the score tables of this package name an image.
-    """
-    sha = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16)
-    return sha.hexdigest().encode()
+    """Return the 32-byte hash of an (H, W, C) uint8 image, by which datasets and score tables name
+    it; see `image_hashes`."""
+    return bytes(image_hashes(pixels[None])[0])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from sklearn.metrics import roc_curve
 
+from amint_core.audit.conformal import CONFIDENCE
 from amint_core.audit.images import Unfit, open_image
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
@@ -102,7 +103,7 @@ def summary(found: Found) -> dict[str, Any]:
         "exit_code": found.exit_code,
         "floor": verdict.floor,
         "fdr": verdict.fdr,
-        "confidence": verdict.confidence,
+        "confidence": CONFIDENCE,
         "images": len(images),
         "different_images": len(verdict.p),
         "accused": int(verdict.accused.sum()),

@@ -57,7 +57,10 @@ def program(model: AuditableModel, membership_only: bool = False) -> torch.expor
     Raises:
         ModelError: torch.export cannot follow the model, or answers otherwise.
     """
-    drawn, example = _drawn(model, membership_only)
+    return _program(*_drawn(model, membership_only))
+
+
+def _program(drawn: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     batch = {"images": {0: torch.export.Dim("batch", min=2)}}
     try:
         with torch.no_grad():
@@ -86,11 +89,11 @@ def to_onnx(model: AuditableModel, path: Path | str, membership_only: bool = Fal
     """
     require("onnx", "onnx", "onnxscript", "onnxruntime")
     path = given_path(path)
-    _, example = _drawn(model, membership_only)
+    drawn, example = _drawn(model, membership_only)
     names = ["membership"] if membership_only else ["logits", "membership"]
     with atomic_path(path) as temporary:
         torch.onnx.export(
-            program(model, membership_only),
+            _program(drawn, example),
             (example,),
             temporary,
             input_names=["images"],
@@ -98,14 +101,13 @@ def to_onnx(model: AuditableModel, path: Path | str, membership_only: bool = Fal
             external_data=False,
             verbose=False,
         )
-        _compare_onnx(temporary, model, membership_only)
+        _compare_onnx(temporary, drawn, example)
     return path
 
 
-def _compare_onnx(path: Path, model: AuditableModel, membership_only: bool) -> None:
+def _compare_onnx(path: Path, drawn: nn.Module, example: Tensor) -> None:
     import onnxruntime
 
-    drawn, example = _drawn(model, membership_only)
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     for images in (example, torch.cat([example, example.flip(0)])):  # another number of images
         answers = session.run(None, {"images": images.numpy()})

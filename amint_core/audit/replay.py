@@ -16,7 +16,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,13 @@ from amint_core.run.models import build, fit_model
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
 from amint_core.training.transcript import state_digest
+
+#: Trains to the end as the owner says that he did, and returns history and weights. It is given the
+#: state to go on from, None at the start, and what takes the state after each epoch, which may end
+#: the training by an exception.
+Trainer = Callable[
+    [State | None, Callable[[State], None]], tuple[pd.DataFrame, Mapping[str, Tensor]]
+]
 
 MATCHES, DIFFERS, CANNOT_TELL = "matches", "differs", "cannot tell"
 
@@ -94,24 +100,16 @@ def probability(replayed: int, total: int, tampered: int = 1) -> float:
 
 
 def drawn(total: int, epochs: int, random: np.random.Generator | None = None) -> list[int]:
-    """Draw epochs by lot, which the owner must not foresee; sorted."""
+    """Draw epochs by lot, which the owner must not foresee; sorted.
+
+    Raises:
+        SettingsError: none are to be drawn.
+    """
+    if epochs < 1:
+        raise SettingsError(f"epochs = {epochs}: draw 1 or more.")
     random = random or np.random.default_rng()
     count = min(epochs, total)
     return sorted(int(one) + 1 for one in random.choice(total, count, replace=False))
-
-
-class Trainer(Protocol):
-    """Trains as the owner says that he did."""
-
-    def __call__(
-        self, state: State | None, keep: Callable[[State], None]
-    ) -> tuple[pd.DataFrame, Mapping[str, Tensor]]:
-        """Train to the end, and return the history and the weights.
-
-        Args:
-            state: where to go on from; None: from the start.
-            keep: takes the state after each epoch, and may end the training by an exception.
-        """
 
 
 def replay(

@@ -30,7 +30,7 @@ class Scored:
 
     names: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    copies: list[str] = field(default_factory=list)  # of published images, or of one in this set
+    copies: list[str] = field(default_factory=list)  # of published images, see `Published.match`
     hashes: list[bytes] = field(default_factory=list)
     sources: list[Path | None] = field(default_factory=list)
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,)

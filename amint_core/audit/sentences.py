@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from amint_core.audit import conformal, share
+from amint_core.audit.conformal import CONFIDENCE
 from amint_core.audit.contradictions import LEVEL, Contradictions
 from amint_core.audit.exchangeability import Fit
 
@@ -74,37 +75,33 @@ def on_accused(
     reference: np.ndarray,
     accused: np.ndarray,
     tails: conformal.Tails,
-    confidence: float,
 ) -> list[Statement]:
     """Return the bounds on wrong accusations; none without accusations."""
     if not accused.any():
         return []
     found, rank = int(accused.sum()), int(conformal.as_high(scores, reference)[accused].max())
     false = min(found, tails.most_false(rank))
-    rate = conformal.accused_share(rank, len(reference), confidence)
+    rate = conformal.accused_share(rank, len(reference))
     return [
         Statement(
             "false discoveries",
-            f"With {confidence:.0%} confidence at most {false} of the {found} accused images "
+            f"With {CONFIDENCE:.0%} confidence at most {false} of the {found} accused images "
             f"({false / found:.0%}) were not used.",
             false / found,
         ),
         Statement(
             "false-positive rate",
             f"At this threshold at most {rate:.2%} of all strangers of this kind are accused, "
-            f"with {confidence:.0%} confidence in the references, whatever is asked about later.",
+            f"with {CONFIDENCE:.0%} confidence in the references, whatever is asked about later.",
             rate,
         ),
     ]
 
 
-def on_set(
-    scores: np.ndarray, reference: np.ndarray, tails: conformal.Tails, confidence: float
-) -> list[Statement]:
+def on_set(tails: conformal.Tails) -> list[Statement]:
     """Return what is said without known members: were none used, how many at least."""
-    above = stats.mannwhitneyu(scores, reference, alternative="greater").pvalue
-    p = min(1.0, 2 * min(float(above), tails.p_none()))  # two tests, so twice the smaller
-    if p <= 1 - confidence:
+    p = tails.p_none()
+    if p <= 1 - CONFIDENCE:
         none = f"That none of these images was used is refuted ({_shown(p)})."
     else:
         none = (
@@ -116,7 +113,7 @@ def on_set(
         Statement("none used", none, p),
         Statement(
             "least used",
-            f"With {confidence:.0%} confidence at least {least} of the {len(scores)} images were "
+            f"With {CONFIDENCE:.0%} confidence at least {least} of the {tails.queries} images were "
             "used, whichever they are. Without known members there is no upper bound.",
             least,
         ),
@@ -128,25 +125,23 @@ def _shown(p: float) -> str:
     return f"p = {p:.2g}" if p >= 1e-6 else "p < 0.000001"
 
 
-def on_share(
-    scores: np.ndarray, reference: np.ndarray, members: np.ndarray, confidence: float
-) -> list[Statement]:
+def on_share(scores: np.ndarray, reference: np.ndarray, members: np.ndarray) -> list[Statement]:
     """Return what is said with known members: which share was used, may all have been."""
-    value, low, high = share.with_members(scores, reference, members, confidence)
+    value, low, high = share.with_members(scores, reference, members)
     provided = (
         "provided that the model recognises these copies as well as it does those of the known "
         "members, and that the owner declared all his members"
     )
     said = Statement(
         "share",
-        f"{value:.1%} of the images were used ({low:.1%} to {high:.1%} with {confidence:.0%} "
+        f"{value:.1%} of the images were used ({low:.1%} to {high:.1%} with {CONFIDENCE:.0%} "
         f"confidence), {provided}.",
         value,
         low,
         high,
     )
     p = float(stats.mannwhitneyu(scores, members, alternative="less").pvalue)
-    if p <= 1 - confidence:
+    if p <= 1 - CONFIDENCE:
         all_used = f"That all of them were used is refuted ({_shown(p)}), {provided}."
     else:
         all_used = f"All of them may have been used: their scores do not contradict it, {provided}."
@@ -158,12 +153,11 @@ def on_contradictions(
     accused: np.ndarray,
     listed: np.ndarray | None,
     references: int,
-    confidence: float,
 ) -> list[Statement]:
     """Return what is said where classifier or list contradict the head."""
     said = []
     if against.p is not None:
-        said.append(Statement("possibly undeclared", *_undeclared(against, references, confidence)))
+        said.append(Statement("possibly undeclared", *_undeclared(against, references)))
     if listed is not None and accused.any():
         missing, found = int(against.missing.sum()), int(accused.sum())
         sentence = (
@@ -174,7 +168,7 @@ def on_contradictions(
     return said
 
 
-def _undeclared(against: Contradictions, references: int, confidence: float) -> tuple[str, int]:
+def _undeclared(against: Contradictions, references: int) -> tuple[str, int]:
     """Return what is said of images that the head denies and the classifier gives away."""
     found, queries = int(against.undeclared.sum()), len(against.undeclared)
     sure = f"as sure of them as it is of at most {LEVEL:.0%} of the references"
@@ -192,7 +186,7 @@ def _undeclared(against: Contradictions, references: int, confidence: float) -> 
             f"Which images the classifier knows and the head denies cannot be told with "
             f"{references} references; it takes {against.fewest} or more."
         )
-    if against.chance > 1 - confidence:
+    if against.chance > 1 - CONFIDENCE:
         return (
             f"{sentence} The {against.denied:,} that the head denies do not differ from strangers "
             f"as a whole ({_shown(against.chance)}), which is no sign that nothing was left out: a "
@@ -200,7 +194,7 @@ def _undeclared(against: Contradictions, references: int, confidence: float) -> 
         ), found
     return (
         f"{sentence} Of the {against.denied:,} that the head denies the classifier learnt at least "
-        f"{against.least}, whichever they are, with {confidence:.0%} confidence; chance does not "
+        f"{against.least}, whichever they are, with {CONFIDENCE:.0%} confidence; chance does not "
         f"explain it ({_shown(against.chance)}). They were kept from the head or declared as "
         "external, or are other copies of declared ones. Ask the owner for his signed list and for "
         "a replay of the training."

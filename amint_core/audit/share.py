@@ -12,11 +12,13 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
+from amint_core.audit.conformal import CONFIDENCE
+
 _BINS = 12
 
 
 def with_members(
-    scores: np.ndarray, reference: np.ndarray, members: np.ndarray, confidence: float = 0.95
+    scores: np.ndarray, reference: np.ndarray, members: np.ndarray
 ) -> tuple[float, float, float]:
     """Estimate the share of members among the queries, with an interval: (value, low, high).
 
@@ -31,7 +33,6 @@ def with_members(
         scores: (m,) of the queries.
         reference: (n,) of strangers.
         members: (k,) of known members, in copies such as the queries are.
-        confidence: of the interval.
     """
     first, second = (_weights(reference[half::2], members[half::2]) for half in (0, 1))
     query = (first(scores) + second(scores)) / 2
@@ -41,7 +42,7 @@ def with_members(
     gap = member.mean() - stranger.mean()
     if gap <= 0:
         return 0.0, 0.0, 1.0  # known members do not score higher: nothing can be learned
-    quantile = stats.norm.ppf(0.5 + confidence / 2)
+    quantile = stats.norm.ppf(0.5 + CONFIDENCE / 2)
 
     def distance(share: float, side: float) -> float:
         """Return (observed − expected), shifted by the quantile towards one side."""
@@ -51,25 +52,6 @@ def with_members(
 
     value = float(np.clip((query.mean() - stranger.mean()) / gap, 0, 1))
     return value, _root(distance, -1.0), _root(distance, 1.0)
-
-
-def ptdi(p: np.ndarray, bandwidth: float = 0.4) -> float:
-    """Estimate the share as PTDI does: from the density of the p-values at 1.
-
-    At p = 1 hardly a member is left, so the density there is the share of strangers. It is
-    estimated with a beta kernel, which has no mass beyond the boundary, at two bandwidths whose
-    combination cancels the leading bias (the jackknife).
-
-    Source: Liu, Zeng, Huang, Wei, "Provable training data identification for large language
-    models", arXiv 2510.09717v2, which names a "jackknife-corrected beta boundary" estimator. Only
-    its name and its abstract were at hand, so this is a reconstruction; its bandwidth is the best
-    of .03 to .4 on simulated scores.
-    """
-
-    def density(width: float) -> float:  # of Beta(1 / width + 1, 1) at each p
-        return float((1 + 1 / width) * np.mean(p ** (1 / width)))
-
-    return float(np.clip(1 - (2 * density(bandwidth) - density(2 * bandwidth)), 0, 1))
 
 
 def _weights(reference: np.ndarray, members: np.ndarray):

@@ -48,7 +48,6 @@ class Verdict:
     accused: np.ndarray  # (m,) bool
     floor: int  # least number of accusations at once
     fdr: float
-    confidence: float
     references: int
     fit: Fit
     statements: tuple[Statement, ...]
@@ -60,7 +59,7 @@ class Verdict:
         said = f"{CANNOT_TELL}, floor {self.floor}"
         if self.outcome == FOUND:
             said = f"{int(self.accused.sum())} of {len(self.p)} images accused, floor {self.floor}"
-        if self.contradictions.chance <= 1 - self.confidence:  # more than chance brings
+        if self.contradictions.chance <= 1 - conformal.CONFIDENCE:  # more than chance brings
             said += f"; {self.contradictions.least} or more {UNDECLARED}"
         return said
 
@@ -84,7 +83,6 @@ def judge(
     posterior: tuple[np.ndarray, np.ndarray] | None = None,
     listed: np.ndarray | None = None,
     shadows: int = 0,
-    confidence: float = 0.95,
 ) -> Verdict:
     """Judge images by their scores; higher ones speak for membership.
 
@@ -99,7 +97,6 @@ def judge(
             higher for surer; None: it was not asked.
         listed: (m,) bool: the owner's list has the query; None: there is no list.
         shadows: how many shadow models the posterior is compared with.
-        confidence: of each bound.
 
     Raises:
         ProtocolError: too few references, no queries, or scores that are no numbers.
@@ -113,23 +110,22 @@ def judge(
     accused = conformal.accused(p, fdr) & fit.holds
     floor = conformal.floor(len(scores), len(reference), fdr)
     against = contradictions(
-        (scores, reference), accused, posterior if fit.holds else None, listed, confidence, shadows
+        (scores, reference), accused, posterior if fit.holds else None, listed, shadows
     )
     said = [sentences.on_images(accused, floor, len(reference), fdr, fit)]
     if fit.holds:
-        tails = conformal.Tails(scores, reference, confidence)
-        said += sentences.on_accused(scores, reference, accused, tails, confidence)
-        said += sentences.on_set(scores, reference, tails, confidence)
+        tails = conformal.Tails(scores, reference)
+        said += sentences.on_accused(scores, reference, accused, tails)
+        said += sentences.on_set(tails)
         if members is not None and len(members) >= FEWEST_MEMBERS:
-            said += sentences.on_share(scores, reference, members, confidence)
-    said += sentences.on_contradictions(against, accused, listed, len(reference), confidence)
+            said += sentences.on_share(scores, reference, members)
+    said += sentences.on_contradictions(against, accused, listed, len(reference))
     return Verdict(
         FOUND if accused.any() else CANNOT_TELL,
         p,
         accused,
         floor,
         fdr,
-        confidence,
         len(reference),
         fit,
         tuple(said),

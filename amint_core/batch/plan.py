@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from amint_core.batch import reproduce
 from amint_core.batch.grid import grid_file, load_grid
@@ -199,8 +199,11 @@ def _is_stored(work: Work) -> bool:
     weights = run_folder(work.settings) / "model.safetensors"
     if not weights.is_file():
         return False
-    with safe_open(weights, framework="pt") as file:
-        found = json.loads((file.metadata() or {}).get("amint", "{}"))
+    try:
+        with safe_open(weights, framework="pt") as file:
+            found = json.loads((file.metadata() or {}).get("amint", "{}"))
+    except (OSError, ValueError, SafetensorError):  # damaged, so that it will be made again
+        return False
     data = found.get("data", ""), found.get("split", "")
     wanted = identity(work.settings, kind_of(work.settings), *data)
     return found == wanted and Training(found).is_done()

@@ -61,7 +61,7 @@ def with_twins_together(dataset: Dataset) -> Dataset:
     Raises:
         ResultsError: the cache cannot be written.
     """
-    file = cache_root() / "near_twins" / f"{dataset.fingerprint}.npy"
+    file = cache_root() / "near_twins" / f"{dataset.fingerprint}-{SIDE}-{NEAR_TWIN}.npy"
     groups = read_or_set_aside(file, np.load)
     if groups is None:
         groups = dataset.groups.astype(np.int64)

@@ -7,8 +7,6 @@ that a member is these very pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,8 @@ from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.model.reading import evaluating
+from amint_core.own import code
 from amint_core.own.batches import OwnResident
 from amint_core.own.checkpoints import identity, start_of
 from amint_core.own.deal import Roles, brought_together
@@ -33,14 +33,15 @@ from amint_core.own.finishing import (
     headed,
     place_of,
     require_classifier,
+    trainable,
 )
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
+from amint_core.run.staged import copies_of, second_schedule
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
 from amint_core.training.device import chosen_precision, repeatable
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import ATTACHED
-from amint_core.training.resident_loop import Schedule
 from amint_core.training.transcript import order_digest, state_digest
 
 #: Fewer steps leave a head that has learnt little: of few images, a pass is a handful of them.
@@ -86,7 +87,7 @@ def attach(
     chosen = settings_of(roles, settings)
     require_classifier(model)
     place = place_of(folder)
-    with _frozen(model):
+    with evaluating(model), trainable(model, False):  # left as they were found
         enhanced = headed(model, roles, taps, chosen, head_width)
         require_own_preprocessing(enhanced, roles)
         made_of = {**identity(enhanced, roles, ATTACHED, chosen), "weights": start_of(enhanced)}
@@ -126,16 +127,9 @@ def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) ->
     members, external = (
         torch.from_numpy(roles.rows[role]).to(device) for role in ("members", "external")
     )
-    copies = settings.head_copies if settings.external_transformations else 0
+    copies = copies_of(settings)
     parts = parts_of(members, external, copies, settings.external_transformations)
     numbers = torch.cat([part.rows for part in parts]).cpu()
-    schedule = Schedule(
-        epochs=settings.head_epochs,
-        batch=settings.head_batch,
-        muon=settings.head_rate,
-        seed=settings.seed,
-        half=half,
-    )
 
     def watch(rows: Tensor) -> dict[str, str]:
         order = order_digest(dataset.hashes[line] for line in numbers[rows.cpu()].numpy())
@@ -145,12 +139,13 @@ def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) ->
         enhanced.to(device, memory_format=torch.channels_last)
         images = OwnResident.of(dataset.pixels, dataset.labels, device)
         images = OwnResident(images.pixels, images.labels, roles.preprocessing)
-        of_what = f"{dataset.fingerprint} {roles.preprocessing.record()}"
+        of_what = f"{dataset.fingerprint} {roles.preprocessing.record()} "
+        of_what += code.digest(enhanced.audited)
         given = enhanced.audited, enhanced.taps, images, parts, settings.seed
         recording = recorded(*given, half, enhanced.low_pass, fingerprint=of_what)
         given = enhanced.head, enhanced.taps, recording, len(members), len(external), copies
         title = f"{type(enhanced.audited).__name__}, head"
-        return pd.DataFrame(train_head(*given, schedule, title, watch))
+        return pd.DataFrame(train_head(*given, second_schedule(settings, half), title, watch))
 
 
 #: Normalisations in wide use: name → mean, deviation of pixels from 0 to 1.
@@ -202,18 +197,3 @@ def _accuracy(
     images = how.normalise(pixels).to(device)
     answers = [enhanced(part)[0].argmax(1).cpu().numpy() for part in images.split(64)]
     return float((np.concatenate(answers) == labels).mean())
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Keep a trained model's weights and modes as they were."""
-    before = {one: one.requires_grad for one in model.parameters()}
-    modes = {one: one.training for one in model.modules()}
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for one, wants in before.items():
-            one.requires_grad_(wants)
-        for one, training in modes.items():
-            one.training = training

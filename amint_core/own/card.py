@@ -47,9 +47,9 @@ def figures(model: AuditableModel, roles: Roles) -> dict[str, Any]:
     if not len(roles.rows["holdout"]):
         return {"notes": [SELF_MADE, NO_HOLDOUT]}
     rows = _judged(roles)
-    scores = [_scores(model, roles, side) for side in rows]
+    scores = [_in_batches(model.score, model, roles, side) for side in rows]
     groups = tuple(roles.dataset.groups[side] for side in rows)
-    logits = [_logits(model, roles, side) for side in rows]
+    logits = [_in_batches(model.classify, model, roles, side) for side in rows]
     labels = [roles.dataset.labels[side] for side in rows]
     return {
         "mint": _mint(*scores, groups),
@@ -123,14 +123,6 @@ def _blind(sides: list[np.ndarray], groups: Groups) -> dict[str, Any]:
     return metrics.auc(scores[truth == 1], scores[truth == 0], groups)
 
 
-def _scores(model: AuditableModel, roles: Roles, rows: np.ndarray) -> np.ndarray:
-    return _in_batches(model.score, model, roles, rows)
-
-
-def _logits(model: AuditableModel, roles: Roles, rows: np.ndarray) -> np.ndarray:
-    return _in_batches(model.classify, model, roles, rows)
-
-
 def _in_batches(
     answer: Callable[[Tensor], Tensor], model: AuditableModel, roles: Roles, rows: np.ndarray
 ) -> np.ndarray:
@@ -180,7 +172,10 @@ def accuracy_lost(model: AuditableModel, alone: nn.Module, roles: Roles) -> dict
             return class_logits(alone(images.to(device)))
 
     labels = roles.dataset.labels[rows]
-    answers = _in_batches(classify, model, roles, rows), _logits(model, roles, rows)
+    answers = (
+        _in_batches(classify, model, roles, rows),
+        _in_batches(model.classify, model, roles, rows),
+    )
     one, two = (each.argmax(1) == labels for each in answers)
     return share_difference(one, two, roles.dataset.groups[rows])
 

@@ -66,9 +66,11 @@ def headed(
     how = roles.preprocessing
     device = next(model.parameters()).device
     example = torch.zeros(2, how.channels, how.height, how.width, device=device)
-    with torch.random.fork_rng(), _unfrozen(model):
+    # Taps are found, and a head is sized, by what can be trained.
+    with torch.random.fork_rng(), trainable(model, True):
         torch.manual_seed(settings.seed)
-        named = find_taps(model, example) if taps == "auto" else _as_list(taps)
+        asked = [taps] if isinstance(taps, str) else list(taps)
+        named = find_taps(model, example) if taps == "auto" else asked
         with_head = partial(
             enhance, model, named, example, settings.head, low_pass=settings.low_pass
         )
@@ -132,16 +134,15 @@ def _require_classes(enhanced: EnhancedAuditedModel, example: Tensor, roles: Rol
 
 
 @contextmanager
-def _unfrozen(model: nn.Module) -> Iterator[None]:
-    """Let a frozen model's weights be trainable for a while: a head is fitted to those alone."""
-    frozen = [one for one in model.parameters() if not one.requires_grad]
-    for one in frozen:
-        one.requires_grad_(True)
+def trainable(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let all weights of a model be trainable, or none, for a while."""
+    before = {one: one.requires_grad for one in model.parameters()}
+    model.requires_grad_(wanted)
     try:
         yield
     finally:
-        for one in frozen:
-            one.requires_grad_(False)
+        for one, wants in before.items():
+            one.requires_grad_(wants)
 
 
 def _require_width(width: HeadWidth, settings: RunConfig) -> None:
@@ -154,10 +155,6 @@ def _require_width(width: HeadWidth, settings: RunConfig) -> None:
             "'fit'."
         )
     require_sizes(settings.head, width)
-
-
-def _as_list(taps: list[str] | str) -> list[str]:
-    return [taps] if isinstance(taps, str) else list(taps)
 
 
 def finished(

@@ -77,7 +77,10 @@ def gather(
     if isinstance(source, tuple) and len(source) == 2:
         source, labels = source
     if isinstance(source, Images):
-        found = source if preprocessing is None else _as_asked(source, preprocessing)
+        found = source
+        if preprocessing is not None:
+            made = _prepared(source.pixels, preprocessing)
+            found = replace(made, labels=source.labels, groups=source.groups)
     elif isinstance(source, str | Path):
         found = _of_folder(Path(source), preprocessing)
     elif isinstance(source, np.ndarray | torch.Tensor):
@@ -89,12 +92,6 @@ def gather(
         name: _numbers(name, one, len(found)) for name, one in given.items() if one is not None
     }
     return replace(found, **numbered)
-
-
-def _as_asked(images: Images, preprocessing: Preprocessing) -> Images:
-    return replace(
-        _prepared(images.pixels, preprocessing), labels=images.labels, groups=images.groups
-    )
 
 
 def _numbers(name: str, given: Sequence[Any], count: int) -> np.ndarray:

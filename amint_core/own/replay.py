@@ -20,7 +20,7 @@ from amint_core.errors import DamagedError, ModelError, ResultsError, SettingsEr
 from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.own.checkpoints import identity
-from amint_core.own.deal import Roles, brought_together
+from amint_core.own.deal import brought_together
 from amint_core.own.finishing import HISTORY
 from amint_core.own.fit import train
 from amint_core.run.folder import EPOCHS
@@ -65,8 +65,6 @@ def replay(
         SettingsError: the training cannot be replayed.
     """
     folder = given_path(folder)
-    if epochs < 1:
-        raise SettingsError(f"epochs = {epochs}: draw 1 or more.")
     made = load(folder, model)
     then = _made_by_fit(made.card, folder)
     settings, history = _settings(then["training"], folder), _history(folder)
@@ -76,38 +74,26 @@ def replay(
     roles = brought_together({"members": members, "external": external}, preprocessing)
     now = identity(made.enhanced, roles, ACTIVE, settings)
     _require_same(then, now, folder)
-    handed_out = len(history), state_digest(weights)
+    lot, handed_out = drawn(len(history), epochs), (len(history), state_digest(weights))
     states = states_in(folder / EPOCHS)
     start = states.pop(0, None)
-    trainer = _Trainer(made.enhanced, roles, settings, start, folder)
-    found = trained_again(trainer, history, states, drawn(len(history), epochs), handed_out)
-    reasons = elsewhere(then, now, str(made.card.get("hardware", "not told")), settings)
-    return dataclasses.replace(found, elsewhere=reasons)
 
-
-@dataclasses.dataclass(frozen=True)
-class _Trainer:
-    """Trains as the folder says that `fit` did; see `audit.replay.Trainer`."""
-
-    enhanced: nn.Module
-    roles: Roles
-    settings: RunConfig
-    start: Callable[[], State] | None
-    folder: Path
-
-    def __call__(
-        self, state: State | None, keep: Callable[[State], None]
+    def again(
+        state: State | None, keep: Callable[[State], None]
     ) -> tuple[pd.DataFrame, Mapping[str, Tensor]]:
         if state is None:
-            if self.start is None:
+            if start is None:
                 raise ResultsError(
-                    f"{shown(self.folder / EPOCHS)} does not hold the weights that the training "
-                    "started from, 0000.pt, and no seed gives them. Get them from the owner; "
+                    f"{shown(folder / EPOCHS)} does not hold the weights that the training started "
+                    "from, 0000.pt, and no seed gives them. Get them from the owner; "
                     "`amint.fit(…, keep_epochs=1)` keeps them."
                 )
-            self.enhanced.load_state_dict(self.start().model)
-        history = train(self.enhanced, self.roles, self.settings, state, keep)
-        return history, self.enhanced.state_dict()
+            made.enhanced.load_state_dict(start().model)
+        return train(made.enhanced, roles, settings, state, keep), made.enhanced.state_dict()
+
+    found = trained_again(again, history, states, lot, handed_out)
+    reasons = elsewhere(then, now, str(made.card.get("hardware", "not told")), settings)
+    return dataclasses.replace(found, elsewhere=reasons)
 
 
 def _made_by_fit(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:

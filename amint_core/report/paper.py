@@ -105,11 +105,6 @@ ATTACKS: dict[str, dict[str, float]] = {
 }
 
 
-def cell(dataset: str, setup: str, model: str, method: str = "active") -> Cell | None:
-    """Return the paper's cell for a run, or None where Table 1 has none."""
-    return TABLE1.get((dataset, setup, model)) if method == "active" else None
-
-
 def method_values(
     dataset: str, setup: str, model: str, method: str, target: str | None = "plain"
 ) -> tuple[float | None, float | None]:
@@ -122,7 +117,7 @@ def method_values(
     row = PASSIVE_ACTIVE.get((dataset, model))
     named = ATTACKS.get(_IN_ATTACKS.get(method, ""), {}).get(dataset)
     if method == "active":
-        printed = cell(dataset, setup, model)
+        printed = TABLE1.get((dataset, setup, model))
         if printed:
             return printed.mint, printed.audited
         return (row.active, row.audited_with) if row else (named, None)

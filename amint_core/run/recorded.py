@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from amint_core import provenance
 from amint_core.errors import CacheError, ResultsError
 from amint_core.files import UNFINISHED, clear_unfinished, in_words, own_folder
 from amint_core.locations import cache_root, shown
@@ -51,7 +54,8 @@ def recorded(
 
     Args:
         audited, taps, images, parts, seed, half, low_pass: see `activations.record`.
-        fingerprint: of the dataset that the rows point into.
+        fingerprint: of the dataset that the rows point into, and of what else the activations
+            follow from, such as the code of a model from outside the package.
 
     Raises:
         CacheError: they would take more than `DISK_BUDGET`, or more than the disk has.
@@ -63,8 +67,9 @@ def recorded(
     folder = cache_root() / "activations" / key
     count = sum(len(part.rows) for part in parts)
     shapes = shapes_of(audited, taps, images, half)
+    with suppress(FileNotFoundError):
+        os.utime(folder / "identity.json")  # used last; before it is read, lest room is made of it
     if _is_whole(folder):
-        (folder / "identity.json").touch()  # used last
         return opened(folder, taps, shapes, count)
     try:
         _make_room(folder.parent, size_of(shapes, count))
@@ -101,6 +106,7 @@ def _identity(
         "seed": seed,
         "half": half,
         "low pass": low_pass,
+        "code": provenance.code_fingerprint("amint_core.training.activations"),
         "torch": torch.__version__,
     }
 
@@ -114,7 +120,8 @@ def _is_whole(folder: Path) -> bool:
             return True
     except ResultsError:
         pass
-    set_aside(folder)
+    with suppress(FileNotFoundError):  # another process has made room meanwhile
+        set_aside(folder)
     return False
 
 
@@ -122,22 +129,36 @@ def _make_room(folder: Path, size: int) -> None:
     """Delete the recordings used longest ago until `size` bytes fit into the budget."""
     folder.mkdir(parents=True, exist_ok=True)
     clear_unfinished(folder)
-    free = shutil.disk_usage(folder).free
-    if size > min(DISK_BUDGET, free):
+    whole = (one for one in folder.iterdir() if one.is_dir() and UNFINISHED not in one.name)
+    kept = sorted(map(_Kept.of, whole), key=lambda one: one.used, reverse=True)
+    free = shutil.disk_usage(folder).free + sum(one.size for one in kept)
+    room = min(DISK_BUDGET, free)
+    if size > room:
         raise CacheError(
             f"The activations would take {size / 2**30:.1f} GiB, but {shown(folder)} may hold "
-            f"{DISK_BUDGET / 2**30:.0f} GiB and the disk has {free / 2**30:.1f}. Lower external, "
-            "head_copies or members, take deeper taps, or name another folder by AMINT_CACHE."
+            f"{DISK_BUDGET / 2**30:.0f} GiB and the disk has {free / 2**30:.1f} for them. Lower "
+            "external, head_copies or members, take deeper taps, or name another folder by "
+            "AMINT_CACHE."
         )
-    whole = (one for one in folder.iterdir() if one.is_dir() and UNFINISHED not in one.name)
-    kept = sorted(whole, key=_last_used, reverse=True)
     total = size
     for one in kept:
-        total += sum(file.stat().st_size for file in one.iterdir())
-        if total > DISK_BUDGET:
-            shutil.rmtree(one, ignore_errors=True)
+        total += one.size
+        if total > room:
+            shutil.rmtree(one.folder, ignore_errors=True)
 
 
-def _last_used(folder: Path) -> float:
-    """Return when a recording was used last, by its files."""
-    return max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
+@dataclass(frozen=True)
+class _Kept:
+    """A recording on disk."""
+
+    folder: Path
+    size: int  # bytes
+    used: float  # when last, by its files
+
+    @classmethod
+    def of(cls, folder: Path) -> _Kept:
+        found = []
+        with suppress(FileNotFoundError):  # another process makes room, too
+            found = [file.stat() for file in folder.iterdir()]
+        size, used = (sum(one.st_size for one in found), [one.st_mtime for one in found])
+        return cls(folder, size, max(used, default=0.0))

@@ -36,6 +36,7 @@ from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
 from amint_core.run.models import build, trained_part
 from amint_core.run.needs import shadow_kind
+from amint_core.run.read_back import read_history
 from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.run.worker import begin_work
 from amint_core.store import read_or_set_aside, stored
@@ -278,8 +279,8 @@ def describe(drawn: Draw) -> dict[str, Any]:
     settings, trainings, seconds = drawn.data.settings, drawn.trainings, 0.0
     method = METHODS[settings.method]
     for training in trainings:
-        found = training.load()
-        seconds += float(found[1]["seconds"].sum()) if found else 0.0
+        history = read_or_set_aside(training.history, read_history)
+        seconds += 0.0 if history is None else float(history["seconds"].sum())
     return {
         "kind": shadow_kind(settings).name,
         "count": len(trainings),

@@ -50,7 +50,8 @@ def counts_of(workload: Workload) -> Counts:
         ModelError: the model cannot take such images, or taps or head do not fit.
     """
     given, images = workload.settings, (workload.channels, workload.image_size, workload.classes)
-    model = given.model, given.setup, given.taps, given.head, given.has("hundred_outputs")
+    model = given.model, given.setup, given.taps, given.head, given.head_width
+    model += (given.has("hundred_outputs"),)
     if (*images, *model) not in _counts:
         _counts[*images, *model] = _count(workload)
     return _counts[*images, *model]

@@ -29,6 +29,8 @@ from amint_core.files import in_words, read_json, write_json
 from amint_core.locations import shown
 from amint_core.training.cpu_bf16 import fast_operations
 
+#: Begins the reason of what is left for want of time; other reasons are errors.
+NO_TIME = "no time"
 _PATIENCE = 5.0  # seconds to wait for another process to let go of the grid
 MARGIN = 4.0  # seconds before the limit in which nothing is computed: what is done gets written
 
@@ -54,7 +56,7 @@ class Clock:
         return self.started + self.seconds - MARGIN - time.time()
 
     def watch(self, rows: Tensor) -> dict:
-        """Raise `OutOfTime` where the limit is reached; see `replay.Watch`."""
+        """Raise `OutOfTime` where the limit is reached; see `resident_loop.Watch`."""
         if self.left <= 0:
             raise OutOfTime
         return {}
@@ -163,7 +165,7 @@ class Timed:
         """Do one unit and return why it was not finished, or nothing."""
         expected = self.costs.get(unit.cost_key, 0.0)
         if self.clock.left <= expected:
-            return f"no time: takes about {expected:.0f} s" if expected else "no time"
+            return f"{NO_TIME}: takes about {expected:.0f} s" if expected else NO_TIME
         try:
             started = time.perf_counter()
             dealt = self._deal(unit.runs[0])
@@ -171,7 +173,7 @@ class Timed:
             with fast_operations():
                 do(unit, dealt, partial(saver.save, dealt=dealt), self.clock.watch, self.graph)
         except OutOfTime:
-            return "no time: stopped on the way"
+            return f"{NO_TIME}: stopped on the way"
         except (AmintError, RuntimeError) as error:  # the device's errors are RuntimeErrors
             self.say(f"{unit.title}: {error}")
             return str(error)

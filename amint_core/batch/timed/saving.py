@@ -190,6 +190,8 @@ class Saver:
         run, dataset, split = result.run, dealt.dataset, dealt.split
         folder = self.root / "runs" / run.id
         images = write_images(self.root, dealt)
+        for other in files_to_hash(folder) if folder.is_dir() else ():
+            other.unlink()  # another version's, or `amint run`'s, which would be sealed as ours
         _write_table(folder / "scores.parquet", answers)
         with atomic_path(folder / "history.csv") as temporary:
             pd.DataFrame(result.history).to_csv(temporary, index=False, float_format="%.5g")

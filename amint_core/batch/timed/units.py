@@ -37,7 +37,7 @@ TIMED = ("active", "attached", "joint", "plain", "yeom")
 #: Settings of a head that the trunk depends on, too, where external images pass it; and where the
 #: MINT loss does.
 _OF_THE_JOINT_PASS = ("setup", "taps", "augment_external", "external_transformations")
-_OF_THE_LOSS = ("head", "lambda_audited", "lambda_mint")
+_OF_THE_LOSS = ("head", "head_width", "lambda_audited", "lambda_mint")
 
 
 @dataclass
@@ -132,7 +132,7 @@ def do(
         unit: what to do.
         dealt: its images.
         save: takes each result as it comes.
-        watch: see `replay.Watch`.
+        watch: see `resident_loop.Watch`.
         graph: capture steps as CUDA graphs.
 
     Raises:

@@ -109,11 +109,11 @@ def score_distributions(
 ) -> Figure:
     """Draw how the scores of judged members and non-members are spread, with the thresholds.
 
+    The plain model has no test and no scores; the figure says so.
+
     Args:
         scores: as in scores.parquet; a panel per method.
         threshold_calibrated: a score, or None where there is none.
-
-    The plain model has no test and no scores; the figure says so.
 
     Raises:
         ResultsError: no member, or no non-member, was judged.
