@@ -18,7 +18,7 @@ import amint_core as amint
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError, ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
-from amint_core.own import code
+from amint_core.own import code, finishing
 from amint_core.own import fit as fitting
 from amint_core.own.attach import HEAD_STEPS
 from amint_core.own.attach import settings_of as settings_of_attach
@@ -106,7 +106,7 @@ def test_a_folders_size_is_looked_at_by_the_rules_that_it_is_read_by(tmp_path, m
         Image.open(path).save(path, exif=turned)
     fill(tmp_path / ".thumbs", PIXELS[:2])  # hidden, and not read
     with pytest.MonkeyPatch.context() as patch:  # far more pixels than any photograph
-        patch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 20)
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 16 * 15)
         with pytest.raises(DataError, match="0 sizes"):
             gather(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path.parent))
@@ -356,7 +356,7 @@ def test_a_call_cut_off_before_its_history_was_written_writes_it(roles, tmp_path
         def cut(*asked, **more):
             raise KeyboardInterrupt
 
-        once.setattr("pandas.DataFrame.to_csv", cut)
+        once.setattr(finishing, "atomic_path", cut)
         amint.fit(net(), **given)
     assert not (tmp_path / "m" / "history.csv").exists()
     with monkeypatch.context() as once:
