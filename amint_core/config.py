@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -38,15 +37,9 @@ MARKS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Use:
-    """What a setting takes part in: names of `PARTS`, at least one, and of `MARKS`."""
-
-    parts: frozenset[str]
-
-
-def _for(*parts: str) -> Use:
-    return Use(frozenset(parts))
+def _for(*parts: str) -> frozenset[str]:
+    """Say what a setting takes part in: names of `PARTS`, at least one, and of `MARKS`."""
+    return frozenset(parts)
 
 
 def _as_float(value: Any) -> Any:
@@ -367,7 +360,7 @@ def settings_of(*parts: str) -> tuple[str, ...]:
 
 def parts_of(field: FieldInfo) -> frozenset[str]:
     """Return what a field of `RunConfig` declares to take part in; empty where it declares none."""
-    return frozenset().union(*(use.parts for use in field.metadata if isinstance(use, Use)))
+    return frozenset().union(*(use for use in field.metadata if isinstance(use, frozenset)))
 
 
 def _may_be_none(field: FieldInfo) -> bool:

@@ -12,7 +12,7 @@ import yaml
 from amint_core.batch.grid import load_grid
 from amint_core.batch.timed import grid as timed_grid
 from amint_core.batch.timed import saving
-from amint_core.batch.timed.grid import Clock, Timed, read_left
+from amint_core.batch.timed.grid import Clock, Timed
 from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
@@ -237,7 +237,7 @@ def test_without_time_everything_is_left_and_written_down(tmp_path):
     left = timed(tmp_path, seconds=1.0).run(specs(tmp_path))
     assert len(left) == 6
     assert {one["why"] for one in left} == {"no time"}
-    assert read_left(tmp_path / "small") == left
+    assert read_json(tmp_path / "small" / "left.json") == left
 
 
 def test_a_unit_is_stopped_on_the_way_and_a_dear_one_passed_over(tmp_path):

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from amint_core.data.twins import NEAR_TWIN
-from amint_core.evaluation import intervals, metrics
-from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD
+from amint_core.evaluation import metrics
+from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD, share
 
 
 def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:
@@ -80,12 +80,9 @@ def _paper(members: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _audited(rows: pd.DataFrame) -> dict[str, Any]:
-    hits = (rows["label"] == rows["predicted"]).to_numpy()
-    if not len(hits):
+    if not len(rows):
         return {"accuracy": metrics.no_metric("no labelled images"), "images": 0}
-    groups = rows["group"].to_numpy() if "group" in rows else None
-    value = metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
-    return {"accuracy": value, "images": len(hits)}
+    return {"accuracy": share(rows, rows["label"] == rows["predicted"]), "images": len(rows)}
 
 
 def _accuracy(inside: pd.DataFrame, outside: pd.DataFrame, threshold: float) -> dict[str, Any]:
@@ -93,9 +90,7 @@ def _accuracy(inside: pd.DataFrame, outside: pd.DataFrame, threshold: float) -> 
 
 
 def _rate(outside: pd.DataFrame, threshold: float) -> dict[str, Any]:
-    hits = (outside["score"] > threshold).to_numpy()
-    groups = outside["group"].to_numpy() if "group" in outside else None
-    return metrics.metric(float(hits.mean()), intervals.share(hits, groups))
+    return share(outside, outside["score"] > threshold)
 
 
 def _values(inside: pd.DataFrame, outside: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

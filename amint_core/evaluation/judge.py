@@ -191,7 +191,16 @@ def _audited_metrics(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any
             "images": 0,
             "role": role,
         }
-    hits = (rows["label"] == rows["predicted"]).to_numpy()
-    groups = rows["group"].to_numpy() if "group" in rows else None
-    value = metrics.metric(int(hits.sum()) / len(rows), intervals.share(hits, groups))
-    return {"accuracy": value, "images": len(rows), "role": role}
+    hits = rows["label"] == rows["predicted"]
+    return {"accuracy": share(rows, hits), "images": len(rows), "role": role}
+
+
+def share(rows: pd.DataFrame, hits: pd.Series) -> dict[str, Any]:
+    """Return the share of hits among a table's N images, with its interval.
+
+    Args:
+        rows: the table; with `group` where images come in tracks.
+        hits: (N,) bool.
+    """
+    groups, hits = rows["group"].to_numpy() if "group" in rows else None, hits.to_numpy()
+    return metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))

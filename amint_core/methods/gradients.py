@@ -19,6 +19,7 @@ from torch.nn.functional import unfold
 from amint_core.data.transforms import normalised, to_bytes
 from amint_core.errors import ModelError
 from amint_core.methods.case import Case
+from amint_core.model.reading import evaluating, hooked
 from amint_core.progress import progress_bar
 
 _BATCH = 16  # images per pass: their activations are held until the gradients have come back
@@ -41,17 +42,13 @@ def gradient_norms(case: Case, labels: np.ndarray) -> np.ndarray:
         ModelError: the model has no layer whose gradient can be read.
     """
     model, norms = case.target.audited, []
-    was_training = model.training
-    model.eval()
-    try:
-        starts = range(0, len(labels), _BATCH)
+    starts = range(0, len(labels), _BATCH)
+    with evaluating(model):
         for start in progress_bar(starts, desc="gradients", unit="batch"):
             rows = np.arange(start, min(start + _BATCH, len(labels)))
             images = normalised(to_bytes(case.pixels(rows), case.device))
             asked = torch.from_numpy(labels[rows]).to(case.device)
             norms.append(_norms(model, images, asked).cpu().numpy())
-    finally:
-        model.train(was_training)
     return np.concatenate(norms)
 
 
@@ -87,13 +84,9 @@ def _recorded(model: nn.Module) -> Iterator[list[Call]]:
         calls.append((layer, inputs[0].detach(), output))
         return output.clone()  # what comes next may write into it
 
-    layers = filter(_is_readable, model.modules())
-    handles = [layer.register_forward_hook(record) for layer in layers]
-    try:
+    layers = {name: layer for name, layer in model.named_modules() if _is_readable(layer)}
+    with hooked(layers, lambda _: record):
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _is_readable(layer: nn.Module) -> bool:

@@ -22,10 +22,11 @@ image that all were trained on is refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from amint_core.config import Variance
 from amint_core.errors import SettingsError
 from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
@@ -39,7 +40,6 @@ from amint_core.methods.posteriors import (
 if TYPE_CHECKING:
     from amint_core.methods.case import Case
 
-Variance = Literal["global", "per_class", "per_image"]
 
 #: Fewest and most shadow models behind the published results; the paper advises the variance
 #: "global" below 64 (half of them IN, half OUT).

@@ -91,21 +91,6 @@ def top_posteriors(logits: np.ndarray, count: int) -> np.ndarray:
     return posteriors[:, ::-1][:, :count]
 
 
-def of_shadows(
-    case: Case, value: Callable[[np.ndarray, np.ndarray], np.ndarray], labels: np.ndarray
-) -> np.ndarray:
-    """Return (S, N): `value(logits, labels)` under each shadow model, one model after the other.
-
-    Raises:
-        ModelError: a logit of a shadow model is not finite.
-    """
-    values = []
-    for number, logits in enumerate(case.shadows.logits):
-        check_finite(logits, f"shadow model {number}")
-        values.append(value(logits, labels))
-    return np.stack(values)
-
-
 def beside_shadows(
     case: Case, value: Callable[[np.ndarray, np.ndarray], np.ndarray], labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,8 +103,11 @@ def beside_shadows(
     Raises:
         ModelError: a logit of a shadow model is not finite.
     """
-    of_them = of_shadows(case, value, labels)
-    return value(case.logits, labels), of_them, case.shadows.inside
+    of_them = []
+    for number, logits in enumerate(case.shadows.logits):
+        check_finite(logits, f"shadow model {number}")
+        of_them.append(value(logits, labels))
+    return value(case.logits, labels), np.stack(of_them), case.shadows.inside
 
 
 def mean_over(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

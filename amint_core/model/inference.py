@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from amint_core.data.transforms import normalised, to_bytes
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.model.reading import evaluating
 from amint_core.progress import progress_bar
 
 #: Images per forward pass. Fixed: on some devices the last bits of a sum depend on it.
@@ -103,17 +104,11 @@ def _outputs(
     device: torch.device,
     progress: str | None,
 ) -> np.ndarray:
-    was_training = model.training
-    model.eval()
     starts = range(0, count, BATCH)
-    bar = progress_bar(starts, shown=progress is not None, desc=progress, unit="batch")
     outputs = []
-    try:
-        with torch.inference_mode():
-            for start in bar:
-                rows = np.arange(start, min(start + BATCH, count))
-                images = normalised(to_bytes(pixels(rows), device))
-                outputs.append(forward(images).float().cpu().numpy())
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode():
+        for start in progress_bar(starts, shown=progress is not None, desc=progress, unit="batch"):
+            rows = np.arange(start, min(start + BATCH, count))
+            images = normalised(to_bytes(pixels(rows), device))
+            outputs.append(forward(images).float().cpu().numpy())
     return np.concatenate(outputs) if outputs else np.empty(0, np.float32)

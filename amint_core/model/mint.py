@@ -6,8 +6,8 @@ the auxiliary auditable data (AAD); the MINT model T(·|θ) is `head`; all toget
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any, Literal
 
 import pandas as pd
@@ -18,14 +18,7 @@ from amint_core.data.transforms import low_passed
 from amint_core.errors import ModelError, unknown_name
 from amint_core.model.heads import Shape, build_head, fitting_width
 from amint_core.model.preflight import check_cut, check_training, in_layout, in_rows, probe
-from amint_core.model.reading import (
-    PastTheTaps,
-    class_logits,
-    evaluating,
-    hooked,
-    passed_on,
-    readable,
-)
+from amint_core.model.reading import PastTheTaps, class_logits, evaluating, hooked, tapped
 
 
 class EnhancedAuditedModel(nn.Module):
@@ -71,9 +64,9 @@ class EnhancedAuditedModel(nn.Module):
             0 for "member".
         """
         logits = None
-        with self._tapped(members) as maps, suppress(PastTheTaps):
+        with tapped(self.audited, self.taps, members) as maps, suppress(PastTheTaps):
             logits = class_logits(self.audited(images))
-        return logits, self.head(self._in_order(maps))
+        return logits, self.head([maps[name] for name in self.taps])
 
     def membership(self, images: Tensor) -> Tensor:
         """Return the (B,) membership logits alone, through the shared layers and the head."""
@@ -82,28 +75,6 @@ class EnhancedAuditedModel(nn.Module):
     def as_asked(self, images: Tensor) -> Tensor:
         """Return (B, C, H, W) images as the head is to be asked of them; see `low_passed`."""
         return low_passed(images) if self.low_pass else images
-
-    @contextmanager
-    def _tapped(self, members: int | None) -> Iterator[dict[str, Tensor]]:
-        """Record the activations at the taps; keep only the first `members` behind the deepest."""
-        maps: dict[str, Tensor] = {}
-
-        def record(name: str):
-            def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-                maps[name] = readable(module, output)
-                if name != self.taps[-1] or members is None:
-                    return passed_on(module, output)
-                if members == 0:
-                    raise PastTheTaps
-                return passed_on(module, output[:members])
-
-            return hook
-
-        with hooked({name: self.audited.get_submodule(name) for name in self.taps}, record):
-            yield maps
-
-    def _in_order(self, maps: dict[str, Tensor]) -> list[Tensor]:
-        return [maps[name] for name in self.taps]
 
 
 def enhance(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -68,6 +68,35 @@ def hooked(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def tapped(
+    audited: nn.Module, taps: Sequence[str], members: int | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Record what a classifier gives at its taps while it runs: name → what heads read.
+
+    Args:
+        audited: the classifier.
+        taps: names of its modules.
+        members: how many of a batch's images, the first, go on behind the deepest tap: with 0 the
+            pass ends there with `PastTheTaps`; None: all.
+    """
+    maps: dict[str, Tensor] = {}
+
+    def record(name: str) -> Callable[..., Tensor]:
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+            maps[name] = readable(module, output)
+            if members is None or len(maps) < len(taps):
+                return passed_on(module, output)
+            if members == 0:
+                raise PastTheTaps
+            return passed_on(module, output[:members])
+
+        return hook
+
+    with hooked({name: audited.get_submodule(name) for name in taps}, record):
+        yield maps
 
 
 @contextmanager

@@ -157,13 +157,9 @@ class Training:
         """Tell whether the model has been trained to the end."""
         return self.weights.is_file() and self.history.is_file()
 
-    def is_whole(self, part: torch.nn.Module | None = None) -> bool:
-        """Tell whether the model has been trained to the end; what is damaged is set aside.
-
-        Args:
-            part: what the weights are for; those that do not fit count as damaged.
-        """
-        return self._result(part) is not None
+    def is_whole(self) -> bool:
+        """Tell whether the model has been trained to the end; what is damaged is set aside."""
+        return self._result(None) is not None
 
     def _result(
         self, part: torch.nn.Module | None
@@ -176,7 +172,11 @@ class Training:
         self, part: torch.nn.Module | None = None
     ) -> tuple[dict[str, torch.Tensor], pd.DataFrame] | None:
         """Return weights and history; None where training has not ended, or what it left is
-        damaged and set aside, see `is_whole`."""
+        damaged and set aside.
+
+        Args:
+            part: what the weights are for; those that do not fit count as damaged.
+        """
         return _read_by_all(lambda: self._result(part))
 
     def state(self, part: torch.nn.Module | None = None) -> State | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from amint_core.data.transforms import low_passed
-from amint_core.model.reading import PastTheTaps, evaluating, hooked, passed_on, readable
+from amint_core.model.reading import PastTheTaps, evaluating, tapped
 from amint_core.progress import progress_bar
 from amint_core.training.batches import Copies
 from amint_core.training.resident import UNMOVED, Resident
@@ -113,22 +113,10 @@ def outputs(
     audited: nn.Module, taps: Sequence[str], images: Tensor, half: bool = True
 ) -> dict[str, Tensor]:
     """Return what the taps give for (B, C, H, W) images; nothing behind the last is computed."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str):
-        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-            seen[name] = readable(module, output)
-            if len(seen) == len(taps):
-                raise PastTheTaps
-            return passed_on(module, output)
-
-        return hook
-
-    modules = {name: audited.get_submodule(name) for name in taps}
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=half)
-    with hooked(modules, keep), autocast, suppress(PastTheTaps):
+    with tapped(audited, taps, members=0) as maps, autocast, suppress(PastTheTaps):
         audited(images)
-    return seen
+    return maps
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ class Objective:
     """What the first stage learns.
 
     Attributes:
-        kind: `ACTIVE`, `JOINT` (λ = 0, what the price of auditability is quoted against), `PLAIN`.
+        kind: which parts learn, and whether external images pass along.
         weights: name of a loss → its λ, where there are two.
         smoothing: of the labels.
         member_copies: share of a batch's members that may be moved, and names of `MOVES`, each of
@@ -56,10 +56,10 @@ def train_trunk(
     """Train the model in place and return the history, one row per epoch.
 
     Args:
-        model: audited model and head, on the images' device; only `ACTIVE` changes the head.
+        model: audited model and head, on the images' device; the head learns if its kind has one.
         images: where the rows point.
         members: (M,) rows.
-        external: (E,) rows; `PLAIN` takes their number alone, to learn for as many steps.
+        external: (E,) rows; a kind without them takes their number alone, for as many steps.
         objective: the losses.
         schedule: epochs, batches, rates.
         title: what the progress bar says; none: there is no bar.

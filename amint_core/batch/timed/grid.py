@@ -25,7 +25,7 @@ from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.prepare import in_groups
 from amint_core.data.split import ROLES
 from amint_core.errors import AmintError, DamagedError, ResultsError
-from amint_core.files import in_words, read_json, write_json
+from amint_core.files import in_words, write_json
 from amint_core.locations import shown
 from amint_core.training.cpu_bf16 import fast_operations
 
@@ -207,9 +207,3 @@ class Timed:
 def _summary(runs: Sequence[RunConfig], left: Sequence[Mapping[str, str]]) -> str:
     lines = [f"amint: {len(runs) - len(left)} of {len(runs)} runs done, {len(left)} left"]
     return "\n".join([*lines, *(f"  left: {one['run']}: {one['why']}" for one in left)])
-
-
-def read_left(root: Path) -> list[dict[str, str]]:
-    """Return what the last call left, and why."""
-    path = root / "left.json"
-    return read_json(path) if path.is_file() else []

@@ -165,6 +165,8 @@ def _pass(
     """
     import torch
 
+    from amint_core.model.reading import evaluating, hooked
+
     reached: list[tuple[str, object, int]] = []
 
     def record(name: str):
@@ -174,12 +176,6 @@ def _pass(
 
         return hook
 
-    handles = [module.get_submodule(name).register_forward_hook(record(name)) for name in names]
-    training = module.training
-    try:
-        with torch.no_grad():
-            return module.eval()(images), reached
-    finally:
-        module.train(training)
-        for handle in handles:
-            handle.remove()
+    layers = {name: module.get_submodule(name) for name in names}
+    with hooked(layers, record), evaluating(module), torch.no_grad():
+        return module(images), reached
