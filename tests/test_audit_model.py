@@ -294,6 +294,15 @@ def test_statistics_of_another_form_are_refused(own_folder) -> None:
         amint.load(own_folder, model=OwnNet())
 
 
+@pytest.mark.parametrize("odd", ["yes", 0, None, []])
+def test_what_the_head_sees_is_told_by_true_or_false(odd, own_folder) -> None:
+    manifest = read_sealed(own_folder / "auditable.json")
+    manifest["model"]["low_pass"] = odd
+    write_sealed(own_folder / "auditable.json", manifest)
+    with pytest.raises(ModelError, match="low_pass = "):
+        amint.load(own_folder, model=OwnNet())
+
+
 @pytest.mark.parametrize("steps", [{"mean": (np.nan,)}, {"deviation": (np.inf,)}])
 def test_a_mean_and_a_deviation_are_finite(steps) -> None:
     with pytest.raises(SettingsError, match="finite numbers"):
@@ -370,6 +379,15 @@ def test_a_damaged_run_and_other_images_are_not_exported(finished, tmp_path) -> 
     with pytest.raises(ResultsError, match="dataset or split have changed since"):
         export(tmp_path / "other", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_no_run_and_one_of_a_timed_grid_are_not_exported(finished, tmp_path) -> None:
+    with pytest.raises(ResultsError, match="no folder of a finished run"):
+        export(tmp_path, tmp_path / "out")
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    (run / "config.json").unlink()
+    with pytest.raises(ResultsError, match="written by `amint grid`, which keeps no model"):
+        export(run, tmp_path / "out")
 
 
 def test_a_run_without_a_head_is_not_exported(tmp_path) -> None:

@@ -89,11 +89,23 @@ def test_a_grid_may_be_like_another_with_defaults_and_runs_of_its_own(tmp_path):
 
 
 def test_a_grid_like_one_that_is_missing_or_itself_like_another_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match=r"like: absent names no grid.*absent\.yaml"):
-        grid_of(tmp_path, "like: absent")
+    (tmp_path / "base.yaml").write_text("runs: [{dataset: mnist, model: tiny}]")
+    with pytest.raises(SettingsError, match=r"Unknown grid 'bse'\. Did you mean 'base'"):
+        grid_of(tmp_path, "like: bse")
+    for odd in ("../base", "x" * 300, "mine"):  # a path, too long a name, the grid itself
+        with pytest.raises(SettingsError, match="Unknown grid"):
+            grid_of(tmp_path, f"like: {odd}")
     (tmp_path / "base.yaml").write_text("like: first\n")
-    with pytest.raises(SettingsError, match=r"itself like another\. Name that one: like: first"):
+    with pytest.raises(SettingsError, match=r"itself like another\. Name one that has all"):
         grid_of(tmp_path, "like: base")
+
+
+def test_an_error_names_the_file_that_has_the_block(tmp_path):
+    (tmp_path / "base.yaml").write_text("runs: [{dataset: mnist, model: tiny, seed: [0, 1]}]\n")
+    with pytest.raises(SettingsError, match=r"mine\.yaml, run block 1: .* stands twice"):
+        grid_of(tmp_path, "like: base\nruns: [{dataset: mnist, model: tiny, seed: 1}]")
+    with pytest.raises(SettingsError, match=r"base\.yaml, run block 1: epochs = 0"):
+        grid_of(tmp_path, "like: base\ndefaults: {epochs: 0}")
 
 
 def test_an_unknown_profile_names_the_nearest():

@@ -18,6 +18,7 @@ import amint_core as amint
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError, ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
+from amint_core.own import attach as attaching
 from amint_core.own import code, finishing
 from amint_core.own import fit as fitting
 from amint_core.own.attach import HEAD_STEPS
@@ -372,6 +373,33 @@ def test_a_call_cut_off_before_its_history_was_written_writes_it(roles, tmp_path
     assert not left.exists()
 
 
+@pytest.mark.parametrize("verb", ["fit", "attach"])
+def test_other_strangers_and_views_are_told_of_without_another_training(
+    verb, roles, tmp_path, monkeypatch
+):
+    how = SHORT if verb == "fit" else {"head_epochs": 2, "cpu_threads": 1}
+    given, call = {**roles, "folder": tmp_path / "m"}, getattr(amint, verb)
+    first = call(net(), **given, **how)
+    trained = {"fit": (fitting, "train"), "attach": (attaching, "_train")}[verb]
+    monkeypatch.setattr(*trained, lambda *given, **more: pytest.fail("trained before"))
+    others = {"calibration": pictures(8, 120), "holdout": (pictures(9, 60), LABELS[:60])}
+    again = call(net(), **{**given, **others}, views="flips", **how)
+    assert again.card["images"] | {"calibration": 120, "holdout": 60} == again.card["images"]
+    assert (first.views, again.views) == ("one", "flips")
+    loaded = amint.load(tmp_path / "m", model=net())
+    assert loaded.views == "flips"
+    assert loaded.calibration.hashes == again.calibration.hashes != first.calibration.hashes
+    assert loaded.card == again.card
+    same = call(net(), **{**given, **others}, views="flips", **how)
+    assert same.card == again.card
+
+
+def test_images_without_detail_are_refused_before_training(roles):
+    tiny = {role: (one.pixels[:, :2, :2], one.labels) for role, one in roles.items()}
+    with pytest.raises(DataError, match="2×2 pixels are too small"):
+        amint.attach(net(), **tiny)
+
+
 def test_a_history_of_another_origin_is_not_replaced(roles, tmp_path):
     (tmp_path / "history.csv").write_text("mine")
     with pytest.raises(ResultsError, match=r"history.csv.* is of something else"):
@@ -405,6 +433,7 @@ def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_pa
     [
         ({"recipe": "staged"}, SettingsError, "amint.attach"),
         ({"patience": 2}, SettingsError, "no strangers any more"),
+        ({"low_pass": True}, SettingsError, "amint.attach"),
         ({"epoch": 2}, SettingsError, "Did you mean 'epochs'"),
         ({"members": PIXELS[:200]}, DataError, "members have no labels"),
         ({"members": (PIXELS[:200], np.arange(200) % 4)}, DataError, "tells 3 classes"),
@@ -412,7 +441,7 @@ def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_pa
         ({"dataset": "mnist"}, SettingsError, "dataset follows from what is given"),
         ({"calibration": PIXELS[400:420]}, ProtocolError, "20 calibration images are too few"),
     ],
-    ids=["two stages", "patience", "unknown", "no labels", "more classes", "tap", "dataset", "few"],
+    ids=["stages", "patience", "low_pass", "unknown", "labels", "classes", "tap", "dataset", "few"],
 )
 def test_what_cannot_be_fitted_is_refused_before_training(given, error, message):
     own = {"members": (PIXELS[:200], LABELS[:200]), "external": PIXELS[200:400]}

@@ -17,7 +17,7 @@ from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
-from amint_core.errors import TrainingError
+from amint_core.errors import SettingsError, TrainingError
 from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import read_json
 from amint_core.model.mint import parameter_count
@@ -86,6 +86,14 @@ def test_trunks_trained_beside_heads_of_other_widths_are_units_of_their_own(tmp_
     found = [[(run.method, run.head_width) for run in unit.runs] for unit in units]
     expected = [[("active", None)], [("active", 8)], [("attached", None), ("attached", 8)]]
     assert sorted(found, key=str) == sorted(expected, key=str)
+
+
+@pytest.mark.parametrize("odd", [{"views": ["flips"]}, {"transformations": [["flip"]]}])
+def test_what_a_timed_grid_would_not_look_at_is_refused(odd, tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump({"defaults": SMALL, "runs": [{"method": "attached", **odd}]}))
+    with pytest.raises(SettingsError, match=r"each image once, as it is.*amint reproduce"):
+        units_of(list(load_grid(path).values()))
 
 
 def test_heads_that_read_other_images_are_not_recorded_together(tmp_path):

@@ -40,11 +40,13 @@ def export(run: Path | str, folder: Path | str) -> Path:
         ProtocolError: it has too few calibration images.
     """
     run, folder = given_path(run), given_path(folder)
+    require_run(run)
     metrics, settings = run_json(run / "metrics.json"), create(**run_json(run / "config.json"))
     if not METHODS[settings.method].asks_head:
+        heads = ", ".join(name for name, method in METHODS.items() if method.asks_head)
         raise SettingsError(
             f"The run in {shown(run)} has no MINT head to audit with: its method is "
-            f"{settings.method!r}. Export one of method = 'active'."
+            f"{settings.method!r}. Export a run of one of these: {heads}."
         )
     data = prepare(settings)
     _require_same_images(data, metrics["data"], run)
@@ -60,6 +62,24 @@ def export(run: Path | str, folder: Path | str) -> Path:
         card=_card(metrics, settings, data),
     )
     return save(made, folder)
+
+
+def require_run(run: Path) -> None:
+    """Refuse a folder that is no finished run's, or that keeps no model.
+
+    Raises:
+        ResultsError: says which.
+    """
+    if not (run / "metrics.json").is_file():
+        raise ResultsError(
+            f"{shown(run)} is no folder of a finished run: it has no metrics.json. Name one such "
+            "as results/PROFILE/runs/ID."
+        )
+    if not (run / "config.json").is_file():
+        raise ResultsError(
+            f"{shown(run)} was written by `amint grid`, which keeps no model. Do the run by "
+            "`amint run` or `amint reproduce`."
+        )
 
 
 def preprocessing_of(dataset: Dataset) -> Preprocessing:

@@ -245,11 +245,14 @@ def _build(
             "code is not in the folder. Give it, in Python: amint.load(folder, "
             f"model={built['class']}())."
         )
+    low_pass = built.get("low_pass", False)
+    if not isinstance(low_pass, bool):
+        raise ValueError(f"low_pass = {low_pass!r}")
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         if audited is None:
             audited = _created(name, how, built["classes"])
         # Folders from before there were several widths, or low_pass, do not name them.
-        given = built["head"], name, built.get("width"), built.get("low_pass", False)
+        given = built["head"], name, built.get("width"), low_pass
         return enhance(audited, built["taps"], example, *given)
 
 

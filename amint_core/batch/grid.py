@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,66 +53,59 @@ def load_grid(path: Path | str, profile: str | None = None) -> dict[str, RunConf
     Raises:
         SettingsError: a setting is unknown or does not fit, or two runs are the same.
     """
-    path = Path(path)
-    content = _read(path)
     grid: dict[str, RunConfig] = {}
-    for number, block in enumerate(content["runs"], 1):
-        if not _is_block(block):
-            raise SettingsError(
-                f"{path.name}, run block {number}: {block!r} is no block of settings, such as "
-                "{dataset: mnist, model: vit}."
-            )
-        block = {**content.get("defaults", {}), **block}
+    for where, block in _blocks(Path(path)):
         if "profile" in block:
-            raise SettingsError(f"{path.name}: leave profile out, which the grid's name gives.")
+            raise SettingsError(f"{where}: leave profile out, which the grid's name gives.")
         if empty := [key for key, value in block.items() if value == [] and key not in LISTS]:
-            raise SettingsError(
-                f"{path.name}, run block {number}: {empty[0]} lists no values, which makes no run."
-            )
+            raise SettingsError(f"{where}: {empty[0]} lists no values, which makes no run.")
         for values in _expand(block):
             try:
-                settings = create(profile=profile or path.stem, **values)
+                settings = create(profile=profile or Path(path).stem, **values)
             except SettingsError as error:
-                raise SettingsError(f"{path.name}, run block {number}: {error}") from None
+                raise SettingsError(f"{where}: {error}") from None
             if settings.id in grid:
-                raise SettingsError(f"{path.name}, run block {number}: {settings.id} stands twice.")
+                raise SettingsError(f"{where}: {settings.id} stands twice.")
             grid[settings.id] = settings
     return grid
 
 
+def _blocks(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where each block of runs stands, and its settings over the defaults."""
+    files, defaults = [(path, own := _read(path))], own.get("defaults", {})
+    if "like" in own:
+        known = [found.stem for found in path.parent.glob("*.yaml") if found != path]
+        if own["like"] not in known:
+            raise SettingsError(f"{path.name}, like: {unknown_name('grid', own['like'], known)}")
+        base = path.with_name(f"{own['like']}.yaml")
+        other = _read(base)
+        if "like" in other:  # a reader finds what runs in two files, and no circle can be written
+            raise SettingsError(
+                f"{path.name}: like: {own['like']} names a grid that is itself like another. Name "
+                "one that has all its runs."
+            )
+        files, defaults = [(base, other), *files], {**other.get("defaults", {}), **defaults}
+    for file, content in files:
+        for number, block in enumerate(content.get("runs", []), 1):
+            where = f"{file.name}, run block {number}"
+            if not _is_block(block):
+                raise SettingsError(
+                    f"{where}: {block!r} is no block of settings, such as {{dataset: mnist, model: "
+                    "vit}."
+                )
+            yield where, {**defaults, **block}
+
+
 def _read(path: Path) -> dict[str, Any]:
-    parts = _parts(path)
-    if "like" not in parts:
-        return parts
-    base = path.with_name(f"{parts['like']}.yaml")
-    if not base.is_file():
-        raise SettingsError(f"{path.name}: like: {parts['like']} names no grid; {base} is missing.")
-    # One step only, so that a reader finds what runs in two files and no circle can be written.
-    if "like" in (other := _parts(base)):
-        raise SettingsError(
-            f"{path.name}: like: {parts['like']} names a grid that is itself like another. Name "
-            f"that one: like: {other['like']}."
-        )
-    return {
-        "defaults": {**other.get("defaults", {}), **parts.get("defaults", {})},
-        "runs": other["runs"] + parts.get("runs", []),
-    }
-
-
-def _parts(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read as a grid: {error}") from None
     parts = content if isinstance(content, dict) else {}
     unknown = {str(part) for part in parts} - {"like", "defaults", "runs"}
-    runs, defaults = parts.get("runs", []), parts.get("defaults", {})
-    if (
-        unknown
-        or not isinstance(runs, list)
-        or not _is_block(defaults)
-        or not (runs or isinstance(parts.get("like"), str))
-    ):
+    runs, defaults, like = parts.get("runs", []), parts.get("defaults", {}), parts.get("like")
+    is_like = "like" in parts and isinstance(like, str)
+    if unknown or not isinstance(runs, list) or not _is_block(defaults) or not (runs or is_like):
         raise SettingsError(
             f"{path.name}: a grid has the parts 'defaults' (a block of settings) and 'runs' (a "
             "list of such blocks, at least one), or 'like' (the name of the grid that has them)."

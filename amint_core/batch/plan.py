@@ -130,8 +130,9 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     staged = [run for run, settings in grid.items() if settings.head_epochs]
     if len(staged) == len(grid):
         raise SettingsError(
-            f"{staged[0]} trains in two stages, whose steps no calibration measures. Run such a "
-            "grid by `amint grid`, which goes by the minutes it is given."
+            f"{staged[0]} trains in two stages, as all runs of this grid do, and their steps no "
+            "calibration measures. Run it by `amint reproduce`, which goes on where it was cut "
+            "off, or by `amint grid`, which goes by the minutes it is given."
         )
     grid = {run: settings for run, settings in grid.items() if run not in staged}
     works = {run: work_of(settings) for run, settings in grid.items()}

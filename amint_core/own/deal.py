@@ -19,6 +19,8 @@ from amint_core.own.images import Images, gather
 
 ROLES = ("members", "external", "calibration", "holdout")
 TITLE = "Your images"
+#: In pixels. Smaller images have no detail to be compared by, and cannot be shifted.
+SMALLEST_SIDE = 3
 
 
 def deal(
@@ -144,6 +146,11 @@ def brought_together(given: dict[str, Any], preprocessing: Preprocessing | None)
                 f"The {role} are {images.preprocessing}, others {how}: a head would tell them "
                 "apart by that. Bring all to one form by preprocessing=amint.Preprocessing(…)."
             )
+    if min(how.height, how.width) < SMALLEST_SIDE:
+        raise DataError(
+            f"Images of {how.height}×{how.width} pixels are too small: give at least "
+            f"{SMALLEST_SIDE}×{SMALLEST_SIDE}."
+        )
     dataset = as_dataset(_joined(list(roles.values())))
     ends = np.cumsum([0, *map(len, roles.values())])
     rows = {

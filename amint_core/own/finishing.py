@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -174,6 +175,21 @@ def finished(
     return found
 
 
+def is_told_of(card: Mapping[str, Any], roles: Roles, settings: RunConfig) -> bool:
+    """Tell whether a finished model's card and reference are of these calibration and holdout
+    images, and of these views: no training depends on them."""
+    return card.get("told_of") == _told_of(roles, settings)
+
+
+def _told_of(roles: Roles, settings: RunConfig) -> dict[str, str]:
+    found, dataset = {"views": settings.views}, roles.dataset
+    for role in ("calibration", "holdout"):
+        rows = roles.rows[role]
+        parts = dataset.hashes[rows], dataset.labels[rows], dataset.groups[rows]
+        found[role] = hashlib.sha256(b"".join(one.tobytes() for one in parts)).hexdigest()
+    return found
+
+
 def handed_out(
     enhanced: EnhancedAuditedModel,
     roles: Roles,
@@ -207,6 +223,7 @@ def handed_out(
         "seed": settings.seed,
         "hardware": _hardware(enhanced, settings),
         "made_of": made_of,
+        "told_of": _told_of(roles, settings),
     }
     if alone is not None:
         told["price"][card.ACCURACY_LOST] = card.accuracy_lost(made, alone, roles)

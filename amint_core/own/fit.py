@@ -23,15 +23,18 @@ from amint_core.own.card import ACCURACY_LOST
 from amint_core.own.checkpoints import OwnTraining, identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
+    HISTORY,
     HeadWidth,
     finished,
     handed_out,
     headed,
+    is_told_of,
     place_of,
     require_classifier,
 )
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
+from amint_core.run.read_back import read_history
 from amint_core.settings import of_ones_own
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.kinds import ACTIVE, PLAIN, Kind
@@ -116,6 +119,14 @@ def fit(
                 "from, and of the finished one in this folder they are not kept. Train both: "
                 "anew=True."
             )
+        if not is_told_of(made.card, roles, chosen):
+            if control:
+                raise SettingsError(
+                    "control = True compares accuracies on holdout images, and the finished model "
+                    "in this folder was compared on others. Give those, or train both: anew=True."
+                )
+            history = read_history(place / HISTORY)
+            made = handed_out(made.enhanced, roles, chosen, "fit", made_of, history, place)
         OwnTraining(made_of, place).end()  # left there where the call was cut off at its very end
         return made
     training = OwnTraining(made_of, place, start_of(enhanced))
@@ -169,6 +180,11 @@ def _settings(roles: Roles, recipe: str, given: dict[str, Any]) -> RunConfig:
     clash = set(given) & {*sizes, "holdout", "dataset", "model", "method", "protocol", "data"}
     if clash:
         raise SettingsError(f"{min(clash)} follows from what is given, and is no setting here.")
+    if given.get("low_pass") or given.get("head_epochs"):
+        raise SettingsError(
+            "low_pass and head_epochs are for a head that learns alone. Train the model as you "
+            "like, and give it such a head by amint.attach."
+        )
     holdout = max(1, len(roles.rows["holdout"]))
     chosen = of_ones_own(**sizes, holdout=holdout, recipe=recipe, **given)
     if chosen.patience:

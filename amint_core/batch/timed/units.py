@@ -110,7 +110,15 @@ def that_read_alike(runs: Sequence[RunConfig]) -> list[list[RunConfig]]:
 
 def _check(run: RunConfig) -> None:
     if run.method not in TIMED:
-        raise SettingsError(f"amint grid: {unknown_name('method', run.method, TIMED)}")
+        raise SettingsError(
+            f"amint grid: {unknown_name('method', run.method, TIMED)} Do the grid by `amint "
+            "reproduce`."
+        )
+    if run.transformations or run.views != "one":
+        raise SettingsError(
+            f"{run.id}: amint grid scores each image once, as it is. Leave transformations empty "
+            "and views at 'one'; or do the run by `amint reproduce`."
+        )
     if (run.protocol, run.target) != ("strict", "plain") or not run.head_epochs:
         raise SettingsError(
             f"{run.id}: amint grid trains in two stages and judges each run both ways, from a "
