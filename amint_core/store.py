@@ -8,9 +8,6 @@
 
 manifest.json and description.json are sealed: they hold the hash of their own content. A damaged
 file is said and set aside as NAME.damaged-N where it can be made again; else it is an error.
-
-`python -m amint_core.store FOLDER...` adds the hashes to folders of runs made before there were
-any.
 """
 
 from __future__ import annotations
@@ -18,8 +15,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,8 +75,7 @@ def read(source: Path, load: Callable[[Path], Value]) -> Value:
         ResultsError: there is none.
         DamagedError: its content is not what was written.
     """
-    if not source.is_file():
-        raise ResultsError(f"{shown(source)} is missing. Run it again to write it.")
+    _require(source)
     if sha256(source) not in _beside(source):
         raise DamagedError(
             f"{shown(source)} is damaged: its content is not what was written. Delete it to make "
@@ -165,9 +159,13 @@ def read_sealed(source: Path) -> dict[str, Any]:
     return content
 
 
+def _require(file: Path) -> None:
+    if not file.is_file():
+        raise ResultsError(f"{shown(file)} is missing. Run it again to write it.")
+
+
 def _unsealed(source: Path) -> dict[str, Any]:
-    if not source.is_file():
-        raise ResultsError(f"{shown(source)} is missing. Run it again to write it.")
+    _require(source)
     try:
         content = json.loads(source.read_bytes())
     except ValueError:  # JSON's and UTF-8's errors
@@ -183,23 +181,12 @@ def _seal(content: Mapping[str, Any]) -> str:
 def run_file(path: Path) -> Path:
     """Return the path of a run's file after checking it against the run's manifest.json.
 
-    Of a run from before there were hashes the file is returned unchecked, with a warning.
-
     Raises:
         ResultsError: it is missing.
         DamagedError: it, or the manifest, is not what the run wrote.
     """
-    if not path.is_file():
-        raise ResultsError(f"{shown(path)} is missing. Run it again to write it.")
-    recorded = _files_of(path.parent)
-    if recorded is None:
-        warnings.warn(
-            f"Runs in {shown(path.parent.parent)} have no hashes of their files, which are read "
-            "unchecked. To add those of the files as they are now: python -m amint_core.store "
-            f"{shown(path.parent.parent)}/*",
-            stacklevel=2,
-        )
-    elif sha256(path) != recorded.get(path.name):
+    _require(path)
+    if sha256(path) != run_manifest(path.parent).get("files", {}).get(path.name):
         raise DamagedError(
             f"{shown(path)} is not what the run wrote: its SHA-256 is not the one in "
             "manifest.json. Restore it, or run it again."
@@ -208,12 +195,19 @@ def run_file(path: Path) -> Path:
 
 
 def run_manifest(run: Path) -> dict[str, Any]:
-    """Return a run's manifest, checked where it has a seal; empty where there is none.
+    """Return a run's manifest.
 
     Raises:
+        ResultsError: it is missing.
         DamagedError: it is not what the run wrote.
     """
-    return {} if _files_of(run) is None else read_sealed(run / "manifest.json")
+    try:
+        return read_sealed(run / "manifest.json")
+    except DamagedError as error:
+        raise DamagedError(
+            f"{shown(run / 'manifest.json')} is damaged: its content is not what the run wrote. "
+            "Restore it, or run it again."
+        ) from error
 
 
 def run_json(path: Path) -> Any:
@@ -237,41 +231,8 @@ def without_copies(runs: Sequence[Path]) -> list[Path]:
     return kept
 
 
-def _files_of(run: Path) -> dict[str, str] | None:
-    """Return name → SHA-256 of a run's files; None for a run from before there were any."""
-    manifest = run / "manifest.json"
-    if not manifest.is_file() or ("files" not in (content := _unsealed(manifest)) and content):
-        return None
-    try:
-        return read_sealed(manifest)["files"]
-    except DamagedError as error:
-        raise DamagedError(
-            f"{shown(manifest)} is damaged: its content is not what the run wrote. Restore it, or "
-            "run it again."
-        ) from error
-
-
-def add_hashes(run: Path) -> bool:
-    """Add the hashes of a run's files, as they are now, to a manifest that has none.
-
-    Returns:
-        Whether it had none.
-    """
-    manifest = run / "manifest.json"
-    content = read_json(manifest)
-    if "files" in content:
-        return False
-    write_sealed(manifest, {**content, "files": hashes(files_to_hash(run))})
-    return True
-
-
 def files_to_hash(run: Path) -> list[Path]:
     """Return the files of a run's folder that its manifest answers for."""
     kinds = (".json", ".csv", ".parquet", ".safetensors")
     found = (path for path in run.iterdir() if path.suffix in kinds and path.name[0] != ".")
     return sorted(path for path in found if path.name != "manifest.json")
-
-
-if __name__ == "__main__":
-    for folder in map(Path, sys.argv[1:]):
-        print(folder, "hashes added" if add_hashes(folder) else "has them already")

@@ -14,6 +14,7 @@ from amint_core.files import write_json
 from amint_core.methods import METHODS
 from amint_core.report import paper
 from amint_core.settings import create
+from amint_core.store import files_to_hash, hashes, write_sealed
 
 TITLES = {**paper.DATASETS, "cifar100": "CIFAR-100"}
 #: Eight runs on five datasets, as in the quick profile: every dataset, model and setup once.
@@ -146,13 +147,20 @@ def transformed(
 
 
 def put(root: Path, metrics: dict[str, Any], scores: pd.DataFrame | None = None) -> Path:
-    """Write a run's files under the results folder `root`; return its folder."""
+    """Write a run's files under the results folder `root`, sealed; return its folder."""
     settings = metrics["run"]["settings"]
     folder = root / settings["profile"] / "runs" / metrics["run"]["id"]
     write_json(folder / "metrics.json", metrics)
     if scores is not None:
         write_counted(scores, metrics["audited"]["role"], folder / JUDGED_FILE)
+    seal_files(folder)
     return folder
+
+
+def seal_files(run: Path, **manifest: Any) -> None:
+    """Write a run's manifest, with the hashes of its files as they are now."""
+    files = hashes(files_to_hash(run))
+    write_sealed(run / "manifest.json", {"run": run.name, **manifest, "files": files})
 
 
 #: Method → how far its made-up scores tell members from non-members.

@@ -3,7 +3,12 @@
 from collections.abc import Iterator
 
 import said_of_profiles
-from said_of_profiles import alone, side_by_side
+from said_of_profiles import PRECISION, alone, side_by_side
+
+from amint_core.batch.grid import grid_file, load_grid
+from amint_core.methods import METHODS
+
+WHEN = ("online", "offline")
 
 #: Of each row: recipe, method and target, in the page's order; those without runs are left out.
 ROWS = [
@@ -28,6 +33,25 @@ ROWS = [
 ]
 
 
+#: Those that README shows.
+IN_README = [
+    ("best", "active", "plain"),
+    ("staged", "attached", "plain"),
+    *(("best", name, "plain") for name in ("joint", "plain", "passive", "passive_unseen")),
+    *(("best", name, "plain") for name in ("gmint", "yeom", "salem", "watson", "lira_online")),
+    *(("best", name, "plain") for name in ("lira_offline", "bavaria_online", "rmia_online")),
+    *(("best", name, "plain") for name in ("rmia_offline", "undeclared")),
+    ("best", "yeom", "undeclared"),
+    *(("best", name, "plain") for name in ("misdeclared", "memorizer", "blind", "lookup")),
+    *(("best", name, "plain") for name in ("lookup_perceptual", "random")),
+]
+
+
+def of_readme() -> Iterator[str]:
+    """Yield the rows of README's table."""
+    return said_of_profiles.of_all_rows("convnet", IN_README, recipes=False)
+
+
 def of_all_rows() -> Iterator[str]:
     """Yield the rows of the page's table."""
     return said_of_profiles.of_all_rows("convnet", ROWS)
@@ -44,9 +68,6 @@ def of_what_follows() -> Iterator[str]:
     def beside(recipe: str, column: str, *methods: str) -> list[str]:
         return side_by_side("convnet", [(recipe, name, "plain") for name in methods], column)
 
-    def of(column: str, method: str, target: str = "plain") -> str:
-        return alone("convnet", ("best", method, target), column)
-
     auc = beside("staged", "auc", "attached", "active")
     tpr = beside("staged", "tpr at 0.001", "attached", "active")
     yield (
@@ -57,10 +78,71 @@ def of_what_follows() -> Iterator[str]:
         yield "{} with its MINT loss, {} without it in the same joint pass, {} alone".format(
             *beside(recipe, "audited", "active", "joint", "plain")
         )
-    yield f"AUC {of('auc', 'undeclared')} and TPR {of('tpr at 0.01', 'undeclared')} at 1 % FPR"
-    yield f"AUC {of('auc', 'misdeclared')}: below .5"
-    auc, tpr = (of(column, "yeom", "undeclared") for column in ("auc", "tpr at 0.01"))
+    yield f"AUC {_of('auc', 'undeclared')} and TPR {_of('tpr at 0.01', 'undeclared')} at 1 % FPR"
+    yield f"AUC {_of('auc', 'misdeclared')}: below .5"
+    auc, tpr = (_of(column, "yeom", "undeclared") for column in ("auc", "tpr at 0.01"))
     yield f"as a whole (AUC {auc}), but at 1 % FPR hardly one of them (TPR {tpr})"
 
 
-SOURCES = (of_all_rows, of_transformed, of_what_follows)
+def of_readme_text() -> Iterator[str]:
+    """Yield the numbers in README's sentences about its table."""
+    run = next(iter(load_grid(grid_file("convnet")).values()))
+    (shadows,) = {one.shadows for one in load_grid(grid_file("convnet")).values() if one.shadows}
+    yield (
+        f"{run.members:,} members, {run.external:,} external images, {run.epochs} epochs, "
+        f"{shadows} shadow models; judged on half of the members and {run.holdout:,} images"
+    )
+    yield f"says nothing of the others (AUC {_of('auc', 'undeclared')})"
+    found = max((_of("tpr at 0.01", name), METHODS[name].title) for name in SHADOWED)
+    yield f"The best attack, {found[1]}, finds {found[0]} of the members at 1 % FPR"
+
+
+#: Attacks that set a model beside shadow models that know an image and others that do not.
+SHADOWED = [f"{name}_{when}" for name in ("lira", "bavaria", "rmia") for when in WHEN]
+
+
+def of_what_holds() -> Iterator[str]:
+    """Yield the numbers of the points on what holds and what does not."""
+    attached = alone("convnet", ("staged", "attached", "plain"), "tpr at 0.001")
+    yield (
+        f"with TPR {attached} at .1 % FPR; learnt beside it (`best`), with calibrated accuracy "
+        f"{_of('calibrated', 'active')} and TPR {_of('tpr at 0.01', 'active')} at 1 % FPR"
+    )
+    places = [("best", name, "plain") for name in ("active", "joint")]
+    yield "{} against {} on the ConvNet, three seeds".format(
+        *side_by_side("convnet", places, "audited")
+    )
+    yield f"(passive MINT, AUC {_of('auc', 'passive')})"
+    yield f"(memorizer, {_of('auc', 'memorizer')})"
+    yield (
+        f"AUC {_of('auc', 'yeom')} where a model has learnt its 2,000 images by heart, and yet TPR "
+        f"{_of('tpr at 0.01', 'yeom')} at 1 % FPR"
+    )
+    named = {name: f"{name}_online" for name in ("lira", "bavaria", "rmia")}
+    on_both = [
+        " and ".join(_of("tpr at 0.01", method, target) for target in ("plain", "active"))
+        for method in named.values()
+    ]
+    yield "LiRA {}, BaVarIA {}, RMIA {}".format(*on_both)
+    kinds = ("jpeg", "noise", "flip", "crop")
+    yield "after JPEG (AUC {}) or noise ({}), but not a mirrored ({}) or cropped ({}) one".format(
+        *(_of(kind, "active") for kind in kinds)
+    )
+    robust = [
+        alone("convnet", ("staged_robust", "attached", "plain"), kind)
+        for kind in ("flip", "resize", "blur", "shift", "crop")
+    ]
+    yield "mirrored ({}), resized ({}) and blurred ({}) members, not so shifted ({})".format(
+        *robust[:4]
+    )
+    yield f"cropped ({robust[4]}) ones"
+    yield f"at chance on the strict split of CIFAR-10 (AUC {_of('auc', 'blind')})"
+    right = 100 * float(_of(PRECISION, "active"))
+    yield f"`best` is right about {right:.0f} % of the images that it accuses"
+
+
+def _of(column: str, method: str, target: str = "plain") -> str:
+    return alone("convnet", ("best", method, target), column)
+
+
+SOURCES = (of_all_rows, of_transformed, of_what_follows, of_readme_text, of_what_holds)

@@ -12,6 +12,8 @@ from amint_core.locations import project_root
 from amint_core.methods import METHODS
 
 SETTINGS = ("recipe", "method", "target", "seed")
+#: Measures that sentences name, besides those of the tables.
+PRECISION = "precision at 0.01"
 COLUMNS = ("auc", "calibrated", "tpr at 0.01", "tpr at 0.001", "audited")
 KINDS = ("exact", "flip", "shift", "crop", "resize", "jpeg", "blur", "noise", "brightness")
 #: Recipe, method, target: a row of a table.
@@ -33,6 +35,7 @@ def runs(profile: str) -> pd.DataFrame:
                 "calibrated": _value(mint.get("accuracy_calibrated")),
             }
             | {f"tpr at {rate}": _value(tpr.get(rate)) for rate in ("0.01", "0.001")}
+            | {PRECISION: _value((mint.get("precision_at_prior") or {}).get("0.01"))}
             | {"audited": _value((metrics["audited"] or {}).get("accuracy"))}
             | {
                 kind: _value(found["auc"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_runs import made_metrics, put, transformed
+from made_runs import made_metrics, put, seal_files, transformed
 from read_back import profile, table, text_of, texts
 
 from amint_core.errors import ResultsError
@@ -50,5 +50,6 @@ def test_a_damaged_transformation_is_refused_by_name(results):
     folder = put(results, metrics)
     metrics["transformations"]["flip"]["auc"]["value"] = "high"
     write_json(folder / "metrics.json", metrics)
+    seal_files(folder)
     with pytest.raises(ResultsError, match=r"transformations\.flip\.auc\.value = 'high'"):
         read_runs("quick")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_runs import made_metrics, made_scores, put
+from made_runs import made_metrics, made_scores, put, seal_files
 
 from amint_core import report
 from amint_core.errors import ResultsError
@@ -90,6 +90,8 @@ def test_damaged_metrics_are_refused_by_name(results, damage, says):
     metrics = made_metrics()
     folder = put(results, metrics)
     damage(folder, metrics)
+    if folder.is_dir():  # which `other_run` renames
+        seal_files(folder)
     with pytest.raises(ResultsError, match=r"metrics\.json") as error:
         read_runs("quick")
     assert says in str(error.value)
@@ -98,6 +100,7 @@ def test_damaged_metrics_are_refused_by_name(results, damage, says):
 def test_damaged_scores_are_refused_by_name(results):
     folder = put(results, made_metrics(), made_scores())
     (folder / "judged.parquet").write_text("no parquet")
+    seal_files(folder)
     with pytest.raises(ResultsError, match=r"judged\.parquet is not a readable table of scores"):
         report.write("quick")
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import SHIFTS, put_judged, put_methods
+from made_runs import SHIFTS, put_judged, put_methods, seal_files
 from read_back import profile, table, text_of, texts
 
 from amint_core import report
@@ -84,6 +84,7 @@ def test_non_members_without_known_tracks_are_said_to_be_too_narrow(results):
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["mint"]["judged"]["tracks"]["non_members"] = 120
     write_json(folder / "metrics.json", metrics)
+    seal_files(folder)
     text = report.write("quick")["table1.md"].read_text()
     assert "members of 12 tracks, non-members one by one, whose tracks are not known" in text
 

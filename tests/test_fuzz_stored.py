@@ -15,7 +15,7 @@ from dataset_trees import mnist_idx
 from fuzzing import ODD, chances, changed, guarded, sealed, spoiled, spoiled_json, tried_on
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import made_metrics, made_scores, put
+from made_runs import made_metrics, made_scores, put, seal_files
 from matplotlib import pyplot as plt
 from small_run import SMALL
 
@@ -117,20 +117,20 @@ def tables():
     return results
 
 
-@pytest.mark.filterwarnings("ignore:Runs in")  # without hashes, as from before there were any
 @given(chance=chances())
 def test_any_numbers_of_a_run_are_shown_or_refused(chance):
     folder = put(results_root(), made_metrics())
     (folder / "metrics.json").write_text(json.dumps(spoiled_json(made_up(), chance)))
+    seal_files(folder)
     tried_on(tables)
 
 
-@pytest.mark.filterwarnings("ignore:Runs in")
 @given(chance=chances())
 def test_damaged_numbers_of_a_run_are_shown_or_refused(chance):
     folder = put(results_root(), made_metrics())
     raw = json.dumps(made_up()).encode()
     (folder / "metrics.json").write_bytes(spoiled(raw, chance))
+    seal_files(folder)
     tried_on(tables)
 
 
@@ -155,7 +155,6 @@ def test_any_title_that_is_read_is_drawn(title, drawn):
     plt.close(figure)
 
 
-@pytest.mark.filterwarnings("ignore:Runs in")
 @given(chance=chances())
 def test_scores_of_any_kind_are_read_or_refused(chance):
     folder = put(results_root(), made_metrics(), made_scores(n=20))
@@ -189,7 +188,6 @@ def cell():
     return json.loads(next(folder.glob("*/metrics.json")).read_text())
 
 
-@pytest.mark.filterwarnings("ignore:Runs in")
 @given(chance=chances())
 def test_any_numbers_of_a_timed_grid_are_shown_or_refused(cell, chance):
     folder = results_root() / "table1"

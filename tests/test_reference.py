@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from made_runs import seal_files
 
 from amint_core.errors import ResultsError
 from amint_core.files import read_json, write_json
@@ -35,7 +36,7 @@ def results(tmp_path, monkeypatch):
 
 def put(run, metrics=METRICS, manifest=MANIFEST):
     write_json(run / "metrics.json", metrics)
-    write_json(run / "manifest.json", manifest)
+    seal_files(run, **manifest)
 
 
 def changed(path, value, of=METRICS):

@@ -1,7 +1,5 @@
 """Whatever is stored has the hash of its content, and damage is found when it is read."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import seal_files
 from short_training import settings, stored, train
 from small_run import SMALL
 
@@ -189,21 +188,16 @@ def test_changed_files_of_a_folder_are_named(tmp_path, damage):
     assert sorted(store.changed(tmp_path, recorded)) == ["b.npy", "c.npy"]
 
 
-def test_a_run_from_before_there_were_hashes_is_read_with_a_word(tmp_path):
-    run = tmp_path / "runs" / "old"
+def test_a_run_without_its_manifest_is_not_read(tmp_path):
+    run = tmp_path / "runs" / "one"
     write_json(run / "metrics.json", {"mint": 1})
-    write_json(run / "manifest.json", {"run": "old"})
-    with pytest.warns(UserWarning, match="no hashes of their files"):
-        assert store.run_json(run / "metrics.json") == {"mint": 1}
-    environment = {**os.environ, "PYTHONPATH": str(project_root())}
-    add = [sys.executable, "-m", "amint_core.store", str(run)]
-    subprocess.run(add, check=True, env=environment, stdout=subprocess.DEVNULL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert store.run_json(run / "metrics.json") == {"mint": 1}
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["run"] == "old"
-    assert not store.add_hashes(run)
+    with pytest.raises(ResultsError, match=r"manifest\.json is missing"):
+        store.run_json(run / "metrics.json")
+    store.write_sealed(run / "manifest.json", {"run": "one"})  # without a hash of anything
+    with pytest.raises(DamagedError, match=r"metrics\.json is not what the run wrote"):
+        store.run_json(run / "metrics.json")
+    seal_files(run)
+    assert store.run_json(run / "metrics.json") == {"mint": 1}
     write_json(run / "metrics.json", {"mint": 2})
     with pytest.raises(DamagedError, match=r"metrics\.json is not what the run wrote"):
         store.run_file(run / "metrics.json")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_runs import seal_files
 
 from amint_core.errors import ResultsError
 from amint_core.report import paper, sheets
 from amint_core.report.glance import draw
-from amint_core.store import add_hashes
 
 COMMITTED = Path(__file__).resolve().parent.parent / "results" / "table1"
 
@@ -41,8 +41,7 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     folder = root / "runs" / metrics["run"]["id"]
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "manifest.json").write_text(json.dumps({"run": folder.name}))
-    add_hashes(folder)
+    seal_files(folder)
 
 
 @pytest.mark.parametrize(

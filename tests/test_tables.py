@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EIGHT, made_metrics, put, put_judged, put_many
+from made_runs import EIGHT, made_metrics, put, put_judged, put_many, seal_files
 from read_back import profile, table, texts
 
 from amint_core import report
@@ -216,6 +216,7 @@ def test_every_table_says_that_images_were_read_from_a_lossy_copy():
     assert "JPEG" not in report.write("quick")["comparison.md"].read_text()
     metrics["data"]["notes"] = ["pool: 50,000 JPEG files: close to the official pixels, not equal."]
     write_json(folder / "metrics.json", metrics)
+    seal_files(folder)
     files = report.write("quick")
     said = f"{metrics['data']['title']} here is a JPEG copy: close to the official pixels"
     for name in ("comparison", "table1", "transformations"):

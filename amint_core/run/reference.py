@@ -15,7 +15,7 @@ from typing import Any
 from amint_core.errors import ResultsError, printable
 from amint_core.files import read_json, write_json
 from amint_core.locations import project_root, results_root, shown
-from amint_core.store import run_json
+from amint_core.store import run_json, run_manifest
 
 #: Key metric → where metrics.json holds it.
 METRICS = {
@@ -58,8 +58,7 @@ def key_values(run: Path) -> dict[str, Any]:
     Raises:
         ResultsError: metrics.json is missing, damaged or lacks a part.
     """
-    metrics, manifest = run_json(run / "metrics.json"), run / "manifest.json"
-    machine = read_json(manifest) if manifest.is_file() else {}
+    metrics, machine = run_json(run / "metrics.json"), run_manifest(run)
     data = _at(metrics, ("data",), run)
     notes = data.get("notes") if isinstance(data, dict) else None
     return {
