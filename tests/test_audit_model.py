@@ -631,4 +631,4 @@ def test_the_command_exports_a_run(finished, tmp_path, monkeypatch, capsys) -> N
     for name in ("model.safetensors", "scores.safetensors", "auditable.json"):
         assert (tmp_path / "model" / name).read_bytes() == (folder / name).read_bytes()
     assert main(["export", str(tmp_path), str(tmp_path / "model")]) == 2
-    assert "metrics.json is missing" in capsys.readouterr().err
+    assert "no folder of a finished run" in capsys.readouterr().err

@@ -27,18 +27,17 @@ from amint_core.own.batches import OwnResident
 from amint_core.own.checkpoints import identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
-    HISTORY,
     HeadWidth,
     finished,
     handed_out,
     headed,
+    history_of,
     is_told_of,
     place_of,
     require_classifier,
     trainable,
 )
 from amint_core.recipes import MOVES
-from amint_core.run.read_back import read_history
 from amint_core.run.recorded import recorded
 from amint_core.run.staged import copies_of, second_schedule
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
@@ -98,7 +97,7 @@ def attach(
         if done is not None and is_told_of(done.card, roles, chosen):
             return done
         if done is not None:
-            enhanced, history = done.enhanced, read_history(place / HISTORY)
+            enhanced, history = done.enhanced, history_of(place)
         else:
             history = _train(enhanced, roles, chosen)
         return handed_out(enhanced, roles, chosen, "attach", made_of, history, place)

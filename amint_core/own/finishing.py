@@ -175,6 +175,11 @@ def finished(
     return found
 
 
+def history_of(place: Path) -> pd.DataFrame:
+    """Return a finished model's history, one row per epoch."""
+    return pd.read_csv(place / HISTORY)
+
+
 def is_told_of(card: Mapping[str, Any], roles: Roles, settings: RunConfig) -> bool:
     """Tell whether a finished model's card and reference are of these calibration and holdout
     images, and of these views: no training depends on them."""

@@ -23,18 +23,17 @@ from amint_core.own.card import ACCURACY_LOST
 from amint_core.own.checkpoints import OwnTraining, identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
-    HISTORY,
     HeadWidth,
     finished,
     handed_out,
     headed,
+    history_of,
     is_told_of,
     place_of,
     require_classifier,
 )
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
-from amint_core.run.read_back import read_history
 from amint_core.settings import of_ones_own
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.kinds import ACTIVE, PLAIN, Kind
@@ -125,7 +124,7 @@ def fit(
                     "control = True compares accuracies on holdout images, and the finished model "
                     "in this folder was compared on others. Give those, or train both: anew=True."
                 )
-            history = read_history(place / HISTORY)
+            history = history_of(place)
             made = handed_out(made.enhanced, roles, chosen, "fit", made_of, history, place)
         OwnTraining(made_of, place).end()  # left there where the call was cut off at its very end
         return made
