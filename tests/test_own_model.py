@@ -522,7 +522,7 @@ def test_an_attached_head_may_see_images_without_their_finest_detail(roles, tmp_
     again = amint.load(tmp_path / "soft", model=net())
     assert made.enhanced.low_pass
     assert again.enhanced.low_pass
-    with pytest.raises(SettingsError, match="low_pass and head_epochs are for a head that learns alone"):
+    with pytest.raises(SettingsError, match="for a head that learns alone"):
         amint.fit(net(), **roles, low_pass=True)
 
 
