@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import made_metrics, made_scores, put, put_judged, transformed
+from made_runs import made_metrics, made_scores, put, put_judged, seal_files, transformed
 from read_back import profile, table, text_of, texts
 
 from amint_core import report
@@ -163,6 +163,7 @@ def put_pairs(results):
             asked["predicted"] = (asked["label"] + (answers if changes else 0)) % 10
             # The order of rows does not matter.
             pd.concat([asked.sample(frac=1), scores]).to_parquet(folder / "judged.parquet")
+            seal_files(folder)
 
 
 def of_switch(rows):
