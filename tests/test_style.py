@@ -20,6 +20,15 @@ def test_figures_leave_the_callers_style_alone():
     assert dict(plt.rcParams) == before
 
 
+def test_the_same_methods_have_the_same_colours_in_whichever_order_they_come():
+    targets = ("undeclared", "plain", "misdeclared", "active", None)
+    names = [(name, target) for name in ("yeom", "salem") for target in targets]
+    drawn = list(style.method_looks(names))
+    for name in ("yeom", "salem"):
+        own = [target for method, target in drawn if method == name and target in style.TARGETS]
+        assert own == sorted(own)
+
+
 def test_saved_figures_hold_no_date_and_120_dpi(tmp_path):
     figure = report.training_curves(made_history(), TITLE)
     png, svg = style.save(figure, tmp_path / "curves")

@@ -138,7 +138,7 @@ def model_look(name: str) -> tuple[str, str]:
 def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
     """Return a colour for each (method, target): a hue per group, purple for attacks on active."""
     families: dict[str, list[tuple[str, str | None]]] = {}
-    for method, target in sorted(set(names), key=lambda pair: method_order(pair[0])):
+    for method, target in sorted(set(names), key=lambda one: (method_order(one[0]), one[1] or "")):
         family = method_group(method)
         family = "on active" if target in TARGETS and family == "attack" else family
         families.setdefault(family, []).append((method, target))
