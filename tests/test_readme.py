@@ -10,6 +10,7 @@ import said_of_convnet
 import said_of_deployable
 import said_of_lists_and_sets
 import said_of_literal
+import said_of_mobilenet
 import said_of_own_models
 import said_of_robust
 import said_of_speedrun
@@ -166,12 +167,21 @@ ATTACHED_ROWS = "| attached, 18 cells each |"
 REACHED_ROWS = "| method | cells reached |"
 CONVNET_ROWS = "| recipe | test | AUC | calibrated |"
 IN_README_ROWS = "| test, on a ConvNet | AUC |"
+MOBILENET_ROWS = "| recipe | test, on MobileNet | AUC |"
 MOVED_ROWS = "| recipe | test | exact |"
 DEPLOYABLE_ROWS, ITS_MOVED_ROWS = "| test | AUC | calibrated |", "| test | exact | flip |"
 ROBUST_ROWS, ROBUST_MOVED_ROWS = "| the head sees | AUC |", "| the head sees | exact |"
 TABLES = (
     *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
-    *(DATASET_ROWS, ATTACHED_ROWS, REACHED_ROWS, CONVNET_ROWS, IN_README_ROWS, MOVED_ROWS),
+    *(
+        DATASET_ROWS,
+        ATTACHED_ROWS,
+        REACHED_ROWS,
+        CONVNET_ROWS,
+        IN_README_ROWS,
+        MOBILENET_ROWS,
+        MOVED_ROWS,
+    ),
     *(DEPLOYABLE_ROWS, ITS_MOVED_ROWS, ROBUST_ROWS, ROBUST_MOVED_ROWS),
 )
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
@@ -334,6 +344,10 @@ def test_the_tables_of_a_model_that_one_would_use_are_of_the_committed_runs():
     assert block(CONVNET_ROWS).splitlines()[2:] == list(said_of_convnet.of_all_rows())
     assert block(IN_README_ROWS).splitlines()[2:] == list(said_of_convnet.of_readme())
     assert block(MOVED_ROWS).splitlines()[2:] == list(said_of_convnet.of_transformed())
+
+
+def test_the_table_of_the_same_runs_on_mobilenet_is_of_the_committed_runs():
+    assert block(MOBILENET_ROWS).splitlines()[2:] == list(said_of_mobilenet.of_all_rows())
 
 
 def test_the_rows_of_a_classifier_that_one_would_deploy_are_its_runs():
@@ -500,6 +514,7 @@ SOURCES = (
     *said_of_deployable.SOURCES,
     *said_of_robust.SOURCES,
     *said_of_literal.SOURCES,
+    *said_of_mobilenet.SOURCES,
     *said_of_speedrun.SOURCES,
 )
 
