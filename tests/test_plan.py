@@ -282,6 +282,13 @@ def test_bad_options_are_clear_errors(wrong, capsys):
             plan.show("quick", seconds=seconds)
 
 
+def test_a_wider_head_counts_for_more():
+    narrow, wide = (
+        counts_of(workload_of(settings(head_width=width), ACTIVE)).membership for width in (8, 64)
+    )
+    assert narrow < wide
+
+
 def test_counted_operations_are_those_of_the_built_model():
     case = workload_of(settings(), ACTIVE)
     model, images = build(made_up.made_up(case)), torch.zeros(2, 3, 32, 32)

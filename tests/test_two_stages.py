@@ -1,5 +1,7 @@
 """Training in two stages: resident images, Muon, recorded activations, heads."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import small_run
@@ -7,6 +9,7 @@ import torch
 from torch import nn
 
 from amint_core.errors import CacheError, SettingsError, TrainingError
+from amint_core.locations import cache_root
 from amint_core.model import zoo
 from amint_core.model.heads import build_head
 from amint_core.model.mint import enhance
@@ -298,6 +301,10 @@ def test_activations_on_disk_are_read_again_until_the_trunk_changes(monkeypatch)
         torch.testing.assert_close(first.maps[tap], again.maps[tap])
     recorded(model.audited, TAPS, images, parts, half=False, low_pass=True, fingerprint="data")
     assert calls.pop() == 1
+    with monkeypatch.context() as other:  # the code that records them is another one
+        other.setattr(on_disk.provenance, "code_fingerprint", lambda *modules: "other")
+        recorded(model.audited, TAPS, images, parts, half=False, fingerprint="data")
+    assert calls.pop() == 1
     next(model.audited.parameters()).data.add_(1)
     recorded(model.audited, TAPS, images, parts, half=False, fingerprint="data")
     assert calls == [1]
@@ -308,6 +315,18 @@ def test_activations_beyond_the_budget_are_refused(monkeypatch):
     images = Resident(resident().pixels.cpu(), resident().labels.cpu())
     with pytest.raises(CacheError, match="head_copies"):
         recorded(tiny().cpu().audited, TAPS, images, [Part(torch.arange(64))], fingerprint="")
+
+
+def test_older_recordings_make_room_where_the_disk_is_full(monkeypatch):
+    images = Resident(resident().pixels.cpu(), resident().labels.cpu())
+    given, kept = (tiny().cpu().audited, TAPS, images), []
+    for seed, free in ((0, 2**30), (1, 0)):  # the second fits where the first has been
+        disk = SimpleNamespace(free=free)
+        monkeypatch.setattr(on_disk.shutil, "disk_usage", lambda folder, disk=disk: disk)
+        recorded(*given, [Part(torch.arange(8 - seed))], seed, fingerprint="data")
+        kept.append({one.name for one in (cache_root() / "activations").iterdir()})
+    assert len(kept[0]) == len(kept[1]) == 1
+    assert kept[0] != kept[1]
 
 
 def test_a_head_learns_members_on_a_frozen_trunk():
