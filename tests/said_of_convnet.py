@@ -8,8 +8,6 @@ from said_of_profiles import PRECISION, alone, side_by_side
 from amint_core.batch.grid import grid_file, load_grid
 from amint_core.methods import METHODS
 
-WHEN = ("online", "offline")
-
 #: Of each row: recipe, method and target, in the page's order; those without runs are left out.
 ROWS = [
     (recipe, method, target)
@@ -86,8 +84,8 @@ def of_what_follows() -> Iterator[str]:
 
 def of_readme_text() -> Iterator[str]:
     """Yield the numbers in README's sentences about its table."""
-    run = next(iter(load_grid(grid_file("convnet")).values()))
-    (shadows,) = {one.shadows for one in load_grid(grid_file("convnet")).values() if one.shadows}
+    run, *others = load_grid(grid_file("convnet")).values()
+    (shadows,) = {one.shadows for one in others if one.shadows}
     yield (
         f"{run.members:,} members, {run.external:,} external images, {run.epochs} epochs, "
         f"{shadows} shadow models; judged on half of the members and {run.holdout:,} images"
@@ -98,7 +96,9 @@ def of_readme_text() -> Iterator[str]:
 
 
 #: Attacks that set a model beside shadow models that know an image and others that do not.
-SHADOWED = [f"{name}_{when}" for name in ("lira", "bavaria", "rmia") for when in WHEN]
+SHADOWED = [
+    f"{name}_{when}" for name in ("lira", "bavaria", "rmia") for when in ("online", "offline")
+]
 
 
 def of_what_holds() -> Iterator[str]:
@@ -118,10 +118,10 @@ def of_what_holds() -> Iterator[str]:
         f"AUC {_of('auc', 'yeom')} where a model has learnt its 2,000 images by heart, and yet TPR "
         f"{_of('tpr at 0.01', 'yeom')} at 1 % FPR"
     )
-    named = {name: f"{name}_online" for name in ("lira", "bavaria", "rmia")}
     on_both = [
         " and ".join(_of("tpr at 0.01", method, target) for target in ("plain", "active"))
-        for method in named.values()
+        for method in SHADOWED
+        if method.endswith("online")
     ]
     yield "LiRA {}, BaVarIA {}, RMIA {}".format(*on_both)
     kinds = ("jpeg", "noise", "flip", "crop")

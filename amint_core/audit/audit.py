@@ -13,7 +13,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify, Score, Scored, score_all
-from amint_core.audit.verdict import FEWEST_MEMBERS, judge
+from amint_core.audit.verdict import judge, known_members
 from amint_core.errors import DataError, ProtocolError
 
 
@@ -64,8 +64,7 @@ def audit(
         )
     firsts, rows = _unique(queries.hashes)
     questions = _part(queries, firsts)
-    if members is not None and len(members) < FEWEST_MEMBERS:
-        members = None
+    members = known_members(members)
     verdict = judge(
         questions.scores,
         known.scores,

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from amint_core import provenance
+from amint_core.audit.export import require_run
 from amint_core.audit.model_folder import MANIFEST
 from amint_core.audit.replay import CANNOT_TELL, Replayed, drawn, replay
 from amint_core.audit.statement import (
@@ -81,7 +82,8 @@ def replay_run(run: Path | str, epochs: int = 3, signed: Statement | None = None
 
 
 def _require_run(run: Path) -> None:
-    """Refuse the folder of a model in one's own images, which are not to be found from it."""
+    """Refuse what is no finished run with a model, and the folder of a model in one's own images,
+    which are not to be found from it."""
     if (run / MANIFEST).is_file() and not (run / "config.json").is_file():
         raise ResultsError(
             f"{shown(run)} holds a model, not a run: which images it was trained on is not in it. "
@@ -89,6 +91,7 @@ def _require_run(run: Path) -> None:
             "amint.replay(folder, model=MyNet(), members=…, external=…). For a run, name "
             "results/PROFILE/runs/ID."
         )
+    require_run(run)
 
 
 def require_signed(signed: Statement, history: pd.DataFrame, weights: Mapping[str, Any]) -> None:

@@ -22,8 +22,6 @@ FOUND = "members found"
 
 #: With fewer references hardly anything can be said, and nothing of how well they fit.
 FEWEST_REFERENCES = 50
-#: Known members are weighed in two halves, each by what the other says (`share.with_members`).
-FEWEST_MEMBERS = 2
 
 
 def require_calibration(count: int) -> None:
@@ -37,6 +35,14 @@ def require_calibration(count: int) -> None:
             f"{count} calibration images are too few for an audit; keep at least "
             f"{FEWEST_REFERENCES}, better thousands, out of training."
         )
+
+
+def known_members(scores: np.ndarray | None) -> np.ndarray | None:
+    """Return the (k,) scores of known members as floats; None where they tell nothing.
+
+    It takes two: they are weighed in halves, each by what the other says (`share.with_members`).
+    """
+    return None if scores is None or len(scores) < 2 else np.asarray(scores, float).ravel()
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def judge(
     """
     scores, reference = (np.asarray(each, float).ravel() for each in (scores, reference))
     _check(scores, reference, fdr)
-    members = None if members is None else np.asarray(members, float).ravel()
+    members = known_members(members)
     _check_finite(*(posterior or ()), *(() if members is None else (members,)))
     fit = compare(scores, reference, statistics, of_reference)
     p = conformal.p_values(scores, reference)
@@ -117,7 +123,7 @@ def judge(
         tails = conformal.Tails(scores, reference)
         said += sentences.on_accused(scores, reference, accused, tails)
         said += sentences.on_set(tails)
-        if members is not None and len(members) >= FEWEST_MEMBERS:
+        if members is not None:
             said += sentences.on_share(scores, reference, members)
     said += sentences.on_contradictions(against, accused, listed, len(reference))
     return Verdict(

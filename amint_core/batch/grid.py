@@ -103,8 +103,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read as a grid: {error}") from None
     parts = content if isinstance(content, dict) else {}
     unknown = {str(part) for part in parts} - {"like", "defaults", "runs"}
-    runs, defaults, like = parts.get("runs", []), parts.get("defaults", {}), parts.get("like")
-    is_like = "like" in parts and isinstance(like, str)
+    runs, defaults = parts.get("runs", []), parts.get("defaults", {})
+    is_like = isinstance(parts.get("like"), str)
     if unknown or not isinstance(runs, list) or not _is_block(defaults) or not (runs or is_like):
         raise SettingsError(
             f"{path.name}: a grid has the parts 'defaults' (a block of settings) and 'runs' (a "

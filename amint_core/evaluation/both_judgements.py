@@ -15,7 +15,7 @@ import pandas as pd
 
 from amint_core.data.twins import NEAR_TWIN
 from amint_core.evaluation import metrics
-from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD, share
+from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD, share_of
 
 
 def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _paper(members: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any] | None:
 def _audited(rows: pd.DataFrame) -> dict[str, Any]:
     if not len(rows):
         return {"accuracy": metrics.no_metric("no labelled images"), "images": 0}
-    return {"accuracy": share(rows, rows["label"] == rows["predicted"]), "images": len(rows)}
+    return {"accuracy": share_of(rows, rows["label"] == rows["predicted"]), "images": len(rows)}
 
 
 def _accuracy(inside: pd.DataFrame, outside: pd.DataFrame, threshold: float) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _accuracy(inside: pd.DataFrame, outside: pd.DataFrame, threshold: float) -> 
 
 
 def _rate(outside: pd.DataFrame, threshold: float) -> dict[str, Any]:
-    return share(outside, outside["score"] > threshold)
+    return share_of(outside, outside["score"] > threshold)
 
 
 def _values(inside: pd.DataFrame, outside: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from amint_core.config import RunConfig
 from amint_core.errors import ProtocolError
-from amint_core.evaluation import THRESHOLDS, intervals, metrics
+from amint_core.evaluation import THRESHOLDS, metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.scores import groups_of
 
@@ -191,16 +191,10 @@ def _audited_metrics(scores: pd.DataFrame, settings: RunConfig) -> dict[str, Any
             "images": 0,
             "role": role,
         }
-    hits = rows["label"] == rows["predicted"]
-    return {"accuracy": share(rows, hits), "images": len(rows), "role": role}
+    right = rows["label"] == rows["predicted"]
+    return {"accuracy": share_of(rows, right), "images": len(rows), "role": role}
 
 
-def share(rows: pd.DataFrame, hits: pd.Series) -> dict[str, Any]:
-    """Return the share of hits among a table's N images, with its interval.
-
-    Args:
-        rows: the table; with `group` where images come in tracks.
-        hits: (N,) bool.
-    """
-    groups, hits = rows["group"].to_numpy() if "group" in rows else None, hits.to_numpy()
-    return metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
+def share_of(rows: pd.DataFrame, hits: pd.Series) -> dict[str, Any]:
+    """Return the share of (N,) bool hits among a table's N images, with its interval."""
+    return metrics.share(hits.to_numpy(), rows["group"].to_numpy() if "group" in rows else None)

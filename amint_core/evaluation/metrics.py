@@ -24,6 +24,11 @@ def metric(value: float, bounds: intervals.Bounds) -> Metric:
     return {"value": float(value), "low": float(bounds[0]), "high": float(bounds[1])}
 
 
+def share(hits: np.ndarray, groups: np.ndarray | None = None) -> Metric:
+    """Return the share of (N,) bool hits; by track where `groups` has the (N,) track numbers."""
+    return metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
+
+
 def no_metric(reason: str) -> Metric:
     """Return an empty value that says why there is none."""
     return {"value": None, "low": None, "high": None, "reason": reason}

@@ -132,10 +132,7 @@ def share_difference(one: np.ndarray, two: np.ndarray, groups: np.ndarray | None
 
     The interval is Newcombe's for paired proportions (method 10, Statistics in Medicine 1998).
     """
-    values = [
-        metrics.metric(int(hits.sum()) / len(hits), intervals.share(hits, groups))
-        for hits in (one, two)
-    ]
+    values = [metrics.share(hits, groups) for hits in (one, two)]
     by_group = clusters.are_clustered(groups) and len(np.unique(groups)) > 1
     covariance = clusters.covariance([one, two], groups) if by_group else np.cov(one, two)
     return _difference(values, _correlation(covariance))

@@ -31,10 +31,9 @@ from amint_core.own.finishing import (
     finished,
     handed_out,
     headed,
-    history_of,
-    is_told_of,
     place_of,
     require_classifier,
+    told_anew,
     trainable,
 )
 from amint_core.recipes import MOVES
@@ -94,12 +93,9 @@ def attach(
         require_own_preprocessing(enhanced, roles)
         made_of = {**identity(enhanced, roles, ATTACHED, chosen), "weights": start_of(enhanced)}
         done = None if anew else finished(place, made_of, enhanced)
-        if done is not None and is_told_of(done.card, roles, chosen):
-            return done
         if done is not None:
-            enhanced, history = done.enhanced, history_of(place)
-        else:
-            history = _train(enhanced, roles, chosen)
+            return told_anew(done, roles, chosen, "attach", made_of, place)
+        history = _train(enhanced, roles, chosen)
         return handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.exchangeability import image_statistics
-from amint_core.evaluation import intervals, metrics
+from amint_core.evaluation import metrics
 from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.judge import FPRS
 from amint_core.evaluation.paired import share_difference
@@ -82,8 +82,7 @@ def _audited(logits: list[np.ndarray], labels: list[np.ndarray], groups: Groups)
         known = truth >= 0
         if known.any():
             hits = answers[known].argmax(1) == truth[known]
-            value = int(hits.sum()) / len(hits)
-            found[role] = metrics.metric(value, intervals.share(hits, group[known]))
+            found[role] = metrics.share(hits, group[known])
         else:
             found[role] = metrics.no_metric(f"the {role} have no labels")
     return {"accuracy": found["holdout"], "accuracy_on_members": found["members"]}

@@ -175,15 +175,25 @@ def finished(
     return found
 
 
-def history_of(place: Path) -> pd.DataFrame:
-    """Return a finished model's history, one row per epoch."""
-    return pd.read_csv(place / HISTORY)
-
-
 def is_told_of(card: Mapping[str, Any], roles: Roles, settings: RunConfig) -> bool:
     """Tell whether a finished model's card and reference are of these calibration and holdout
     images, and of these views: no training depends on them."""
     return card.get("told_of") == _told_of(roles, settings)
+
+
+def told_anew(
+    made: AuditableModel,
+    roles: Roles,
+    settings: RunConfig,
+    verb: str,
+    made_of: dict[str, Any],
+    place: Path,
+) -> AuditableModel:
+    """Return a finished model, its reference and card made anew where they are of other images."""
+    if is_told_of(made.card, roles, settings):
+        return made
+    history = pd.read_csv(place / HISTORY)
+    return handed_out(made.enhanced, roles, settings, verb, made_of, history, place)
 
 
 def _told_of(roles: Roles, settings: RunConfig) -> dict[str, str]:

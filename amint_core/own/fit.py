@@ -27,10 +27,10 @@ from amint_core.own.finishing import (
     finished,
     handed_out,
     headed,
-    history_of,
     is_told_of,
     place_of,
     require_classifier,
+    told_anew,
 )
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
@@ -118,14 +118,12 @@ def fit(
                 "from, and of the finished one in this folder they are not kept. Train both: "
                 "anew=True."
             )
-        if not is_told_of(made.card, roles, chosen):
-            if control:
-                raise SettingsError(
-                    "control = True compares accuracies on holdout images, and the finished model "
-                    "in this folder was compared on others. Give those, or train both: anew=True."
-                )
-            history = history_of(place)
-            made = handed_out(made.enhanced, roles, chosen, "fit", made_of, history, place)
+        if control and not is_told_of(made.card, roles, chosen):
+            raise SettingsError(
+                "control = True compares accuracies on holdout images, and the finished model in "
+                "this folder was compared on others. Give those, or train both: anew=True."
+            )
+        made = told_anew(made, roles, chosen, "fit", made_of, place)
         OwnTraining(made_of, place).end()  # left there where the call was cut off at its very end
         return made
     training = OwnTraining(made_of, place, start_of(enhanced))

@@ -160,5 +160,5 @@ class _Kept:
         found = []
         with suppress(FileNotFoundError):  # another process makes room, too
             found = [file.stat() for file in folder.iterdir()]
-        size, used = (sum(one.st_size for one in found), [one.st_mtime for one in found])
-        return cls(folder, size, max(used, default=0.0))
+        size = sum(one.st_size for one in found)
+        return cls(folder, size, max((one.st_mtime for one in found), default=0.0))
