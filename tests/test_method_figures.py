@@ -15,7 +15,7 @@ from amint_core.report.figures import (
     methods,
     roc_by_method,
 )
-from amint_core.report.names import GROUPS, method_group, method_order
+from amint_core.report.names import FAMILIES, GROUPS, method_group, method_order
 from amint_core.report.tables import differences
 
 
@@ -26,14 +26,10 @@ def results():
 
 def test_figures_show_every_method_and_say_what_is_substituted(results):
     put_methods(results, n=120)
-    for figure in (
-        methods.draw(profile()),
-        roc_by_method.draw(profile()),
-        agreement.draw(profile()),
-        class_difficulty.draw(profile()),
-    ):
-        text = texts(figure)
-        for name in (*SHIFTS, "yeom"):
+    for figure in (methods, roc_by_method, class_difficulty, agreement):
+        text = texts(figure.draw(profile()))
+        shown = {"memorizer", "yeom"} if figure is agreement else {*SHIFTS, "yeom"}
+        for name in shown:
             assert METHODS[name].title in text
         assert "Yeom (loss threshold) on the active model" in text
         assert "not to be compared" in text.replace("\n", " ")
@@ -58,6 +54,37 @@ def test_kappas_are_those_of_the_verdicts(results):
     found = table(differences)
     mean = found.query("method == 'memorizer'")["kappa"].mean()
     assert grid.loc["aMINT (active)", "Memorizer"] == pytest.approx(mean)
+
+
+def test_methods_that_agree_with_none_have_no_row(results):
+    put_methods(results, seeds=(0, 1), n=120)
+    grid = agreement.kappas(table(), profile().scores)
+    lone = [name for name in grid if grid[name].drop(name).isna().all()]
+    assert lone
+    rest = agreement.told(grid)
+    assert [*rest] == [*rest.index] == [name for name in grid if name not in lone]
+    assert f"Not drawn: {len(lone)} that" in texts(agreement.draw(profile()))
+
+
+def test_a_cell_of_many_methods_has_a_panel_per_family(results, monkeypatch):
+    put_methods(results, n=120)
+    (axes,) = roc_by_method.draw(profile()).axes
+    curves = {line.get_label() for line in axes.lines if line.get_label()[0] != "_"}
+    monkeypatch.setattr(roc_by_method, "MOST_CURVES", 3)
+    panels = [axes for axes in roc_by_method.draw(profile()).axes if axes.axison]
+    titles = [axes.get_title(loc="left").split("\n")[-1] for axes in panels]
+    assert titles == list(FAMILIES.values())
+    apart = [line.get_label() for axes in panels for line in axes.lines]
+    assert curves <= set(apart)
+    assert apart.count("Yeom (loss threshold) on the active model") == 1
+    (on_active,) = [axes for axes in panels if FAMILIES["on active"] in axes.get_title(loc="left")]
+    (name,) = [text.get_text() for text in on_active.get_legend().get_texts()]
+    assert name == "Yeom (loss threshold) on the active model"
+
+
+def test_no_two_curves_of_a_panel_look_alike():
+    looks = [tuple(style.curve_look(number).values()) for number in range(21)]
+    assert len(set(looks)) == 21
 
 
 def test_shares_by_class_are_counted_on_members(results):

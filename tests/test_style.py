@@ -5,6 +5,7 @@ from matplotlib import pyplot as plt
 
 from amint_core import report
 from amint_core.report import paper, run_title, style
+from amint_core.report.names import TARGETS
 
 TITLE = run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 
@@ -25,7 +26,7 @@ def test_the_same_methods_have_the_same_colours_in_whichever_order_they_come():
     names = [(name, target) for name in ("yeom", "salem") for target in targets]
     drawn = list(style.method_looks(names))
     for name in ("yeom", "salem"):
-        own = [target for method, target in drawn if method == name and target in style.TARGETS]
+        own = [target for method, target in drawn if method == name and target in TARGETS]
         assert own == sorted(own)
 
 

@@ -93,6 +93,7 @@ def test_the_committed_sheets_follow_from_the_committed_runs(tmp_path):
     table = sheets.cells(runs)
     assert sheets.document(runs, table) == (COMMITTED / "tables" / "table1.md").read_text()
     committed = pd.read_csv(COMMITTED / "tables" / "table1.csv")
+    assert list(committed) == list(table)
     assert committed["mint_verdict"].tolist() == table["mint_verdict"].tolist()
 
 

@@ -23,6 +23,7 @@ from amint_core.report.figures.images import (
 from amint_core.report.figures.run import roc, score_distributions, training_curves
 from amint_core.report.names import run_title
 from amint_core.report.read import (
+    is_timed,
     profile_folder,
     read,
     read_metrics,
@@ -81,7 +82,7 @@ def write(profile: str) -> dict[str, Path]:
         ResultsError: the profile has no finished run, or a file of one is damaged (named).
     """
     folder = profile_folder(profile)
-    if (folder / "splits").is_dir():  # of `amint grid`, whose runs are judged both ways
+    if is_timed(folder):
         return _write_cells(folder)
     results = read(profile)
     files = []

@@ -11,13 +11,18 @@ from amint_core.methods import METHODS
 from amint_core.model.zoo import AUDITED
 from amint_core.recipes import RECIPES
 
-#: Group of methods → what it is, in the order of tables.
-GROUPS = {
+#: Where an attack belongs that is turned on an auditable model.
+ON_ACTIVE = "on active"
+#: Family of methods → what it is, in the order of tables and figures.
+FAMILIES = {
     "aMINT": "active (the model takes part)",
     "passive": "passive (reads the finished model)",
     "attack": "attacks (see class posteriors)",
+    ON_ACTIVE: "attacks on the active model",
     "control": "controls",
 }
+#: The groups that methods name themselves; attacks on either model are one.
+GROUPS = {name: text for name, text in FAMILIES.items() if name != ON_ACTIVE}
 
 #: Target → how a test that is turned on it is called besides.
 TARGETS = {
@@ -81,6 +86,12 @@ def method_title(name: str) -> str:
 def method_group(name: str) -> str:
     """Return a method's group; a method that is no longer there counts as an attack."""
     return METHODS[name].group if name in METHODS else "attack"
+
+
+def method_family(name: str, target: str | None) -> str:
+    """Return which of `FAMILIES` a method belongs to when it is turned on `target`."""
+    group = method_group(name)
+    return ON_ACTIVE if group == "attack" and target in TARGETS else group
 
 
 def method_order(name: str) -> tuple[int, int, str]:

@@ -114,9 +114,16 @@ def read(profile: str) -> Results:
     """Read every finished run of a profile.
 
     Raises:
-        ResultsError: the profile has no finished run, or a file of one is damaged (named).
+        ResultsError: the profile has no finished run, is of a timed grid, or a file of a run is
+            damaged (named).
     """
-    files = finished(profile_folder(profile), f"make reproduce PROFILE={profile}")
+    folder = profile_folder(profile)
+    if is_timed(folder):
+        raise ResultsError(
+            f"{shown(folder)} holds the runs of `amint grid`, which have sheets and a figure of "
+            f"their own: `amint report --profile {profile}` writes them."
+        )
+    files = finished(folder, f"make reproduce PROFILE={profile}")
     found = [(_facts(metrics, file), metrics) for file in files for metrics in [read_metrics(file)]]
     found.sort(key=lambda pair: _order(pair[0]))
     runs = pd.DataFrame([facts for facts, _ in found])
@@ -124,6 +131,11 @@ def read(profile: str) -> Results:
     values = pd.DataFrame([row for _, metrics in found for row in _values(metrics)])
     parts = dict.fromkeys(PARTS, float)
     return Results(profile, runs.astype(dict.fromkeys(counts, "Int64")), values.astype(parts))
+
+
+def is_timed(folder: Path) -> bool:
+    """Tell whether a profile's runs are of `amint grid`, which judges each both ways."""
+    return (folder / "splits").is_dir()
 
 
 def finished(folder: Path, command: str) -> list[Path]:

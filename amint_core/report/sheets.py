@@ -99,6 +99,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     calibrated accuracy.
     """
     rows = []
+    runs = runs.drop(columns=["title", "copied_in"])  # of single runs, said above the sheets
     for method in METHODS:
         own = runs[runs["method"] == method]
         for dataset, setup, model in paper.TABLE1:

@@ -21,7 +21,7 @@ from matplotlib.text import Text
 
 from amint_core.files import atomic_path
 from amint_core.report import paper
-from amint_core.report.names import TARGETS, method_group, method_order
+from amint_core.report.names import ON_ACTIVE, method_family, method_order
 
 Given = ParamSpec("Given")
 
@@ -40,15 +40,17 @@ TASKS = {"mint": BLUE, "audited": GREEN}
 SETUPS = {"entry": "#3B0F70", "middle": "#B73779", "output": "#FC8961"}
 SETUP_LINES = {"entry": "-", "middle": "--", "output": ":"}
 MODELS = dict(zip(paper.MODELS, (BLUE, ORANGE, GREEN, RED, PURPLE, SKY), strict=True))
+#: Curves of one panel that have no colour of their own.
+_CURVES = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
 #: Shapes beside the colours, so that models differ in black and white too.
 MARKERS = dict(zip(paper.MODELS, ("o", "s", "D", "^", "v", "P"), strict=True))
 OTHER_MODEL = (BLACK, "X")
-#: Colour maps of the groups of methods; several methods of a group are shades of its hue.
+#: Colour maps of the families of methods; several methods of one are shades of its hue.
 _HUES = {
     "aMINT": "Blues",
     "passive": "Greens",
     "attack": "Oranges",
-    "on active": "Purples",
+    ON_ACTIVE: "Purples",
     "control": "Greys",
 }
 STANDIN = "[STAND-IN]: substitute data; not to be compared with the paper's values."
@@ -135,13 +137,20 @@ def model_look(name: str) -> tuple[str, str]:
     return (MODELS[name], MARKERS[name]) if name in MODELS else OTHER_MODEL
 
 
+def curve_look(number: int) -> dict[str, str]:
+    """Return colour and line of a panel's curve, by its place there; no two of 21 look alike."""
+    lines = ("-", "--", ":")
+    return {
+        "color": _CURVES[number % len(_CURVES)],
+        "linestyle": lines[number // len(_CURVES) % len(lines)],
+    }
+
+
 def method_looks(names: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
-    """Return a colour for each (method, target): a hue per group, purple for attacks on active."""
+    """Return a colour for each (method, target): a hue per family."""
     families: dict[str, list[tuple[str, str | None]]] = {}
     for method, target in sorted(set(names), key=lambda one: (method_order(one[0]), one[1] or "")):
-        family = method_group(method)
-        family = "on active" if target in TARGETS and family == "attack" else family
-        families.setdefault(family, []).append((method, target))
+        families.setdefault(method_family(method, target), []).append((method, target))
     looks = {}
     for family, members in families.items():
         shades = plt.get_cmap(_HUES[family])(np.linspace(0.92, 0.45, max(len(members), 2)))

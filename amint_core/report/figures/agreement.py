@@ -14,6 +14,8 @@ from amint_core.report.registry import Drawing
 from amint_core.report.style import foot, nothing_to_draw, styled
 from amint_core.report.tables import comparison
 
+ONE_VERDICT = "Every method of this profile finds nearly all members or hardly any."
+
 
 @styled
 def draw(results: Results) -> Figure:
@@ -22,7 +24,11 @@ def draw(results: Results) -> Figure:
     cells = scored_cells(results.once(comparison.rows), results.verdicts)
     if not cells:
         return nothing_to_draw(title, NO_PAIRS)
-    grids = {name: kappas(rows, results.verdicts) for name, rows in cells.items()}
+    whole = [kappas(rows, results.verdicts) for rows in cells.values()]
+    grids = {name: told(grid) for name, grid in zip(cells, whole, strict=True)}
+    grids = {name: grid for name, grid in grids.items() if len(grid)}
+    if not grids:
+        return nothing_to_draw(title, ONE_VERDICT)
     sizes = {name: len(grid) + 3 for name, grid in grids.items()}
     width = 4.2 + 0.5 * max(sizes.values())
     figure, panels = stack(title, sizes, 1, (width, 0.42, 0.8))
@@ -31,9 +37,17 @@ def draw(results: Results) -> Figure:
         named = [f"{name}  {number}" for name, number in zip(grid.index, numbers, strict=True)]
         heat_map(axes, grid.set_axis(named).set_axis(numbers, axis="columns"), 0.0, 1.0)
     note = "Where each method accuses 1 % of the non-members. 1: the same members are found; 0: no "
-    note += "more in common than by chance; empty: one says the same of all. "
+    note += "more in common than by chance; empty: no such number. "
+    if missing := sum(map(len, whole)) - sum(map(len, grids.values())):
+        note += f"Not drawn: {missing} that find nearly all members or hardly any. "
     foot(figure, [], cells, note)
     return figure
+
+
+def told(grid: pd.DataFrame) -> pd.DataFrame:
+    """Return the part of a grid of kappas that has numbers, of methods beside others."""
+    others = grid.mask(np.eye(len(grid), dtype=bool)).notna().any()
+    return grid.loc[others, others]
 
 
 def kappas(rows: pd.DataFrame, verdicts: Scores) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def draw(results: Results) -> Figure:
         axes.set_xticks(range(grid.shape[1]) if named else [], grid.columns if named else [])
         axes.set_xlabel(f"class ({grid.shape[1]}), sorted by the first row")
         axes.grid(visible=False)
-        figure.colorbar(drawn, ax=axes, pad=0.01)
+        figure.colorbar(drawn, ax=axes, pad=0.01, ticks=(0, 0.5, 1))
     foot(figure, [], cells, NOTE + "Several seeds: all their members. ")
     return figure
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from amint_core.report.figures.class_difficulty import NOTE
 from amint_core.report.figures.methods import NO_PAIRS, Scores, scored, scored_cells
@@ -75,7 +76,7 @@ def _bars(axes: Axes, counted: pd.DataFrame) -> list:
         shares = np.bincount(of_side, minlength=most + 1) / len(of_side)
         look = {"width": 0.4, "color": ROLES[role], "label": name}
         bars.append(axes.bar(np.arange(most + 1) + shift, shares, **look))
-    axes.set_xticks(range(most + 1))
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.grid(axis="x", visible=False)
     return bars
 

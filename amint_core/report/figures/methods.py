@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from amint_core.report.figures.panels import CHANCE, dots, stack
-from amint_core.report.names import GROUPS, TARGETS, row_title
+from amint_core.report.names import FAMILIES, method_family, row_title
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
 from amint_core.report.style import GREY, foot, method_looks, nothing_to_draw, styled
@@ -40,7 +40,7 @@ def draw(results: Results) -> Figure:
             axes.axvline(chance, **CHANCE)
             axes.set_xlabel(heading)
         line[1].tick_params(labelleft=False)
-    handles = [*_group_handles(table, looks), Line2D([], [], label="chance", **CHANCE)]
+    handles = [*_family_handles(table, looks), Line2D([], [], label="chance", **CHANCE)]
     foot(figure, handles, cells, "95 % intervals. ")
     return figure
 
@@ -84,14 +84,18 @@ def _draw_measure(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     axes.set_xlim(min(low, rows[f"{name}_low"].min() - 0.02), 1.02)
 
 
-def _group_handles(table: pd.DataFrame, looks: pd.Series) -> list[Line2D]:
-    on_active = (table["group"] == "attack") & table["target"].isin(list(TARGETS))
-    families = [(text, (table["group"] == name) & ~on_active) for name, text in GROUPS.items()]
-    families.insert(3, ("attacks on the active model", on_active))
+def families(table: pd.DataFrame) -> pd.Series:
+    """Return which of `names.FAMILIES` each row of the comparison belongs to."""
+    pairs = table[["method", "target"]].itertuples(index=False)
+    return pd.Series([method_family(*pair) for pair in pairs], table.index, object)
+
+
+def _family_handles(table: pd.DataFrame, looks: pd.Series) -> list[Line2D]:
+    first = looks.groupby(families(table)).first()
     return [
-        Line2D([], [], color=looks[those].iloc[0], marker="o", label=name)
-        for name, those in families
-        if those.any()
+        Line2D([], [], color=first[name], marker="o", label=text)
+        for name, text in FAMILIES.items()
+        if name in first
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,19 @@ def heat_map(axes: Axes, grid: pd.DataFrame, low: float, high: float) -> None:
         dark = not value >= low + 0.6 * (high - low)
         color = "white" if dark else "#222222"
         axes.text(column, row, short(value, digits=2), color=color, **look)
+
+
+def legend_room(panels: Iterable[Sized]) -> float:
+    """Return the height of `legend_below` the fullest of panels with a line a row, in inches."""
+    return 0.19 * max(map(len, panels)) + 0.1
+
+
+def legend_below(axes: Axes) -> None:
+    """Name a panel's curves under it, line by line, no wider than the panel."""
+    curves, names = axes.get_legend_handles_labels()
+    names = [textwrap.fill(name, 52) for name in names]
+    look = {"fontsize": 8.5, "labelspacing": 0.25}
+    axes.legend(curves, names, loc="upper left", bbox_to_anchor=(-0.02, -0.14), **look)
 
 
 def curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from amint_core.report.figures.methods import NO_PAIRS, colors, scored, scored_cells
-from amint_core.report.figures.panels import draw_band, non_members, roc_axes, tiles
-from amint_core.report.names import TARGETS
+from amint_core.report.figures.methods import NO_PAIRS, Scores, families, scored, scored_cells
+from amint_core.report.figures.panels import (
+    draw_band,
+    legend_below,
+    legend_room,
+    non_members,
+    roc_axes,
+    tiles,
+)
+from amint_core.report.figures.roc_by_dataset import MOST_CURVES
+from amint_core.report.names import FAMILIES
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
-from amint_core.report.style import foot, nothing_to_draw, styled
+from amint_core.report.style import curve_look, foot, nothing_to_draw, styled
 from amint_core.report.tables import comparison
 
 
 @styled
 def draw(results: Results) -> Figure:
-    """Draw log-log ROC curves with pointwise bands, see `panels.band`; several seeds: means."""
+    """Draw log-log ROC curves with pointwise bands, see `panels.band`; several seeds: means.
+
+    A panel per cell; where a cell has many methods, one per family of them.
+    """
     title = f"ROC curves by method: profile {results.profile}"
-    table = results.once(comparison.rows)
-    cells = scored_cells(table, results.scores)
+    cells = scored_cells(results.once(comparison.rows), results.scores)
     if not cells:
         return nothing_to_draw(title, NO_PAIRS)
-    figure, grid = tiles(title, list(cells), 2, 10.4 / min(len(cells), 2), 5.0)
-    looks, handles = colors(table), {}
-    for rows, axes in zip(cells.values(), grid, strict=True):
-        drawn = scored(rows, results.scores)
-        for name, (row, tables) in drawn.items():
-            line = "--" if row["target"] in TARGETS else "-"
-            look = {"color": looks[row.name], "linestyle": line, "linewidth": 1.5}
-            # Many bands on top of each other stay light.
-            draw_band(axes, tables, min(0.15, 1 / len(drawn)), **look)
-            handles[name] = Line2D([], [], label=name, **look)
-        most = max(non_members(one) for _, tables in drawn.values() for one in tables)
-        roc_axes(axes, most, linestyle="-", alpha=0.7)
-        axes.set_aspect("auto")
-    note = "Bands: pointwise 95 % intervals of the TPR; several seeds: means. "
-    foot(figure, list(handles.values()), cells, note)
+    panels: dict[str, pd.DataFrame] = {}
+    for cell, rows in cells.items():
+        panels |= by_family(cell, rows, results.scores)
+    figure, grid = tiles(title, list(panels), 3, 4.6, 4.2 + legend_room(panels.values()))
+    for rows, axes in zip(panels.values(), grid, strict=True):
+        _draw_curves(axes, rows, results.scores)
+    foot(figure, [], cells, "Bands: pointwise 95 % intervals of the TPR; several seeds: means. ")
     return figure
+
+
+def by_family(cell: str, rows: pd.DataFrame, scores: Scores) -> dict[str, pd.DataFrame]:
+    """Return the panels of a cell: title → the rows whose curves it shows."""
+    here = scored(rows, scores)
+    rows = rows.loc[[row.name for row, _ in here.values()]]
+    if len(rows) <= MOST_CURVES:
+        return {cell: rows}
+    parts = dict(list(rows.groupby(families(rows), sort=False)))
+    return {f"{cell}\n{text}": parts[name] for name, text in FAMILIES.items() if name in parts}
+
+
+def _draw_curves(axes: Axes, rows: pd.DataFrame, scores: Scores) -> None:
+    drawn = scored(rows, scores)
+    for number, (name, (_, tables)) in enumerate(drawn.items()):
+        # Many bands on top of each other stay light.
+        alpha = min(0.15, 0.6 / len(drawn))
+        draw_band(axes, tables, alpha, label=name, linewidth=1.5, **curve_look(number))
+    most = max(non_members(table) for _, tables in drawn.values() for table in tables)
+    roc_axes(axes, most, linestyle="-", alpha=0.7, label=None)
+    legend_below(axes)
+    axes.set_aspect("auto")
 
 
 FIGURE = Drawing("roc_by_method", draw, of_scores=True)
