@@ -6,9 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from amint_core.errors import ProtocolError
-from amint_core.evaluation import paired
-from amint_core.evaluation.metrics import Metric
 from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.report import render
 from amint_core.report.averages import laid_out
@@ -106,36 +103,16 @@ def _differences(
         of_means = entry[name] - base[name]
         row[f"{name}_difference"] = each.mean(skipna=False) if len(both) else of_means
         row[f"{name}_difference_sd"] = each.std(skipna=False)
-    found = [_paired(pair, results) | _answered(pair, results) for _, pair in both.iterrows()]
+    found = [
+        differences_of(runs.loc[pair["run"]], runs.loc[pair["run_base"]], results)
+        for _, pair in both.iterrows()
+    ]
     for name in PAIRED:
         known = found and all(name in one for one in found)
         parts = [[one[name][part] for one in found] for part in ("value", *_ENDS)] if known else []
         ends = interval_of_mean(*parts) if known else (None, None)
         row |= {f"{name}_difference_{end}": at for end, at in zip(_ENDS, ends, strict=True)}
     return row
-
-
-def _paired(pair: pd.Series, results: Results) -> dict[str, Metric]:
-    """Return the differences of two runs on the same judged images; none where they are others."""
-    scores = [results.scores.get(pair[name]) for name in ("run", "run_base")]
-    if any(table is None for table in scores):
-        return {}
-    try:
-        both = paired.align(*scores)
-    except ProtocolError:  # what is switched is the split itself
-        return {}
-    cuts = pair["threshold_calibrated"], pair["threshold_calibrated_base"]
-    return differences_of(both, cuts, paired.groups_of(scores[0]))
-
-
-def _answered(pair: pd.Series, results: Results) -> dict[str, Metric]:
-    """Return the difference of two audited models on the same labelled images."""
-    one, two = (results.answers.get(pair[name]) for name in ("run", "run_base"))
-    if one is None or two is None or one.empty or not one.index.equals(two.index):
-        return {}
-    tracks = one["group"].to_numpy() if "group" in one else None
-    rights = (rows["right"].to_numpy() for rows in (one, two))
-    return {"audited_accuracy": paired.share_difference(*rights, tracks)}
 
 
 def _caption(row: pd.Series) -> str:

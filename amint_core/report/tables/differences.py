@@ -36,6 +36,7 @@ DIFFERENCES = {
     "auc": "auc_difference",
     "accuracy_calibrated": "accuracy_difference",
     "tpr_at_1pct_fpr": "tpr_at_1pct_fpr_difference",
+    "audited_accuracy": "audited_accuracy_difference",
 }
 AGREEMENT = ("both", "only_method", "only_reference", "neither", "kappa", "spearman")
 _MEASURED = [f"{name}{suffix}" for name in DIFFERENCES.values() for suffix in PARTS.values()]
@@ -51,8 +52,9 @@ def rows(results: Results) -> pd.DataFrame:
     """Set tests of the same cell and seed against each other, on the same images.
 
     Every method stands against the active one (`reference` is "active"), and every test of the
-    active model against the same test of the plain one ("target=plain"); runs whose scores are not
-    at hand are left out.
+    active model against the same test of the plain one ("target=plain"); runs whose answers are
+    not at hand are left out. Of a model that is not tested (`joint`, `plain`) the audited accuracy
+    alone is compared: what the MINT loss costs.
 
     Returns:
         The columns `COLUMNS`, a row per pair of runs. Differences are the method's value minus the
@@ -67,7 +69,7 @@ def rows(results: Results) -> pd.DataFrame:
             (row, runs.loc[name])
             for _, row in cell.iterrows()
             for name in row["runs"].split("; ")
-            if name in results.scores
+            if name in results.counted
         ]
         found += filter(None, (_pair(*those, results) for those in _pairs(entries)))
     return laid_out(pd.DataFrame(found), COLUMNS)
@@ -86,7 +88,8 @@ def document(results: Results) -> Document:
     text = (
         "two tests on the same judged images, with paired 95 % intervals of the difference (AUC: "
         "DeLong's correlation; accuracy at calibrated thresholds: Newcombe's paired interval; TPR "
-        "at 1 % FPR: on the safe side). Agreement, where each test accuses 1 % of the judged "
+        "at 1 % FPR: on the safe side; audited accuracy, of the classifier itself: Newcombe's). "
+        "Agreement, where each test accuses 1 % of the judged "
         "non-members: shares of the judged members that both find, that only one finds; Cohen's "
         "kappa of these verdicts; Spearman's rank correlation of the scores within members. A "
         "dash: a test has no calibrated threshold, the non-members cannot resolve 1 %, or a test "
@@ -98,25 +101,42 @@ def document(results: Results) -> Document:
     return Document("differences", "Differences between tests", results.profile, text, parts)
 
 
-def differences_of(
-    both: tuple[np.ndarray, np.ndarray, np.ndarray],
-    cuts: tuple[float, float],
-    tracks: np.ndarray | None,
-) -> dict[str, Metric]:
-    """Return the paired differences of two tests on the same images, by measure.
+def differences_of(run: pd.Series, reference: pd.Series, results: Results) -> dict[str, Metric]:
+    """Return the paired differences of two runs on the same images, by measure.
 
-    Args:
-        both: as from `paired.align`.
-        cuts: both calibrated thresholds; no accuracy where either is NaN.
-        tracks: as from `paired.groups_of`.
+    Those of the tests are missing where one tests nothing or the two judge other images, that of
+    the accuracy where one has no calibrated threshold, and that of the audited accuracy where the
+    labelled images are others or there is no audited model.
     """
-    found = {
-        "auc": paired.auc_difference(*both, tracks),
-        "tpr_at_1pct_fpr": paired.tpr_difference(*both, VERDICT_FPR, tracks),
-    }
-    if not any(pd.isna(cut) for cut in cuts):
-        found["accuracy_calibrated"] = paired.accuracy_difference(*both, cuts, tracks)
+    found = {}
+    both = _judged(run, reference, results)
+    if both:
+        judged, tracks = both
+        cuts = run["threshold_calibrated"], reference["threshold_calibrated"]
+        found["auc"] = paired.auc_difference(*judged, tracks)
+        found["tpr_at_1pct_fpr"] = paired.tpr_difference(*judged, VERDICT_FPR, tracks)
+        if not any(pd.isna(cut) for cut in cuts):
+            found["accuracy_calibrated"] = paired.accuracy_difference(*judged, cuts, tracks)
+    one, two = (results.answers.get(name["run"]) for name in (run, reference))
+    if one is not None and two is not None and len(one) and one.index.equals(two.index):
+        tracks = one["group"].to_numpy() if "group" in one else None
+        rights = (rows["right"].to_numpy() for rows in (one, two))
+        found["audited_accuracy"] = paired.share_difference(*rights, tracks)
     return found
+
+
+def _judged(
+    run: pd.Series, reference: pd.Series, results: Results
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None] | None:
+    """Return what two tests say of the images that both judge, and the tracks; see `paired`."""
+    tables = [results.scores.get(one["run"]) for one in (run, reference)]
+    if any(table is None for table in tables):
+        return None
+    scores = paired.judged_by_both(*tables)
+    try:
+        return paired.align(*scores), paired.groups_of(scores[0])
+    except ProtocolError:  # by another split, or another version of it: they judge other images
+        return None
 
 
 def _pairs(
@@ -151,21 +171,19 @@ def _test(run: pd.Series) -> tuple[Any, ...]:
 def _pair(
     row: pd.Series, run: pd.Series, kind: str, reference: pd.Series, results: Results
 ) -> dict[str, Any] | None:
-    scores = paired.judged_by_both(*(results.scores[one["run"]] for one in (run, reference)))
-    try:
-        both = paired.align(*scores)
-    except ProtocolError:
-        return None  # by another version of the split: they judge different images
-    cuts = run["threshold_calibrated"], reference["threshold_calibrated"]
+    found = differences_of(run, reference, results)
+    if not found:
+        return None
     values = {
         f"{DIFFERENCES[name]}{suffix}": metric[part]
-        for name, metric in differences_of(both, cuts, paired.groups_of(scores[0])).items()
+        for name, metric in found.items()
         for part, suffix in PARTS.items()
     }
-    agreed = paired.agreement(*both, VERDICT_FPR)
-    agreed |= {"only_method": agreed["first"], "only_reference": agreed["second"]}
+    if both := _judged(run, reference, results):
+        values |= paired.agreement(*both[0], VERDICT_FPR)
+        values |= {"only_method": values["first"], "only_reference": values["second"]}
     own = {"seed": run["seed"], "reference": kind, "data": DATA[run["source"]], "run": run["run"]}
-    return {**row, **values, **agreed, **own, "reference_run": reference["run"]}
+    return {**row, **values, **own, "reference_run": reference["run"]}
 
 
 def _text(those: pd.DataFrame, other: str) -> pd.DataFrame:
@@ -181,6 +199,7 @@ def _text(those: pd.DataFrame, other: str) -> pd.DataFrame:
                 "AUC": _interval(mean, "auc_difference"),
                 "Accuracy": _interval(mean, "accuracy_difference"),
                 "TPR at 1 % FPR": _interval(mean, "tpr_at_1pct_fpr_difference"),
+                "Audited": _interval(mean, "audited_accuracy_difference"),
                 "Both": short(mean["both"]),
                 "Only method": short(mean["only_method"]),
                 f"Only {other}": short(mean["only_reference"]),
