@@ -7,6 +7,7 @@ import pandas as pd
 from said_of_table1 import three
 
 from amint_core.config import RunConfig
+from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
@@ -70,6 +71,27 @@ def side_by_side(profile: str, places: Sequence[Place], column: str) -> list[str
 def alone(profile: str, place: Place, column: str) -> str:
     """A number that a sentence states by itself: the mean over the seeds that there are."""
     return side_by_side(profile, [place], column)[0]
+
+
+def with_interval(profile: str, place: Place, measure: str) -> str:
+    """A row's number with its interval, from the committed comparison."""
+    table = pd.read_csv(project_root() / "results" / profile / "tables" / "comparison.csv")
+    recipe, method, target = place
+    own = table[(table["recipe"] == recipe) & (table["method"] == method)]
+    (row,) = own[own["target"].isna() | (own["target"] == target)].to_dict("records")
+    low, high = (three(row[f"{measure}_{end}"]) for end in ("low", "high"))
+    return f"{three(row[measure])} [{low}, {high}]"
+
+
+def difference(profile: str, place: Place, reference: str, measure: str) -> dict[str, float]:
+    """What a test has more than its reference, from the committed differences: mean over seeds."""
+    table = pd.read_csv(project_root() / "results" / profile / "tables" / "differences.csv")
+    recipe, method, target = place
+    own = table[(table["recipe"] == recipe) & (table["method"] == method)]
+    own = own[(own["target"].isna() | (own["target"] == target)) & (own["reference"] == reference)]
+    values = [own[f"{measure}_difference{suffix}"] for suffix in ("", "_low", "_high")]
+    low, high = interval_of_mean(*values)
+    return {"value": values[0].mean(), "low": low, "high": high}
 
 
 def of_all_rows(profile: str, places: Sequence[Place], recipes: bool = True) -> Iterator[str]:

@@ -38,7 +38,7 @@ def of_what_follows() -> Iterator[str]:
         yield f"{kind} {before} → {after}"
     left = ("shift", "crop")
     yield f"AUC {min(of(kind) for kind in KINDS if kind not in left)} or more"
-    yield "TPR at .1 % FPR {} → {}".format(*side_by_side("robust", PLACES, "tpr at 0.001"))
+    yield "TPR at 1 % FPR {} → {}".format(*side_by_side("robust", PLACES, "tpr at 0.01"))
     yield "shift ({}) and crop ({})".format(*map(of, left))
 
 
