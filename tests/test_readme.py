@@ -21,6 +21,7 @@ from amint_core.batch.grid import NOTEBOOKS, grid_file, load_grid
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.report import paper
+from amint_core.run.recorded import DISK_BUDGET
 
 ROOT = project_root()
 #: Page → its text; paths from the project's folder on.
@@ -481,6 +482,10 @@ def said_of_the_laptop_profile():
     )
 
 
+def said_of_recordings():
+    yield f"at most {DISK_BUDGET / 2**30:.0f} GiB"
+
+
 def said_of_the_comparison_profile():
     (active,) = of_best()[of_best()["method"] == "active"].to_dict("records")
     (shadows,) = {
@@ -506,6 +511,7 @@ SOURCES = (
     said_of_casias_size,
     said_of_bf16,
     said_of_the_laptop_profile,
+    said_of_recordings,
     said_of_the_comparison_profile,
     *said_of_table1.SOURCES,
     *said_of_lists_and_sets.SOURCES,
