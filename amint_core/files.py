@@ -63,6 +63,26 @@ def write_files(parent: Path | str, files: Iterable[tuple[str, Callable[[Path], 
 
 
 @contextmanager
+def writable(folder: Path, variable: str) -> Iterator[None]:
+    """Make a folder, and say what to do where the system refuses that, or a lock in it.
+
+    Args:
+        variable: the environment variable that names another place.
+
+    Raises:
+        ResultsError: it refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ResultsError(
+            f"Cannot write to {shown(folder)}: {in_words(error, folder)}. Free some space, mend "
+            f"the permissions, or name another folder by {variable}."
+        ) from error
+
+
+@contextmanager
 def _refusals(target: Path) -> Iterator[None]:
     """Say of an error of the system what could not be written, and what to do."""
     try:

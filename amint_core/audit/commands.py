@@ -19,7 +19,7 @@ def audit(options: argparse.Namespace) -> int:
     """Ask which images of a folder a model was trained on; ends with 3 where it cannot tell."""
     require("audit", "matplotlib", "jinja2")
 
-    from amint_core.audit.ask import ask
+    from amint_core import audit as ask
     from amint_core.audit.fingerprints import Published
     from amint_core.locations import shown
 

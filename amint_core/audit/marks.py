@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import nn
 
@@ -38,7 +37,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DamagedError, DataError, ModelError, SettingsError
 from amint_core.locations import given_path, shown
 from amint_core.methods.posteriors import scaled_logits
-from amint_core.model.reading import class_logits, evaluating
+from amint_core.model.reading import classifier_of
 from amint_core.store import read_sealed, write_sealed
 
 #: (n, H, W, C) uint8 pixels and (n,) labels → (n,) losses, lower where the model is surer.
@@ -376,12 +375,10 @@ def _asked(model: nn.Module | AuditableModel | Losses, how: Preprocessing) -> Lo
     if not isinstance(model, nn.Module):
         return model
 
-    @torch.inference_mode()
+    classify = classifier_of(model)
+
     def losses(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        device = next(model.parameters()).device
-        inputs = how.normalise(_brought_to_size(pixels, how)).to(device)
-        with evaluating(model):
-            logits = class_logits(model(inputs)).float().cpu().numpy()
+        logits = classify(how.normalise(_brought_to_size(pixels, how))).float().cpu().numpy()
         if labels.min() < 0 or labels.max() >= logits.shape[1]:
             raise DataError(
                 f"Labels go from {labels.min()} to {labels.max()}, but the model knows the classes "

@@ -15,7 +15,7 @@ from amint_core.audit.statement import hash_of_weights
 from amint_core.errors import AmintError, ModelError
 from amint_core.memory import is_of_memory
 from amint_core.model.mint import EnhancedAuditedModel
-from amint_core.model.reading import class_logits, evaluating
+from amint_core.model.reading import classifier_of
 
 
 @runtime_checkable
@@ -76,18 +76,7 @@ def _classify(number: int, shadow: Any, how: Preprocessing, weights: str) -> Cla
             f"Shadow model {number} has the weights of the model in question, which says nothing "
             "about itself. Train one on other images."
         )
-    return _of_module(shadow)
-
-
-def _of_module(module: nn.Module) -> Classify:
-    like = next(module.parameters(), torch.zeros(()))
-
-    @torch.inference_mode()
-    def classify(images: Tensor) -> Tensor:
-        with evaluating(module), torch.autocast(like.device.type, enabled=False):
-            return class_logits(module(images.to(like)))
-
-    return classify
+    return classifier_of(shadow)
 
 
 def _checked(number: int, classify: Classify) -> Classify:

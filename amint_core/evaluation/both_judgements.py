@@ -51,12 +51,9 @@ def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 def _against(inside: pd.DataFrame, outside: pd.DataFrame) -> dict[str, Any]:
+    counts = {"members": len(inside), "non_members": len(outside)}
     values, groups = _values(inside, outside), _groups(inside, outside)
-    return {
-        "judged": {"members": len(inside), "non_members": len(outside)},
-        "auc": metrics.auc(*values, groups),
-        "tpr_at_fpr": {fpr: metrics.tpr_at_fpr(*values, float(fpr), groups) for fpr in FPRS},
-    }
+    return {"judged": counts} | metrics.told_apart(*values, groups, FPRS)
 
 
 def _without_twins(

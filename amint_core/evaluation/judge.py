@@ -116,10 +116,7 @@ def _by_membership(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _mint_metrics(members: np.ndarray, others: np.ndarray, groups: Groups | None) -> dict[str, Any]:
     return {
         "accuracy": metrics.accuracy(members, others, PAPER_THRESHOLD, groups),
-        "auc": metrics.auc(members, others, groups),
-        "tpr_at_fpr": {
-            fpr: metrics.tpr_at_fpr(members, others, float(fpr), groups) for fpr in FPRS
-        },
+        **metrics.told_apart(members, others, groups, FPRS),
         "threshold": PAPER_THRESHOLD,
     }
 

@@ -8,6 +8,7 @@ members and non-members, where images come in tracks: intervals then go by track
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,23 @@ def threshold_at_fpr(others: np.ndarray, fpr: float) -> float | None:
     """
     allowed = _allowed(others, fpr)
     return float(np.sort(others)[::-1][allowed]) if allowed else None
+
+
+def told_apart(
+    members: np.ndarray, others: np.ndarray, groups: Groups | None, fprs: Iterable[str]
+) -> dict[str, Any]:
+    """Return how well scores tell members from others: `auc`, and `tpr_at_fpr` by rate.
+
+    Args:
+        members: (M,) scores.
+        others: (N,) scores.
+        groups: of both sides, see `auc`.
+        fprs: the rates, as keys such as "0.01".
+    """
+    return {
+        "auc": auc(members, others, groups),
+        "tpr_at_fpr": {fpr: tpr_at_fpr(members, others, float(fpr), groups) for fpr in fprs},
+    }
 
 
 def tpr_at_fpr(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from amint_core.errors import ModelError
@@ -55,6 +56,22 @@ def class_logits(output: object) -> Tensor:
             "be told. Let it return them alone, or a dictionary with them under 'logits'."
         )
     return output
+
+
+def classifier_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a function from (B, C, H, W) images to the (B, classes) logits of a classifier.
+
+    It works in evaluation mode, in the precision of the weights and where they are, and leaves the
+    module's modes as they were.
+    """
+    like = next(module.parameters(), torch.zeros(()))
+
+    @torch.inference_mode()
+    def classify(images: Tensor) -> Tensor:
+        with evaluating(module), torch.autocast(like.device.type, enabled=False):
+            return class_logits(module(images.to(like)))
+
+    return classify
 
 
 @contextmanager

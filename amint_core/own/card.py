@@ -24,7 +24,7 @@ from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.judge import FPRS
 from amint_core.evaluation.paired import share_difference
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count
-from amint_core.model.reading import class_logits, evaluating
+from amint_core.model.reading import class_logits, classifier_of
 from amint_core.own.deal import Roles
 from amint_core.training.losses import audited_loss, mint_loss
 
@@ -52,7 +52,8 @@ def figures(model: AuditableModel, roles: Roles) -> dict[str, Any]:
     logits = [_in_batches(model.classify, model, roles, side) for side in rows]
     labels = [roles.dataset.labels[side] for side in rows]
     return {
-        "mint": _mint(*scores, groups),
+        "mint": metrics.told_apart(*scores, groups, FPRS)
+        | {"members": len(scores[0]), "strangers": len(scores[1])},
         "audited": _audited(logits, labels, groups),
         "controls": _controls(roles, rows, logits, labels, groups),
         "notes": [SELF_MADE],
@@ -61,17 +62,6 @@ def figures(model: AuditableModel, roles: Roles) -> dict[str, Any]:
 
 def _judged(roles: Roles) -> tuple[np.ndarray, np.ndarray]:
     return tuple(roles.some(role, MOST_JUDGED) for role in ("members", "holdout"))
-
-
-def _mint(members: np.ndarray, others: np.ndarray, groups: Groups) -> dict[str, Any]:
-    return {
-        "auc": metrics.auc(members, others, groups),
-        "tpr_at_fpr": {
-            fpr: metrics.tpr_at_fpr(members, others, float(fpr), groups) for fpr in FPRS
-        },
-        "members": len(members),
-        "strangers": len(others),
-    }
 
 
 def _audited(logits: list[np.ndarray], labels: list[np.ndarray], groups: Groups) -> dict[str, Any]:
@@ -163,16 +153,9 @@ def accuracy_lost(model: AuditableModel, alone: nn.Module, roles: Roles) -> dict
     """
     rows = roles.some("holdout", MOST_JUDGED)
     rows = rows[roles.dataset.labels[rows] >= 0]
-    device = next(alone.parameters()).device
-
-    @torch.inference_mode()
-    def classify(images: Tensor) -> Tensor:
-        with evaluating(alone):
-            return class_logits(alone(images.to(device)))
-
     labels = roles.dataset.labels[rows]
     answers = (
-        _in_batches(classify, model, roles, rows),
+        _in_batches(classifier_of(alone), model, roles, rows),
         _in_batches(model.classify, model, roles, rows),
     )
     one, two = (each.argmax(1) == labels for each in answers)

@@ -19,8 +19,8 @@ from amint_core.config import RunConfig
 from amint_core.data.prepare import Data, prepare
 from amint_core.errors import ResultsError
 from amint_core.evaluation.scores import JUDGED_FILE, write_counted
-from amint_core.files import atomic_path, json_text, write_json, write_text
-from amint_core.locations import results_root
+from amint_core.files import atomic_path, json_text, writable, write_json, write_text
+from amint_core.locations import results_root, shown
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build
@@ -105,21 +105,17 @@ class Run:
         return f"{self.data.dataset.title} · {model} · {self.settings.setup}"
 
     def _lock_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # One lock object per file and process, so that a notebook may open its run again.
-            self._lock = FileLock(self.folder / ".lock", is_singleton=True)
-            # A kernel whose papermill was killed takes a moment to end.
-            self._lock.acquire(timeout=_PATIENCE)
-        except Timeout:
-            raise ResultsError(
-                f"Another process is writing {self.folder}. Wait until it has ended, or stop it."
-            ) from None
-        except OSError as error:
-            raise ResultsError(
-                f"Cannot write to {self.folder}: {error.strerror}. Free some space, mend the "
-                "permissions, or name another folder by AMINT_RESULTS."
-            ) from error
+        # One lock object per file and process, so that a notebook may open its run again.
+        self._lock = FileLock(self.folder / ".lock", is_singleton=True)
+        with writable(self.folder, "AMINT_RESULTS"):
+            try:
+                # A kernel whose papermill was killed takes a moment to end.
+                self._lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                raise ResultsError(
+                    f"Another process is writing {shown(self.folder)}. Wait until it has ended, or "
+                    "stop it."
+                ) from None
 
     @property
     def shown_folder(self) -> str:

@@ -213,9 +213,8 @@ def _judge_transformed(scores: pd.DataFrame, threshold: float | None) -> dict[st
     if threshold is not None:
         calibrated = measures.accuracy(members, others, threshold, groups)
     return {
-        "auc": measures.auc(members, others, groups),
         "accuracy_calibrated": calibrated,
-        "tpr_at_fpr": {"0.01": measures.tpr_at_fpr(members, others, 0.01, groups)},
+        **measures.told_apart(members, others, groups, ("0.01",)),
     }
 
 

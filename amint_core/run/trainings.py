@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from amint_core import provenance
 from amint_core.config import RunConfig
 from amint_core.data.prepare import Data
-from amint_core.errors import ResultsError
+from amint_core.files import writable
 from amint_core.locations import cache_root, shown
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
@@ -130,18 +130,12 @@ class Training:
         if not processes().is_main_process:
             return None
         lock = FileLock(self.folder / ".lock")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with writable(self.folder, "AMINT_CACHE"):
             try:
                 lock.acquire(timeout=_PATIENCE)
             except Timeout:
                 tqdm.write("Another process is training the same model; waiting for it.")
                 lock.acquire()
-        except OSError as error:
-            raise ResultsError(
-                f"Cannot write to {self.folder}: {error.strerror}. Free some space, mend the "
-                "permissions, or name another folder by AMINT_CACHE."
-            ) from error
         return lock
 
     def is_busy(self) -> bool:

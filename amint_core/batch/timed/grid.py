@@ -25,7 +25,7 @@ from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.prepare import in_groups
 from amint_core.data.split import ROLES
 from amint_core.errors import AmintError, DamagedError, ResultsError
-from amint_core.files import in_words, write_json
+from amint_core.files import writable, write_json
 from amint_core.locations import shown
 from amint_core.training.cpu_bf16 import fast_operations
 
@@ -100,20 +100,19 @@ class Timed:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other processes from writing the same runs."""
+        lock = FileLock(self.root / ".grid.lock")
+        with writable(self.root, "AMINT_RESULTS"):
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                raise ResultsError(
+                    f"Another process is running a grid into {shown(self.root)}. Wait until it has "
+                    "ended, or stop it."
+                ) from None
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / ".grid.lock", timeout=_PATIENCE):
-                yield
-        except Timeout:
-            raise ResultsError(
-                f"Another process is running a grid into {shown(self.root)}. Wait until it has "
-                "ended, or stop it."
-            ) from None
-        except OSError as error:
-            raise ResultsError(
-                f"Cannot write to {shown(self.root)}: {in_words(error, self.root)}. Free some "
-                "space, mend the permissions, or name another folder by AMINT_RESULTS."
-            ) from error
+            yield
+        finally:
+            lock.release()
 
     def _run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
         done = [run for run in runs if is_done(self.root, run)]
