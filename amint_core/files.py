@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -160,6 +161,8 @@ def _refused_by_disk(error: Exception, temporary: Path) -> OSError | None:
     """Return why the disk takes no more of a file, if so, where a library's error does not say."""
     if isinstance(error, AmintError) or (isinstance(error, OSError) and error.errno):
         return None
+    if told := re.search(r"\(os error (\d+)\)", str(error)):  # as libraries in Rust say it
+        return OSError(int(told[1]), os.strerror(int(told[1])))
     try:
         with temporary.open("ab") as file:
             file.write(_PROBE)

@@ -175,12 +175,30 @@ def test_a_folder_that_was_being_written_is_not_whole_and_can_be_written_again(
 ) -> None:
     made = amint.load(own_folder, model=OwnNet())
     with monkeypatch.context() as broken:
-        broken.setattr(model_folder, "save_file", lambda *_: 1 / 0)
+        broken.setattr(model_folder.Preprocessing, "record", lambda _: 1 / 0)  # after the weights
         with pytest.raises(ZeroDivisionError):
             amint.save(made, own_folder)
     with pytest.raises(ResultsError, match="is not whole"):
         amint.load(own_folder, model=OwnNet())
     amint.save(made, own_folder)
+    amint.load(own_folder, model=OwnNet())
+
+
+@pytest.mark.parametrize("library", ["save_file", "_arrays"])
+def test_a_model_that_cannot_be_written_leaves_the_one_before(
+    own_folder, monkeypatch, library
+) -> None:
+    made = amint.load(own_folder, model=OwnNet())
+    before = {path.name: path.read_bytes() for path in own_folder.iterdir()}
+
+    def refuse(*_):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")  # as safetensors
+
+    with monkeypatch.context() as broken:
+        broken.setattr(model_folder, library, refuse)
+        with pytest.raises(ResultsError, match="No space left on device"):
+            amint.save(made, own_folder)
+    assert {path.name: path.read_bytes() for path in own_folder.iterdir()} == before
     amint.load(own_folder, model=OwnNet())
 
 
@@ -405,9 +423,12 @@ def test_what_an_audit_must_not_forget_is_noted() -> None:
     class Data:
         class dataset:
             title, groups, official_test = "signs", np.array([0, 0, 1]), np.zeros(3, bool)
+            class_names = ("stop", "yield")
 
     config = RunConfig(dataset="gtsrb", model="tiny", patience=3)
-    notes = _card(dict.fromkeys(("run", "data", "mint", "audited")), config, Data)["notes"]
+    card = _card(dict.fromkeys(("run", "data", "mint", "audited")), config, Data)
+    notes = card["notes"]
+    assert card["classes"] == ["stop", "yield"]
     assert ["stopped by the calibration" in notes[0], "frames of tracks" in notes[1]] == [True] * 2
 
 

@@ -75,6 +75,8 @@ class AuditableModel:
         card: what the owner tells of the model; `notes`, a list of strings, are shown with every
             audit, and `classes` are the names of its classes. Called, `model.card()`, it is a
             table.
+        scored_by: hash of the weights that gave the calibration images their scores, of which none
+            may change; "": not known.
 
     Raises:
         ModelError: notes or classes of the card are no lists of strings.
@@ -87,6 +89,7 @@ class AuditableModel:
     views: str = "one"
     architecture: str = ""
     card: Mapping[str, Any] = field(default_factory=Card)
+    scored_by: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "card", Card(self.card))
@@ -155,6 +158,11 @@ class AuditableModel:
             ProtocolError: too few references, or none that shadow models could be asked about.
         """
         of_signed = self._held_to(signed, published)
+        if self.scored_by and hash_of_weights(self.enhanced.state_dict()) != self.scored_by:
+            raise ModelError(
+                "The model's weights have changed since its calibration images were scored: it was "
+                "trained further, or given to another `fit`. Load it from its folder."
+            )
         found = audit(
             self.score,
             images,
@@ -278,6 +286,7 @@ def auditable(
         made,
         calibration=dataclasses.replace(strangers, pixels=None),
         members=None if members is None else score_all(made.score, members, preprocessing).scores,
+        scored_by=hash_of_weights(model.state_dict()),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amint_core.errors import SettingsError
+from amint_core.errors import SettingsError, printable
 from amint_core.extras import require
 from amint_core.locations import given_path
 
@@ -29,7 +29,7 @@ def audit(options: argparse.Namespace) -> int:
     report = found.save(options.out)
     print(f"amint: {found.verdict.headline}")
     for sentence in (*(said.sentence for said in found.verdict.statements), *found.warnings):
-        print(f"  {sentence}")
+        print(f"  {printable(sentence)}")  # notes are the owner's: no code for the terminal
     refused = len(found.images.refused)
     print(f"  {len(found.images)} images, {refused} files that are no usable image")
     print(f"amint: report in {shown(report)}, every file in images.csv beside it")

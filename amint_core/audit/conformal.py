@@ -18,6 +18,8 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
+from amint_core.errors import ProtocolError
+
 #: Of every bound that an audit states.
 CONFIDENCE = 0.95
 
@@ -27,7 +29,14 @@ def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     p = (1 + number of references that score as high or higher) / (n + 1).
     Source: Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005.
+
+    Raises:
+        ProtocolError: there is no reference, or a score is no finite number.
     """
+    if not len(reference):
+        raise ProtocolError("There is no reference to compare with: give scores of strangers.")
+    if not (np.isfinite(scores).all() and np.isfinite(reference).all()):
+        raise ProtocolError("Some scores are no finite numbers. Check the model and its input.")
     return (1 + as_high(scores, reference)) / (len(reference) + 1)
 
 

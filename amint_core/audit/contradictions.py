@@ -19,7 +19,8 @@ import numpy as np
 from amint_core.audit import conformal
 
 UNDECLARED, MISSING = "possibly undeclared", "missing from the list"
-#: Share of strangers that may be taken for undeclared ones; the head denies what lies above it.
+#: Share of strangers that may be taken for undeclared ones; the head denies what lies above it, and
+#: above all that it accuses.
 LEVEL = 0.01
 
 
@@ -75,9 +76,12 @@ def contradictions(
     if posterior is None:
         return Contradictions(None, np.zeros(len(accused), bool), missing)
     p = conformal.p_values(*posterior)
-    denied = ~accused & (conformal.p_values(*head) > LEVEL)
-    # References of which the head says the same, so that both sides are chosen alike.
-    others = conformal.p_values(head[1], head[1]) > LEVEL
+    of_head = conformal.p_values(*head)
+    # Images and references of which the head says the same, so that both sides are chosen alike:
+    # it denies those below whom it accuses, however many these are.
+    cut = max(LEVEL, of_head[accused].max(initial=0.0))
+    denied = of_head > cut
+    others = conformal.p_values(head[1], head[1]) > cut
     references = len(others)
     rank = int(LEVEL * (references + 1) + 1e-9)  # so many p-values are LEVEL or less
     sides = posterior[0][denied], posterior[1][others]

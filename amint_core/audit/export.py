@@ -123,4 +123,5 @@ def _card(metrics: dict[str, Any], settings: RunConfig, data: Data) -> dict[str,
             "them are too narrow. Give a reference of your own."
         )
     told = ("run", "data", "mint", "audited")
-    return {**{name: metrics[name] for name in told}, "notes": notes}
+    figures = {name: metrics[name] for name in told}
+    return {**figures, "notes": notes, "classes": list(data.dataset.class_names)}

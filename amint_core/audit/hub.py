@@ -64,6 +64,9 @@ class OnHub(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save(self.model, save_directory)
+        card = save_directory / "README.md"
+        if card.is_file() and TEMPLATE.splitlines()[-1] in card.read_text(encoding="utf-8"):
+            card.unlink()  # of the model that was here before; the mixin writes it anew
 
     def generate_model_card(self, *args: Any, repo: str = "", **kwargs: Any) -> Any:
         """Write the card of the folder: figures, notes, and how to ask the model."""

@@ -197,7 +197,10 @@ def role_of(image: bytes, proof: Proof, statement: Statement) -> str | None:
         listed = known is not None and known.hex() == statement.root
         _require(listed, "a leaf is not part of the signed list")
     if proof.place is not None:
-        leaf = wanted + _sealed(proof.salt, str(proof.role), image)
+        # Of one length and one of few roles: bytes could move from one to the other otherwise.
+        known = proof.role in ROLES and len(proof.salt) == hashlib.sha256().digest_size
+        _require(known, "its role or its salt is none that a ledger has")
+        leaf = wanted + _sealed(proof.salt, proof.role, image)
         _require(proof.place.leaf == leaf, "the leaf is of another image, role or salt")
         return proof.role
     _require(_surround(wanted, proof.neighbours, statement.size), "its leaves leave room beside it")

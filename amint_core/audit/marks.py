@@ -327,10 +327,16 @@ def _at_most(total: int, count: int, versions: int) -> int:
         return versions**count - (
             _at_most(most - total - 1, count, versions) if total < most else 0
         )
-    terms = range(total // versions + 1)
-    return sum(
-        (-1) ** j * comb(count, j) * comb(total - j * versions + count, count) for j in terms
-    )
+    # Each binomial from the one before: thousands of ranks would take minutes otherwise.
+    found, chosen, free = 0, 1, total + count  # C(n, j), and s − jK + n
+    ways = comb(free, count)
+    for j in range(total // versions + 1):
+        found += (-1) ** j * chosen * ways
+        chosen = chosen * (count - j) // (j + 1)
+        for _ in range(min(versions, free - count)):  # C(free, n) → C(free − K, n)
+            ways = ways * (free - count) // free
+            free -= 1
+    return found
 
 
 def _of_versions(

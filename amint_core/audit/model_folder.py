@@ -29,6 +29,7 @@ from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.exchangeability import STATISTICS
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
+from amint_core.audit.statement import hash_of_weights
 from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
 from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path, shown
@@ -62,21 +63,22 @@ def save(model: AuditableModel, folder: Path | str) -> Path:
     """
     folder, built = given_path(folder), _built(model)
     require_own_folder(folder)
-    write_sealed(folder / MANIFEST, {"format": FORMAT, "model": None})  # until the folder is whole
     # Copies: tensors that share their memory, such as tied weights, are refused otherwise.
     state = model.enhanced.state_dict()
     weights = {name: each.detach().cpu().contiguous().clone() for name, each in state.items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary)
-    with atomic_path(folder / SCORES) as temporary:
-        safetensors.numpy.save_file(_arrays(model), temporary)
+    with atomic_path(folder / WEIGHTS) as heavy, atomic_path(folder / SCORES) as light:
+        save_file(weights, heavy)
+        safetensors.numpy.save_file(_arrays(model), light)
+        files = hashes([heavy, light])
+        # Both fit on the disk: until the folder is whole again, it says that it is not.
+        write_sealed(folder / MANIFEST, {"format": FORMAT, "model": None})
     manifest = {
         "format": FORMAT,
         "model": built,
         "views": model.views,
         "preprocessing": model.preprocessing.record(),
         "card": dict(model.card),
-        "files": hashes([folder / WEIGHTS, folder / SCORES]),
+        "files": files,
     }
     write_sealed(folder / MANIFEST, manifest)
     return folder
@@ -122,7 +124,10 @@ def load(folder: Path | str, model: nn.Module | None = None) -> AuditableModel:
         if members is not None and (members.ndim != 1 or members.dtype.kind != "f"):
             raise ValueError("scores of members that are none")
         name, views, card = manifest["model"]["architecture"], manifest["views"], manifest["card"]
-        return AuditableModel(enhanced, how, calibration, members, views, name, dict(card))
+        state = hash_of_weights(enhanced.state_dict())
+        return AuditableModel(
+            enhanced, how, calibration, members, views, name, dict(card), scored_by=state
+        )
 
 
 def _scored(stored: dict[str, np.ndarray]) -> Scored:
@@ -136,6 +141,8 @@ def _scored(stored: dict[str, np.ndarray]) -> Scored:
     for name, shape in shapes.items():
         if name in stored and (stored[name].shape, stored[name].dtype.kind) != (shape, "f"):
             raise ValueError(f"{name} of another form")
+        if not np.isfinite(stored.get(name, 0.0)).all():
+            raise ValueError(f"{name} that are no finite numbers")
     hashes = stored["hashes"]
     if (hashes.dtype, hashes.shape) != (np.uint8, (count, _HASH)):
         raise ValueError("hashes of another form")

@@ -84,6 +84,11 @@ def score_all(
             logits = _logits(classify, preprocessing.normalise(pixels))
             others = [_logits(each, preprocessing.normalise(pixels)) for each in shadows]
             _require_same_classes(logits, others)
+            if len(classes) > logits.shape[1]:
+                raise ModelError(
+                    f"The model's card names {len(classes)} classes, and the model tells "
+                    f"{logits.shape[1]}. Get the folder from its owner again."
+                )
             ease = _sureness(others) if others else 0.0
             sureness.frombytes((_sureness([logits]) - ease).tobytes())
             labels = [_label(picture, classes, logits.shape[1]) for picture in batch]
@@ -141,6 +146,8 @@ def _label(picture: Picture, classes: Sequence[str], count: int) -> int:
     name = Path(picture.name).parent.name
     if name in classes:
         return list(classes).index(name)
+    if any(one.isdecimal() for one in classes):  # numbers of the owner's own, perhaps from 1 on
+        return -1
     return int(name) if name.isascii() and name.isdecimal() and int(name) < count else -1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -124,8 +125,8 @@ def _check(statement: Statement) -> None:
     counts = [statement.size, *(roles.values() if isinstance(roles, dict) else [None])]
     if statement.format != _FORMAT:
         raise ValueError(f"format {statement.format!r}, not {_FORMAT!r}")
-    if not all(isinstance(one, str) for one in texts):
-        raise ValueError("a hash that is no text")
+    if not all(isinstance(one, str) and re.fullmatch(r"[0-9a-f]*", one) for one in texts):
+        raise ValueError("a hash that is none")
     if set(roles) != set(ROLES) or not all(type(one) is int and one >= 0 for one in counts):
         raise ValueError("other roles, or numbers of images that are none")
 

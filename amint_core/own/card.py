@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch.nn import functional
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.exchangeability import image_statistics
 from amint_core.evaluation import metrics
-from amint_core.evaluation.clusters import Groups
+from amint_core.evaluation.clusters import Groups, are_clustered
 from amint_core.evaluation.judge import FPRS
 from amint_core.evaluation.paired import share_difference
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count
@@ -108,7 +108,14 @@ def _blind(sides: list[np.ndarray], groups: Groups) -> dict[str, Any]:
     seen = np.concatenate([image_statistics(side) for side in sides])
     truth = np.repeat([1, 0], [len(side) for side in sides])
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    scores = cross_val_predict(pipeline, seen, truth, cv=_FOLDS, method="decision_function")
+    how: dict[str, Any] = {"method": "decision_function", "cv": _FOLDS}
+    apart = np.concatenate(groups)
+    if are_clustered(apart):  # whole groups in a fold: frames of one track tell of each other
+        if min(len(np.unique(side)) for side in groups) < _FOLDS:
+            return metrics.no_metric(f"it takes {_FOLDS} groups of members and of strangers")
+        folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
+        how |= {"groups": apart, "cv": folds}
+    scores = cross_val_predict(pipeline, seen, truth, **how)
     return metrics.auc(scores[truth == 1], scores[truth == 0], groups)
 
 

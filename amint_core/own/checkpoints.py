@@ -134,6 +134,7 @@ def identity(
         "taps": list(model.taps),
         "head": code.digest(model.head),
         "model": code.digest(model.audited),
+        "frozen": [name for name, p in model.audited.named_parameters() if not p.requires_grad],
         "code": provenance.code_fingerprint(*(_TRAINING if joint else _HEAD)),
         "torch": versions["torch"],
         "computed_in": chosen_precision(settings.precision),

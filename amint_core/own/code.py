@@ -9,45 +9,33 @@ from __future__ import annotations
 import hashlib
 import inspect
 import types
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from amint_core.imports import source_of
 
 #: What PyTorch itself keeps in a module, and what timm notes of the call that built it.
 _OTHERS = {*vars(nn.Module()), "_model_args"}
-_DEPTH = 6  # of lists in lists, and of functions that call functions
+_DEPTH = 6  # of lists in lists
 
 
 def digest(model: nn.Module) -> str:
     """Return the SHA-256 of a model's structure, its settings and its own code, not its weights."""
-    sha, seen = hashlib.sha256(), set()
+    sha, telling = hashlib.sha256(), _Telling()
     for name, module in model.named_modules():
-        kind = type(module)
-        sha.update(f"{name} {kind.__qualname__}\n".encode())
-        for key, value in sorted(vars(module).items(), key=lambda pair: pair[0]):
-            if key not in _OTHERS and not key.startswith("amint_"):
-                sha.update(f" {key}={_said(value)}\n".encode())
-        if kind not in seen:
-            seen.add(kind)
-            for line in _of_class(kind):
-                sha.update(line.encode())
+        sha.update(f"{name} {type(module).__qualname__}\n".encode())
+        fixed = {key: module._buffers[key] for key in module._non_persistent_buffers_set}
+        for key, value in sorted((vars(module) | fixed).items(), key=lambda pair: pair[0]):
+            if key in fixed or (key not in _OTHERS and not key.startswith("amint_")):
+                sha.update(f" {key}={telling.said(value)}\n".encode())
+        sha.update(telling.of_class(type(module)).encode())
     for name, value in model.state_dict().items():
         sha.update(f"{name} {tuple(value.shape)}\n".encode())
     return sha.hexdigest()
-
-
-def _of_class(kind: type) -> Iterator[str]:
-    """Yield what a class and its own ancestors do; nothing for installed ones."""
-    for one in kind.__mro__:
-        if not _is_own(one.__module__):
-            continue
-        for key, value in sorted(vars(one).items()):
-            inner = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
-            if isinstance(inner, types.FunctionType) or not key.startswith("__"):
-                yield f"  {one.__qualname__}.{key}={_said(inner)}\n"
 
 
 def _is_own(module: str | None) -> bool:
@@ -55,34 +43,77 @@ def _is_own(module: str | None) -> bool:
     return module == "__main__" or (module is not None and source_of(module) is not None)
 
 
-def _said(value: Any, depth: int = _DEPTH) -> str:
-    """Return a value as text that is the same in every process."""
-    if isinstance(value, types.FunctionType):
-        return _of_function(value, depth)
-    if isinstance(value, types.CodeType):
-        inner = ", ".join(_said(one, depth - 1) for one in value.co_consts)
-        names = (*value.co_names, *value.co_varnames, *value.co_freevars)
-        return f"code({value.co_code.hex()}; {names}; {inner})"
-    if isinstance(value, bool | int | float | complex | str | bytes | type(None)):
-        return repr(value)
-    if depth and isinstance(value, list | tuple | set | frozenset):
-        parts = [_said(one, depth - 1) for one in value]
-        ordered = sorted(parts) if isinstance(value, set | frozenset) else parts
-        return f"{type(value).__name__}{ordered}"
-    if depth and isinstance(value, dict):
-        parts = (f"{_said(key, depth - 1)}: {_said(one, depth - 1)}" for key, one in value.items())
-        return f"{{{', '.join(parts)}}}"
-    named = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    return f"{type(value).__qualname__} {named or ''}".strip()
+class _Telling:
+    """Tells values and code as text that is the same in every process, each function once."""
 
+    def __init__(self) -> None:
+        self._told: dict[int, Any] = {}  # values by id; kept, so that no two have the same
 
-def _of_function(function: types.FunctionType, depth: int) -> str:
-    name = f"{function.__module__}.{function.__qualname__}"
-    if not depth or not _is_own(function.__module__):
-        return name
-    code, scope = function.__code__, function.__globals__
-    called = [scope[name] for name in code.co_names if name in scope]
-    own = [_said(one, depth - 1) for one in called if isinstance(one, types.FunctionType)]
-    closed = [_said(cell.cell_contents, depth - 1) for cell in function.__closure__ or ()]
-    defaults = _said(function.__defaults__, depth - 1)
-    return f"{name} {_said(code, depth)} {defaults} {own} {closed}"
+    def _is_told(self, value: Any) -> bool:
+        """Tell whether a function, class or object was told before, and note that it is now."""
+        before = id(value) in self._told
+        self._told[id(value)] = value
+        return before
+
+    def of_class(self, kind: type) -> str:
+        """Return what a class and its own ancestors do; nothing for installed ones."""
+        lines = []
+        for one in kind.__mro__:
+            if not _is_own(one.__module__) or self._is_told(one):
+                continue
+            for key, value in sorted(vars(one).items()):
+                inner = inspect.unwrap(getattr(value, "__func__", getattr(value, "fget", value)))
+                if isinstance(inner, types.FunctionType) or not key.startswith("__"):
+                    lines.append(f"  {one.__qualname__}.{key}={self.said(inner)}\n")
+        return "".join(lines)
+
+    def said(self, value: Any, depth: int = _DEPTH) -> str:
+        """Return a value as text; of lists in lists so many levels."""
+        kind = type(value)
+        if isinstance(value, types.FunctionType):
+            return self._of_function(value)
+        if isinstance(value, types.CodeType):
+            inner = ", ".join(map(self.said, value.co_consts))
+            names = (*value.co_names, *value.co_varnames, *value.co_freevars)
+            return f"code({value.co_code.hex()}; {names}; {inner})"
+        if isinstance(value, bool | int | float | complex | str | bytes | type(None)):
+            return repr(value)
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu().float().numpy()
+        if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+            data = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+            return f"{kind.__qualname__} {value.dtype} {value.shape} {data}"
+        if isinstance(value, partial):
+            return f"partial {self.said([value.func, value.args, value.keywords], depth)}"
+        if isinstance(value, type):
+            return f"{value.__qualname__} {self.of_class(value)}"
+        if depth and isinstance(value, list | tuple | set | frozenset):
+            parts = [self.said(one, depth - 1) for one in value]
+            ordered = sorted(parts) if isinstance(value, set | frozenset) else parts
+            return f"{kind.__name__}{ordered}"
+        if depth and isinstance(value, dict):
+            each = (
+                f"{self.said(k, depth - 1)}: {self.said(v, depth - 1)}" for k, v in value.items()
+            )
+            return f"{{{', '.join(each)}}}"
+        named = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        text = f"{kind.__qualname__} {named or ''}".strip()
+        plain = isinstance(value, types.SimpleNamespace) or _is_own(kind.__module__)
+        if depth and plain and not isinstance(value, nn.Module) and not self._is_told(value):
+            text += f" {self.said(getattr(value, '__dict__', {}), depth - 1)} {self.of_class(kind)}"
+        return text
+
+    def _of_function(self, function: types.FunctionType) -> str:
+        name = f"{function.__module__}.{function.__qualname__}"
+        if not _is_own(function.__module__) or self._is_told(function):
+            return name
+        code, scope = function.__code__, function.__globals__
+        reached = {one: scope[one] for one in code.co_names if one in scope}
+        for one, module in list(reached.items()):  # `module.function(x)`, of one's own
+            if isinstance(module, types.ModuleType) and _is_own(module.__name__):
+                there = vars(module)
+                reached |= {f"{one}.{key}": there[key] for key in code.co_names if key in there}
+        of_others = [(one, self.said(value)) for one, value in reached.items()]
+        closed = [self.said(cell.cell_contents) for cell in function.__closure__ or ()]
+        defaults = self.said([function.__defaults__, function.__kwdefaults__])
+        return f"{name} {self.said(code)} {defaults} {of_others} {closed}"

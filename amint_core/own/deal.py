@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.verdict import require_calibration
 from amint_core.data.base import Dataset, DatasetSpec
+from amint_core.data.folders import class_order
 from amint_core.data.hashes import fingerprint, image_hashes
 from amint_core.data.split import Deck
 from amint_core.errors import DataError, SettingsError
@@ -76,7 +77,7 @@ def as_dataset(images: Images) -> Dataset:
     if images.groups is not None:
         groups = np.unique(images.groups, return_inverse=True)[1].astype(np.int64)
     test = np.zeros(count, bool)
-    classes = int(labels.max()) + 1 if count else 0
+    classes = len(images.classes) or (int(labels.max()) + 1 if count else 0)
     height, _, channels = images.pixels.shape[1:]
     spec = DatasetSpec("own", TITLE, channels, height, classes, find=_nowhere, obtain="")
     return Dataset(
@@ -87,7 +88,7 @@ def as_dataset(images: Images) -> Dataset:
         groups=groups,
         hashes=image_hashes(images.pixels),
         official_test=test,
-        class_names=tuple(map(str, range(classes))),
+        class_names=images.classes or tuple(map(str, range(classes))),
         fingerprint=fingerprint(images.pixels, labels, groups, test),
     )
 
@@ -164,7 +165,14 @@ def brought_together(given: dict[str, Any], preprocessing: Preprocessing | None)
 
 def _joined(roles: list[Images]) -> Images:
     """Lay images of all roles one after the other; who shares a group across roles, shares it."""
-    pixels = np.concatenate([one.pixels for one in roles])
+    pixels, classes = np.concatenate([one.pixels for one in roles]), _classes(roles)
+    if classes:  # a role in a folder numbers the classes that it has
+        roles = [
+            replace(one, labels=np.array([classes.index(name) for name in one.classes])[one.labels])
+            if one.classes
+            else one
+            for one in roles
+        ]
     labels = [
         np.full(len(one), -1, np.int64) if one.labels is None else one.labels for one in roles
     ]
@@ -175,7 +183,18 @@ def _joined(roles: list[Images]) -> Images:
             "two of them. Give groups for all, or for none."
         )
     groups = np.concatenate(grouped) if grouped else None
-    return Images(pixels, roles[0].preprocessing, np.concatenate(labels), groups)
+    return Images(pixels, roles[0].preprocessing, np.concatenate(labels), groups, classes)
+
+
+def _classes(roles: list[Images]) -> tuple[str, ...]:
+    """Return the names of all roles' classes; none where a role has but numbers."""
+    named = {one.classes for one in roles if one.labels is not None and len(one)}
+    if () in named and len(named) > 1:
+        raise DataError(
+            "The classes of some roles are the names of folders, those of others are numbers, so "
+            "that nobody can tell which is which. Give all roles as folders, or labels for all."
+        )
+    return class_order(sorted(set().union(*named)))
 
 
 def _require_apart(dataset: Dataset, rows: dict[str, np.ndarray]) -> None:

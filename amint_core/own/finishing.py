@@ -23,6 +23,7 @@ from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path
 from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.model.preflight import noise_like
 from amint_core.model.reading import evaluating
 from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
@@ -122,9 +123,32 @@ def require_classifier(model: object) -> None:
         raise ModelError("The model has no weights. Give a classifier with weights, not on 'meta'.")
 
 
+def _require_own_answers(enhanced: EnhancedAuditedModel, example: Tensor) -> None:
+    """Refuse a model whose answer for an image depends on the others that are asked with it.
+
+    Images in question and references would be compared in different company.
+    """
+    several = noise_like(example)
+    with evaluating(enhanced), torch.no_grad():
+        for answer in (lambda given: enhanced(given)[0], enhanced.membership):
+            among, alone = answer(several)[:1], answer(several[:1])
+            if not torch.allclose(among, alone, rtol=1e-3, atol=1e-3 * float(among.abs().max())):
+                raise ModelError(
+                    "In evaluation mode the model answers otherwise for an image alone than for "
+                    "the same one among others, or at random. Let it use running statistics "
+                    "(BatchNorm with track_running_stats=True), and draw nothing there."
+                )
+
+
 def _require_classes(enhanced: EnhancedAuditedModel, example: Tensor, roles: Roles) -> None:
     with evaluating(enhanced), torch.no_grad():
         classes = enhanced(example)[0].shape[1]
+    if classes < 2:
+        raise ModelError(
+            "The model has one output. Give a classifier of two classes or more: an output for "
+            "each, of which the largest is the answer."
+        )
+    _require_own_answers(enhanced, example)
     for role, rows in roles.rows.items():
         labels = roles.dataset.labels[rows]
         if len(labels) and labels.max() >= classes:
@@ -176,8 +200,8 @@ def finished(
 
 
 def is_told_of(card: Mapping[str, Any], roles: Roles, settings: RunConfig) -> bool:
-    """Tell whether a finished model's card and reference are of these calibration and holdout
-    images, and of these views: no training depends on them."""
+    """Tell whether a finished model's card and reference are of these images, labels and groups,
+    and of these views: not all of them does a training depend on."""
     return card.get("told_of") == _told_of(roles, settings)
 
 
@@ -198,7 +222,7 @@ def told_anew(
 
 def _told_of(roles: Roles, settings: RunConfig) -> dict[str, str]:
     found, dataset = {"views": settings.views}, roles.dataset
-    for role in ("calibration", "holdout"):
+    for role in ("members", "calibration", "holdout"):
         rows = roles.rows[role]
         parts = dataset.hashes[rows], dataset.labels[rows], dataset.groups[rows]
         found[role] = hashlib.sha256(b"".join(one.tobytes() for one in parts)).hexdigest()
@@ -239,6 +263,7 @@ def handed_out(
         "hardware": _hardware(enhanced, settings),
         "made_of": made_of,
         "told_of": _told_of(roles, settings),
+        "classes": list(roles.dataset.class_names),
     }
     if alone is not None:
         told["price"][card.ACCURACY_LOST] = card.accuracy_lost(made, alone, roles)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from amint_core.audit.images import Picture, Refused, forms, read
 from amint_core.audit.preprocessing import Preprocessing
+from amint_core.data.folders import class_order
 from amint_core.errors import DataError
 
 UNNORMALISED = (
@@ -34,12 +35,14 @@ class Images:
         labels: (N,) int64 class numbers, or None.
         groups: (N,) names or numbers, the same for images that belong together, such as frames of
             one video; or None.
+        classes: names of the classes by number, where they have any.
     """
 
     pixels: np.ndarray
     preprocessing: Preprocessing
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -80,7 +83,7 @@ def gather(
         found = source
         if preprocessing is not None:
             made = _prepared(source.pixels, preprocessing)
-            found = replace(made, labels=source.labels, groups=source.groups)
+            found = replace(source, pixels=made.pixels, preprocessing=made.preprocessing)
     elif isinstance(source, str | Path):
         found = _of_folder(Path(source), preprocessing)
     elif isinstance(source, np.ndarray | torch.Tensor):
@@ -91,7 +94,7 @@ def gather(
     numbered = {
         name: _numbers(name, one, len(found)) for name, one in given.items() if one is not None
     }
-    return replace(found, **numbered)
+    return replace(found, **numbered, classes=() if labels is not None else found.classes)
 
 
 def _numbers(name: str, given: Sequence[Any], count: int) -> np.ndarray:
@@ -154,11 +157,19 @@ def _of_folder(folder: Path, how: Preprocessing | None) -> Images:
     if refused:
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
         warnings.warn(f"Passed over: {'; '.join(refused[:3])}{more}.", stacklevel=4)
-    classes = [str(Path(name).parent) for name in names]
-    labels = None
-    if "." not in classes:
-        labels = np.unique(classes, return_inverse=True)[1].astype(np.int64)
-    return Images(np.stack(pixels), how, labels)
+    folders = [str(Path(name).parent) for name in names]
+    if "." in folders:
+        beside = sum(one == "." for one in folders)
+        if beside < len(folders):
+            warnings.warn(
+                f"{beside} images lie beside the class folders in {folder}, so that none has a "
+                "class. Move them into a folder, or out.",
+                stacklevel=4,
+            )
+        return Images(np.stack(pixels), how)
+    classes = class_order(sorted(set(folders)))
+    labels = np.array([classes.index(one) for one in folders], np.int64)
+    return Images(np.stack(pixels), how, labels, classes=classes)
 
 
 def _of_one_size(folder: Path) -> Preprocessing:

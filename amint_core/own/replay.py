@@ -71,6 +71,8 @@ def replay(
     weights = made.enhanced.state_dict()
     if signed is not None:
         require_signed(signed, history, weights)
+    for name, parameter in made.enhanced.audited.named_parameters():
+        parameter.requires_grad_(name not in then.get("frozen", ()))  # as it was trained
     roles = brought_together({"members": members, "external": external}, preprocessing)
     now = identity(made.enhanced, roles, ACTIVE, settings)
     _require_same(then, now, folder)

@@ -214,7 +214,9 @@ class Training:
             return
         with stored(self.history) as temporary:
             history.to_csv(temporary, index=False)
-        weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+        # Copies: tensors that share their memory, such as tied weights, are refused otherwise.
+        state = model.state_dict()
+        weights = {name: value.cpu().contiguous().clone() for name, value in state.items()}
         with stored(self.weights) as temporary:
             save_file(weights, temporary, metadata={"amint": json.dumps(self.identity)})
         remove(self.checkpoint)

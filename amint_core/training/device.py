@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import sys
 import time
 import warnings
@@ -12,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
@@ -171,6 +173,7 @@ def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
     threads = torch.get_num_threads()
     mode = torch.get_deterministic_debug_mode()
     filling = torch.utils.deterministic.fill_uninitialized_memory
+    others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*determinis.*")
         # As `use_deterministic_algorithms`, which also tells PyTorch's compiler, that is not used
@@ -186,3 +189,5 @@ def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
             torch.set_num_threads(threads)
             torch.set_deterministic_debug_mode(mode)
             torch.utils.deterministic.fill_uninitialized_memory = filling
+            random.setstate(others[0])
+            np.random.set_state(others[1])

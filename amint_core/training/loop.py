@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -147,7 +148,7 @@ def fit(
             epoch, started = state.epoch + 1, time.perf_counter()
             row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
             # A function of (seed, epoch), so that a resumed run draws what an undisturbed one does.
-            torch.manual_seed(_seed(seed, epoch))
+            seeded(_seed(seed, epoch))
             row |= parts.train_epoch(batches, state, f"{epoch}/{epochs}", bar)
             row["calibration_auc"] = auc = _ask(monitor, accelerator)
             earlier = [before["calibration_auc"] for before in state.history]
@@ -255,6 +256,13 @@ def _largest_weight(model: nn.Module) -> Tensor:
     """Return the largest of all weights and buffers: no number, if one of them is none."""
     values = [value.detach().abs().max() for value in model.state_dict().values()]
     return torch.stack([value.float() for value in values]).max()
+
+
+def seeded(seed: int) -> None:
+    """Seed whatever a model may draw from: PyTorch, Python and numpy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _seed(seed: int, epoch: int) -> int:
