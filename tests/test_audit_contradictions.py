@@ -289,3 +289,19 @@ def test_shadow_models_of_other_classes_are_refused() -> None:
 def test_shadow_models_need_images_of_strangers() -> None:
     with pytest.raises(ProtocolError, match="reference of your own"):
         asked_with(model_of(ASKED[:0]), reference=np.zeros(800))
+
+
+def test_chance_holds_where_the_head_accuses_many_and_disagrees_with_the_classifier() -> None:
+    chances, least = [], []
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        shape = [[1.0, -0.5], [-0.5, 1.0]]  # what the head takes for members is classified unsurely
+        strangers = random.multivariate_normal([0, 0], shape, 200)
+        references = random.multivariate_normal([0, 0], shape, 1000)
+        members = random.normal([8, 0], size=(800, 2))
+        head, sure = np.concatenate([members, strangers]).T
+        verdict = judge(head, references[:, 0], 0.2, posterior=(sure, references[:, 1]))
+        chances.append(verdict.contradictions.chance)
+        least.append(verdict.contradictions.least)
+    assert np.mean(np.array(chances) <= 0.05) <= 0.05 + 0.03  # two deviations of 200 draws
+    assert np.mean(np.array(least) > 0) <= 0.05 + 0.03

@@ -125,6 +125,10 @@ def test_a_proof_of_another_image_or_role_is_refused(owned: ledger.Ledger) -> No
     for change in ({"role": "external"}, {"salt": bytes(32)}):
         with pytest.raises(LedgerError, match="another image, role or salt"):
             ledger.role_of(member, dataclasses.replace(proof, **change), signed)
+    for kept in range(len("members")):  # the rest of the role goes over to the salt
+        moved = {"role": "members"[kept + 1 :], "salt": proof.salt + b"members"[: kept + 1]}
+        with pytest.raises(LedgerError, match="none that a ledger has"):
+            ledger.role_of(member, dataclasses.replace(proof, **moved), signed)
 
 
 def test_a_signed_root_that_is_no_hash_proves_nothing(owned: ledger.Ledger) -> None:

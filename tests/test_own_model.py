@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import sys
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,11 +20,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 import amint_core as amint
+from amint_core.audit.images import read
 from amint_core.audit.preprocessing import Preprocessing
+from amint_core.audit.scoring import score_all
 from amint_core.errors import DataError, ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
+from amint_core.methods.posteriors import scaled_logits
 from amint_core.own import attach as attaching
-from amint_core.own import code, finishing
+from amint_core.own import card, code, finishing
 from amint_core.own import fit as fitting
 from amint_core.own.attach import HEAD_STEPS
 from amint_core.own.attach import settings_of as settings_of_attach
@@ -625,3 +633,152 @@ def test_timms_models_come_back_without_their_class(roles, tmp_path):
     model = amint.attach(trained, **roles, folder=tmp_path / "t", head_epochs=1, head_batch=50)
     batch = model.preprocessing.normalise(PIXELS[:20])
     assert torch.equal(amint.load(tmp_path / "t").score(batch), model.score(batch))
+
+
+def test_a_digest_follows_all_that_code_reaches(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def digest_of(act: str = "x.relu()", scale: str = "2.0", slope: str = "0.1") -> str:
+        (tmp_path / "reached.py").write_text(
+            f"SCALE = {scale}\n\n\nclass Way:\n    slope = {slope}\n\n"
+            "    @staticmethod\n    def bend(x):\n        return x * Way.slope\n\n\n"
+            f"def act(x):\n    return {act}\n"
+        )
+        (tmp_path / "own_net.py").write_text(
+            "import reached\nfrom reached import SCALE, Way\nfrom torch import nn\n\n\n"
+            "class Net(nn.Module):\n    def forward(self, x):\n"
+            "        return Way.bend(reached.act(x)) * SCALE\n"
+        )
+        for name in ("reached", "own_net"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return code.digest(importlib.import_module("own_net").Net())
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    same = digest_of()
+    assert digest_of() == same
+    others = {digest_of(act="x.tanh()"), digest_of(scale="3.0"), digest_of(slope="0.2")}
+    assert len(others | {same}) == 4
+
+
+def test_a_digest_follows_values_that_are_no_weights():
+    def with_(value, persistent: bool | None = None) -> str:
+        made = net()
+        if persistent is None:
+            made.table = value
+        else:
+            made.register_buffer("table", value, persistent=persistent)
+        return code.digest(made)
+
+    ones, twos = torch.ones(3), 2 * torch.ones(3)
+    assert with_(ones) == with_(ones.clone()) != with_(twos)
+    assert with_(ones, False) != with_(twos, False)
+    assert with_(ones, True) == with_(twos, True)  # a weight
+    assert with_(partial(functional.leaky_relu, negative_slope=0.1)) != with_(
+        partial(functional.leaky_relu, negative_slope=0.2)
+    )
+    assert with_(SimpleNamespace(width=1)) != with_(SimpleNamespace(width=2))
+
+
+@pytest.mark.parametrize("verb", [amint.fit, amint.attach])
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (lambda: OwnNet(lambda maps: functional.relu(maps - maps.mean(0))), "among others"),
+        (lambda: OwnNet(lambda maps: functional.relu(maps) + torch.rand(())), "at random"),
+        (lambda: OwnNet(classes=1), "one output"),
+    ],
+)
+def test_a_model_whose_answers_are_not_its_own_is_refused_before_training(
+    roles, verb, spoiled, message
+):
+    roles = {role: replace(one, labels=None) for role, one in roles.items()}
+    with pytest.raises(ModelError, match=message):
+        verb(spoiled(), **roles)
+
+
+def test_weights_that_changed_after_calibration_are_not_asked(fitted, tmp_path):
+    model, _ = fitted
+    found = amint.load(amint.save(model, tmp_path / "m"), model=OwnNet())
+    with torch.no_grad():
+        next(found.enhanced.audited.parameters()).add_(1)
+    with pytest.raises(ModelError, match="have changed since its calibration"):
+        found.audit(PIXELS[:60])
+
+
+def test_tied_weights_are_kept(roles):
+    class Tied(OwnNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.again = nn.Conv2d(8, 8, 3, padding=1)
+            self.more = nn.Conv2d(8, 8, 3, padding=1)
+            self.more.weight = self.again.weight
+
+        def forward(self, images):
+            maps = self.more(self.again(self.activation(self.first(images))))
+            return self.classify(self.activation(self.second(maps)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    amint.fit(Tied(), **roles, **SHORT)
+
+
+def test_class_folders_are_numbered_as_an_audit_reads_them(tmp_path):
+    names = ("0", "2", "10")
+    for number, name in enumerate(names):
+        fill(tmp_path / "all" / name, pictures(number, 200))
+    pool = gather(tmp_path / "all")
+    assert pool.classes == names
+    torch.manual_seed(0)
+    roles = amint.deal(pool, members=150, external=150, calibration=100, holdout=100)
+    model = amint.fit(OwnNet(), **roles, **SHORT)
+    assert model.card["classes"] == list(names)
+    found = score_all(
+        model.score,
+        tmp_path / "all",
+        model.preprocessing,
+        classify=model.classify,
+        classes=model.card["classes"],
+    )
+    kept = {one.tobytes(): label for one, label in zip(pool.pixels, pool.labels, strict=True)}
+    logits = model.classify(model.preprocessing.normalise(pool.pixels)).double().numpy()
+    sure = dict(zip(kept, scaled_logits(logits, pool.labels), strict=True))
+    pixels = [picture.pixels.tobytes() for picture in read(tmp_path / "all", model.preprocessing)]
+    np.testing.assert_allclose(found.of_label, [sure[one] for one in pixels], rtol=1e-4, atol=1e-4)
+
+
+def test_roles_in_folders_have_the_classes_of_all(tmp_path):
+    for role, names in (("members", ("a", "b")), ("external", ("b", "c"))):
+        for number, name in enumerate(names):
+            fill(tmp_path / role / name, pictures(len(role) + 7 * number, 5))
+    roles = brought_together({role: tmp_path / role for role in ("members", "external")}, None)
+    assert roles.dataset.class_names == ("a", "b", "c")
+    assert roles.dataset.labels[roles.rows["external"]].tolist() == [1] * 5 + [2] * 5
+    with pytest.raises(DataError, match="names of folders, those of others are numbers"):
+        brought_together({"members": tmp_path / "members", "external": (PIXELS, LABELS)}, None)
+    fill(tmp_path / "members", pictures(50, 1))
+    with pytest.warns(UserWarning, match="1 images lie beside the class folders"):
+        assert gather(tmp_path / "members").labels is None
+
+
+def test_the_blind_control_keeps_tracks_together():
+    random, found = np.random.default_rng(0), []
+    for _ in range(6):
+        tracks = np.repeat(random.normal(0, 40, (80, 1, 1, 3)), 8, axis=0)
+        pixels = (128 + tracks + random.normal(0, 2, (640, 8, 8, 3))).clip(0, 255).astype(np.uint8)
+        groups = np.repeat(np.arange(80), 8)
+        order = random.permutation(320), 320 + random.permutation(320)
+        found.append(
+            card._blind([pixels[rows] for rows in order], tuple(groups[rows] for rows in order))
+        )
+    assert abs(np.mean([one["value"] for one in found]) - 0.5) < 0.1
+    assert sum(one["low"] <= 0.5 <= one["high"] for one in found) >= 5
+
+
+def test_corrected_labels_of_members_are_told_of(roles, tmp_path):
+    torch.manual_seed(0)
+    trained, given = net(), {"folder": tmp_path / "a", "head_epochs": 1}
+    before = amint.attach(trained, **roles, **given)
+    others = replace(roles["members"], labels=(roles["members"].labels + 1) % 3)
+    after = amint.attach(trained, **{**roles, "members": others}, **given)
+    key = "accuracy_on_members"
+    assert before.card["audited"][key] != after.card["audited"][key]

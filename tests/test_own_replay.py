@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import shutil
 from pathlib import Path
 
@@ -196,3 +197,32 @@ def test_folders_that_hold_no_training_of_fit_say_why(honest, roles, tmp_path, c
         replayed(tmp_path / "b", roles)
     assert main(["replay", str(honest)]) == 2
     assert "amint.replay(folder, model=MyNet()" in capsys.readouterr().err
+
+
+class Half(Dropping):
+    """Half of it is frozen, and what it draws comes from Python and numpy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        next(self.parameters()).requires_grad_(False)
+
+    def forward(self, images):
+        if self.training and random.random() < 0.5:
+            images = images.flip(3)
+        return super().forward(images + (0.1 * np.random.random() if self.training else 0.0))
+
+
+def test_frozen_layers_and_other_random_streams_are_replayed(roles, tmp_path):
+    torch.manual_seed(0)
+    amint.fit(Half(), **roles, folder=tmp_path / "half", **SHORT, keep_epochs=1)
+    whole = Half().requires_grad_(True)
+    found = amint.replay(tmp_path / "half", **roles, model=whole, epochs=4)
+    assert (found.outcome, found.weights) == (MATCHES, True)
+
+
+def test_other_frozen_layers_are_another_training(roles, tmp_path, capsys):
+    given = {**roles, "folder": tmp_path / "a", **SHORT}
+    amint.fit(Half(), **given)
+    capsys.readouterr()
+    amint.fit(Half().requires_grad_(True), **given)
+    assert "Already trained" not in capsys.readouterr().out

@@ -23,8 +23,8 @@ from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path
 from amint_core.model.mint import EnhancedAuditedModel, enhance
-from amint_core.model.preflight import noise_like
-from amint_core.model.reading import evaluating
+from amint_core.model.preflight import look, noise_like
+from amint_core.model.reading import classifier_of, evaluating
 from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
@@ -68,6 +68,7 @@ def headed(
     how = roles.preprocessing
     device = next(model.parameters()).device
     example = torch.zeros(2, how.channels, how.height, how.width, device=device)
+    _require_own_answers(model, example)
     # Taps are found, and a head is sized, by what can be trained.
     with torch.random.fork_rng(), trainable(model, True):
         torch.manual_seed(settings.seed)
@@ -123,21 +124,20 @@ def require_classifier(model: object) -> None:
         raise ModelError("The model has no weights. Give a classifier with weights, not on 'meta'.")
 
 
-def _require_own_answers(enhanced: EnhancedAuditedModel, example: Tensor) -> None:
+def _require_own_answers(model: nn.Module, example: Tensor) -> None:
     """Refuse a model whose answer for an image depends on the others that are asked with it.
 
     Images in question and references would be compared in different company.
     """
-    several = noise_like(example)
-    with evaluating(enhanced), torch.no_grad():
-        for answer in (lambda given: enhanced(given)[0], enhanced.membership):
-            among, alone = answer(several)[:1], answer(several[:1])
-            if not torch.allclose(among, alone, rtol=1e-3, atol=1e-3 * float(among.abs().max())):
-                raise ModelError(
-                    "In evaluation mode the model answers otherwise for an image alone than for "
-                    "the same one among others, or at random. Let it use running statistics "
-                    "(BatchNorm with track_running_stats=True), and draw nothing there."
-                )
+    look(model, example)  # refuses images that the model does not take
+    several, answer = noise_like(example), classifier_of(model)
+    among, alone = answer(several)[:1], answer(several[:1])
+    if not torch.allclose(among, alone, rtol=1e-3, atol=1e-3 * float(among.abs().max())):
+        raise ModelError(
+            "In evaluation mode the model answers otherwise for an image alone than for the same "
+            "one among others, or at random. Let it use running statistics (BatchNorm with "
+            "track_running_stats=True), and draw nothing there."
+        )
 
 
 def _require_classes(enhanced: EnhancedAuditedModel, example: Tensor, roles: Roles) -> None:
@@ -148,7 +148,6 @@ def _require_classes(enhanced: EnhancedAuditedModel, example: Tensor, roles: Rol
             "The model has one output. Give a classifier of two classes or more: an output for "
             "each, of which the largest is the answer."
         )
-    _require_own_answers(enhanced, example)
     for role, rows in roles.rows.items():
         labels = roles.dataset.labels[rows]
         if len(labels) and labels.max() >= classes:
