@@ -197,6 +197,8 @@ def test_wrong_key_altered_statement_and_swapped_model_are_refused(
     statement.publish(path, owned.statement(weights), PRIVATE)
     assert statement.read(path, public, weights) == owned.statement(weights)
 
+    with pytest.raises(LedgerError, match=r"32 bytes, as bytes\.fromhex"):
+        statement.read(path, public.hex(), weights)
     with pytest.raises(LedgerError, match="not signed with this key"):
         statement.read(path, statement.public_key_of(bytes(32)), weights)
     model.running_var[1] += 1e-7

@@ -137,6 +137,26 @@ def test_the_answer_does_not_depend_on_the_batches() -> None:
     assert np.array_equal(one.statistics, many.statistics)
 
 
+def test_references_that_cannot_be_read_are_told(tmp_path) -> None:
+    fill(tmp_path / "asked", pictures(0, 20))
+    fill(tmp_path / "reference", pictures(1, 60))
+    for number in range(5):
+        (tmp_path / "reference" / f"note{number}.txt").write_text("no image")
+    folders = tmp_path / "asked", tmp_path / "reference"
+    found = audit(recognises(pictures(0, 5)), *folders, preprocessing=HOW)
+    (said,) = (one for one in found.warnings if "could not be read" in one)
+    assert said.startswith("Of the reference 5 files could not be read: ")
+    assert said.endswith("and 2 more.")
+
+
+def test_a_rate_that_is_none_is_refused_before_images_are_scored(tmp_path) -> None:
+    with pytest.raises(ProtocolError, match="between 0 and 1, not 2"):
+        audit(lambda batch: 1 / 0, pictures(0, 5), pictures(1, 60), 2, preprocessing=HOW)
+    asked = pictures(0, 9), pictures(1, 60), np.float32(0.1)
+    found = audit(recognises(pictures(0, 5)), *asked, preprocessing=HOW)
+    found.save(tmp_path / "report")
+
+
 def test_a_folder_without_images_and_a_wrong_score_are_refused(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"1 files refused.*notes.txt is not an image"):

@@ -301,3 +301,9 @@ def test_no_sentence_says_that_something_was_not_used() -> None:
 def test_what_cannot_be_judged_is_refused(scores, reference, fdr, message) -> None:
     with pytest.raises(ProtocolError, match=message):
         judge(np.array(scores), reference, fdr)
+
+
+def test_scores_that_are_no_numbers_and_no_references_have_no_p_value():
+    for scores, reference in (([np.nan], [0.0]), ([0.0], [np.inf]), ([0.0], [])):
+        with pytest.raises(ProtocolError):
+            conformal.p_values(np.array(scores), np.array(reference))

@@ -1,6 +1,7 @@
 """Marks in published images: exact for any model that never saw them, and found in one that did."""
 
 import json
+import math
 from hashlib import sha256
 from itertools import product
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from scipy import stats
 from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
-from amint_core.audit.marks import Marks, mark, p_of_ranks, trace
+from amint_core.audit.marks import Marks, _at_most, mark, p_of_ranks, trace
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.errors import DataError, ModelError, SettingsError
 from amint_core.methods.posteriors import cross_entropy
@@ -307,3 +308,14 @@ def test_answers_that_are_no_losses_are_refused(answer):
 def test_ranks_that_cannot_be_are_refused(ranks):
     with pytest.raises(SettingsError, match="from 1 to 16"):
         p_of_ranks(ranks, 16)
+
+
+def test_sums_of_thousands_of_ranks_are_counted_as_written_out():
+    for count, versions in ((1, 2), (4, 3), (7, 10), (12, 5)):
+        for total in range(count * (versions - 1) + 1):
+            written = sum(
+                (-1) ** j * math.comb(count, j) * math.comb(total - j * versions + count, count)
+                for j in range(total // versions + 1)
+            )
+            assert _at_most(total, count, versions) == written
+    assert 0.4 < p_of_ranks([5, 6] * 2_000, 10) < 0.6

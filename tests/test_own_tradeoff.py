@@ -53,6 +53,16 @@ def run(places):
     return run
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"holdout": None}, "give holdout"), ({"lambdas": ["much"]}, "give different weights")],
+)
+def test_a_tradeoff_that_cannot_be_made_is_refused_before_training(given, message):
+    roles = amint.deal(PIXELS, LABELS, **SIZES)
+    with pytest.raises(SettingsError, match=message):
+        amint.tradeoff(net(), **{**roles, **given})
+
+
 def test_a_run_that_tests_no_membership_is_refused():
     plain = sorted((project_root() / "results" / "convnet" / "runs").glob("*-plain-*"))[0]
     with pytest.raises(ResultsError, match="plain tests no membership"):

@@ -13,7 +13,7 @@ from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify, Score, Scored, score_all
-from amint_core.audit.verdict import judge, known_members
+from amint_core.audit.verdict import judge, known_members, require_rate
 from amint_core.errors import DataError, ProtocolError
 
 
@@ -52,6 +52,7 @@ def audit(
             "Shadow models have to be asked about the references, too, and of these only scores "
             "are there. Give a reference of your own, images that were surely not used."
         )
+    fdr = require_rate(fdr)  # before the images are looked at
     asked = {"classify": classify, "classes": classes, "shadows": shadows}
     queries = score_all(score, images, preprocessing, published, **asked)
     _require_images(queries)
@@ -100,13 +101,20 @@ def _reference(
     asked: dict[str, Any],
 ) -> tuple[Scored, list[str]]:
     if _are_images(reference):
-        return score_all(score, reference, preprocessing, **asked), []
+        known = score_all(score, reference, preprocessing, **asked)
+        return known, [_passed_over(known)] if known.refused else []
     if isinstance(reference, Scored):
         return reference, []
     return Scored(scores=reference), [
         "The reference is a list of scores, so its images could not be compared with yours. "
         "Images of your own that were surely not used are the better reference."
     ]
+
+
+def _passed_over(known: Scored) -> str:
+    refused = "; ".join(f"{each.name} {each.reason}" for each in known.refused[:3])
+    more = f" and {len(known.refused) - 3} more" if len(known.refused) > 3 else ""
+    return f"Of the reference {len(known.refused)} files could not be read: {refused}{more}."
 
 
 def _without(known: Scored, hashes: set[bytes]) -> tuple[Scored, int]:

@@ -19,6 +19,7 @@ from amint_core.files import read_json, write_json
 from amint_core.locations import given_path, shown
 
 ROLES = ("members", "external", "calibration")
+_KEY = 32  # bytes of an Ed25519 key
 _FORMAT = "amint-ledger-1"
 
 
@@ -92,6 +93,11 @@ def read(path: Path | str, public_key: bytes, weights: str | None = None) -> Sta
         LedgerError: wrong key, altered statement, or another model.
     """
     path = given_path(path)
+    if not isinstance(public_key, bytes) or len(public_key) != _KEY:
+        raise LedgerError(
+            f"A public key is {_KEY} bytes, as bytes.fromhex gives them of its {2 * _KEY} digits, "
+            f"not {public_key!r:.40}. Ask the owner for it."
+        )
     try:
         record = read_json(path)
         statement = Statement(**record["statement"])

@@ -149,8 +149,18 @@ def _check(scores: np.ndarray, reference: np.ndarray, fdr: float) -> None:
             "surely not used and are not among the images in question."
         )
     _check_finite(scores, reference)
+    require_rate(fdr)
+
+
+def require_rate(fdr: float) -> float:
+    """Return a false-discovery rate as Python's float.
+
+    Raises:
+        ProtocolError: it is none.
+    """
     if not isinstance(fdr, Real) or not 0 < fdr < 1:
         raise ProtocolError(f"A false-discovery rate is a number between 0 and 1, not {fdr!r}.")
+    return float(fdr)
 
 
 def _check_finite(*sides: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -87,7 +88,11 @@ def tradeoff(
     Raises:
         SettingsError: there is no λ, one is given twice, or λ or a control is among the settings.
     """
-    if not lambdas or len(set(lambdas)) != len(lambdas) or "lambda_mint" in settings:
+    if holdout is None:
+        raise SettingsError("A trade-off is judged on strangers: give holdout=….")
+    lambdas = np.atleast_1d(lambdas).tolist()
+    numbers = all(isinstance(one, int | float) for one in lambdas)
+    if not numbers or not lambdas or len(set(lambdas)) != len(lambdas) or "lambda_mint" in settings:
         raise SettingsError(f"lambdas = {list(lambdas)}: give different weights of the MINT loss.")
     if "control" in settings:
         raise SettingsError("λ = 0 is the control of a tradeoff. Leave `control` out.")
