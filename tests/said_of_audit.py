@@ -133,8 +133,8 @@ def of_hidden_in_readme() -> Iterator[str]:
     rows = table("hidden")
     yield f"and {percent(rows[f'asked: {said}'].mean())} of strangers"
     alone = rows[rows["shadows"] == 0]
-    yield f"at least {alone['at least'].min():.0f} were learnt"
-    yield f"and {rows['hidden members'].iloc[0]:,} were"
+    yield f"at least {alone['at least'].min():.0f} of the images which its head denies were learnt"
+    yield f"in truth {rows['hidden members'].iloc[0]:,} were"
 
 
 LINES = (of_replays, of_cost, of_draws, of_kinds, of_hidden, of_fit)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import torch
 from short_training import SMALL, settings, stored, train, without_times
 
 from amint_core.data.prepare import prepare
-from amint_core.errors import ResultsError, SettingsError
+from amint_core.errors import ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
@@ -160,3 +161,16 @@ def test_two_processes_train_one_run_together(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert read_json(Run(settings()).folder / "metrics.json")["mint"]["judged"]["members"] == 30
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [([0.0], r"shape \(1,\) for 3 images"), (None, r"shape \(\)"), (list("abc"), "no numbers")],
+)
+def test_a_test_of_ones_own_gives_every_image_a_number(given, message):
+    case = SimpleNamespace(images=pd.DataFrame(index=range(3)))
+    odd = SimpleNamespace(name="mine", score=lambda case: given)
+    with pytest.raises(ProtocolError, match=message):
+        steps._scores_of(odd, case)
+    odd.score = lambda case: [0, 1, 2]
+    assert steps._scores_of(odd, case).tolist() == [0.0, 1.0, 2.0]

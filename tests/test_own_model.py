@@ -141,6 +141,23 @@ def test_images_that_are_none_are_refused(given, message):
         gather(given())
 
 
+def test_a_datasets_labels_are_class_numbers_or_none_and_an_image_may_be_black():
+    images = torch.from_numpy(PIXELS[:4].astype(np.float32) / 255).permute(0, 3, 1, 2)
+    images[2] = 0
+    found = gather([(image, torch.tensor(label)) for label, image in enumerate(images)])
+    assert found.labels.tolist() == [0, 1, 2, 3]
+    assert not found.pixels[2].any()
+    assert gather([(image, -1) for image in images]).labels is None
+    for odd, message in (
+        ((0, 1, 2.9, 3), "from 0 on"),
+        ((0, 1, -1, 2), "from 0 on"),
+        (("a", "b", "c", "d"), "from 0 on"),
+        ((np.eye(4)[0], 1, 2, 3), "no class number"),
+    ):
+        with pytest.raises(DataError, match=message):
+            gather(list(zip(images, odd, strict=True)))
+
+
 def test_a_dataset_that_gives_another_copy_each_time_is_refused():
     class Moving(torch.utils.data.Dataset):
         def __len__(self):

@@ -38,7 +38,7 @@ def audit(
         reference: images that were surely not used, of the same source and treatment; or what
             `score_all` returned for them; or (n,) scores alone, such as a model's own calibration,
             whose images cannot be compared then.
-        members: (k,) scores of known members; fewer than two tell nothing and are left out.
+        members: (k,) scores of known members; fewer than 20 tell too little and are left out.
         fdr, published: see `AuditableModel.audit`.
         preprocessing, classify, classes, shadows: see `score_all`.
 

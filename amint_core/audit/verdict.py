@@ -37,12 +37,18 @@ def require_calibration(count: int) -> None:
         )
 
 
+#: Known members that it takes for a bound on the share of images that were used.
+FEWEST_MEMBERS = 20
+
+
 def known_members(scores: np.ndarray | None) -> np.ndarray | None:
     """Return the (k,) scores of known members as floats; None where they tell nothing.
 
-    It takes two: they are weighed in halves, each by what the other says (`share.with_members`).
+    They are weighed in halves, each by what the other says (`share.with_members`): of a few the
+    share's interval covers less than it says.
     """
-    return None if scores is None or len(scores) < 2 else np.asarray(scores, float).ravel()
+    few = scores is None or len(scores) < FEWEST_MEMBERS
+    return None if few else np.asarray(scores, float).ravel()
 
 
 @dataclass(frozen=True)

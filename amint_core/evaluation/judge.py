@@ -50,8 +50,9 @@ def judge(
     asked = scores.loc[scores["judged"] | (scores["role"] != "test"), "score"]
     if not tests_nothing and not np.isfinite(asked).all():
         raise ProtocolError(
-            f"{int((~np.isfinite(asked)).sum())} scores are not numbers; the model has "
-            "diverged. Train it again with a lower learning_rate or precision = 'fp32'."
+            f"{int((~np.isfinite(asked)).sum())} scores are not numbers. If the model has "
+            "diverged, train it again with a lower learning_rate or precision = 'fp32'; a test of "
+            "your own must give every image a number."
         )
     mint = _no_test() if tests_nothing else _tested(scores, settings, thresholds)
     members, others = _by_membership(scores[scores["judged"]])

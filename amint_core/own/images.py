@@ -197,7 +197,7 @@ def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
     pixels, labels = [], []
     for number in range(len(dataset)):
         image, label = _item(dataset[number])
-        pixels.append(_one(image, how))
+        pixels.append(_one(image, how, dark=number > 0))
         labels.append(label)
         if pixels[-1].shape != pixels[0].shape:
             raise DataError(
@@ -206,22 +206,34 @@ def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
             )
     if not np.array_equal(pixels[0], _one(_item(dataset[0])[0], how)):
         raise DataError(f"The dataset gives another image each time it is asked. {UNNORMALISED}")
-    known = None if None in labels else np.array([int(one) for one in labels], np.int64)
-    shape = pixels[0].shape
-    return Images(np.stack(pixels), how or Preprocessing(*shape), known)
+    found = Images(np.stack(pixels), how or Preprocessing(*pixels[0].shape))
+    if any(one is None for one in labels):
+        return found
+    try:
+        plain = np.array([one.item() if hasattr(one, "item") else one for one in labels])
+    except (TypeError, ValueError) as error:  # one-hot vectors, several targets
+        raise DataError(
+            f"The dataset's second part is no class number ({error}). Give labels=… of one number "
+            "an image."
+        ) from error
+    if (plain == -1).all():  # as datasets say that they have no labels
+        return found
+    return replace(found, labels=_numbers("labels", plain, len(found)))
 
 
 def _item(item: Any) -> tuple[Any, Any]:
     return item[:2] if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
 
 
-def _one(image: Any, how: Preprocessing | None) -> np.ndarray:
-    """Return the (H, W, C) uint8 pixels of one image."""
+def _one(image: Any, how: Preprocessing | None, dark: bool = False) -> np.ndarray:
+    """Return the (H, W, C) uint8 pixels of one image; `dark`: floats that are all 0 are black."""
     if isinstance(image, Image.Image):
         if how is not None:
             return how.apply(image)
         pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         return pixels[..., None] if pixels.ndim == 2 else pixels
     values = image[None] if hasattr(image, "ndim") else np.asarray(image)[None]
+    if dark and not values.any():
+        values = np.zeros(values.shape, np.uint8)
     pixels = _pixels(values)
     return pixels[0] if how is None else _prepared(pixels, how).pixels[0]

@@ -16,13 +16,14 @@ from amint_core import provenance
 from amint_core.config import EXACT, RunConfig, settings_of
 from amint_core.data.base import Dataset
 from amint_core.data.split import Split
-from amint_core.errors import ResultsError
+from amint_core.errors import ProtocolError, ResultsError
 from amint_core.evaluation import metrics as measures
 from amint_core.evaluation.judge import judge
 from amint_core.evaluation.scores import groups_of, images_of, pixels_of
 from amint_core.memory import enough_memory
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case
+from amint_core.methods.method import Method
 from amint_core.model import zoo
 from amint_core.model.inference import predicted_classes
 from amint_core.model.mint import describe, parameter_count
@@ -63,6 +64,24 @@ def train(run: Run) -> pd.DataFrame:
     return history
 
 
+def _scores_of(method: Method, case: Case) -> np.ndarray:
+    """Return a test's (N,) float64 scores of a case.
+
+    Raises:
+        ProtocolError: they are of another form, as a test of one's own may return.
+    """
+    try:
+        values = np.asarray(method.score(case), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"The test {method.name!r} returns no numbers ({error}).") from error
+    if values.shape != (len(case.images),):
+        raise ProtocolError(
+            f"The test {method.name!r} returns scores of shape {values.shape} for "
+            f"{len(case.images)} images. It must return one number for each."
+        )
+    return values
+
+
 @enough_memory()
 def score(run: Run) -> pd.DataFrame:
     """Score the images of all roles, and after each transformation those that are judged.
@@ -80,7 +99,7 @@ def score(run: Run) -> pd.DataFrame:
         raise ResultsError("This run's model is not trained yet: call train(run) first.")
     case, name = case_of(run), run.settings.method
     with repeatable(run.settings.cpu_threads):
-        values = METHODS[name].score(case).astype(np.float64)
+        values = _scores_of(METHODS[name], case)
         scores = case.images.assign(predicted=case.predicted, method=name, score=values)
         scores = pd.concat([scores, _classified(case, judged_images(run))], ignore_index=True)
     run.keep_scores(scores, _after_transformations(run, case, scores))
@@ -199,7 +218,7 @@ def _after_transformations(run: Run, case: Case, scores: pd.DataFrame) -> pd.Dat
     for name in settings.transformations:
         transformed = case.after(name, method.transformed == "alone")
         with repeatable(settings.cpu_threads):
-            values = method.score(transformed).astype(np.float64)
+            values = _scores_of(method, transformed)
         scored = transformed.images.assign(transformation=name, score=values)
         rows.append(scored[scored["judged"]])
     return pd.concat(rows, ignore_index=True)
