@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shutil
 import sys
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -14,6 +17,7 @@ import pytest
 import timm
 import torch
 from audit_folders import fill, pictures
+from filelock import FileLock
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -37,6 +41,7 @@ from amint_core.own.finishing import NARROWEST, headed
 from amint_core.own.fit import Alone, train
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
+from amint_core.run import trainings
 from amint_core.settings import HEAD_EPOCHS
 from amint_core.training.kinds import ACTIVE, PLAIN
 
@@ -799,3 +804,23 @@ def test_corrected_labels_of_members_are_told_of(roles, tmp_path):
     after = amint.attach(trained, **{**roles, "members": others}, **given)
     key = "accuracy_on_members"
     assert before.card["audited"][key] != after.card["audited"][key]
+
+
+def test_who_waited_for_a_training_that_took_its_folder_away_takes_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainings, "_PATIENCE", 0.05)
+    waiting = OwnTraining({"training": {}}, tmp_path / "m", "start")
+    waiting.folder.mkdir(parents=True)
+    held = threading.Event()
+
+    def train_first() -> None:
+        with FileLock(waiting.folder / ".lock"):
+            held.set()
+            time.sleep(0.5)
+            shutil.rmtree(waiting.folder)
+
+    other = threading.Thread(target=train_first)
+    other.start()
+    held.wait()
+    with waiting.alone():
+        assert (waiting.folder / ".lock").is_file()
+    other.join()

@@ -103,6 +103,10 @@ def test_keeping_states_changes_no_weight_and_a_folder_without_them_is_trained_a
     capsys.readouterr()
     amint.fit(Dropping(), **given, keep_epochs=2)
     assert "Already trained" in capsys.readouterr().out
+    torch.manual_seed(0)
+    amint.fit(Dropping(), **given, keep_epochs=1)  # of which half the states are there
+    assert "Already trained" not in capsys.readouterr().out
+    assert sorted(states_in(tmp_path / "a" / "epochs")) == [0, 1, 2, 3, 4]
     with pytest.raises(SettingsError, match=r"there is none. Name one by folder"):
         amint.fit(Dropping(), **roles, **SHORT, keep_epochs=1)
 

@@ -109,7 +109,7 @@ def fit(
         )
     made_of = identity(enhanced, roles, ACTIVE, chosen)
     # States of a training that is over can only be had by training again.
-    again = anew or (chosen.keep_epochs and not (place / EPOCHS).is_dir())
+    again = anew or not _are_kept(place, chosen)
     made = None if again else finished(place, made_of, enhanced)
     if made is not None:
         if control and ACCURACY_LOST not in made.card["price"]:
@@ -142,6 +142,14 @@ def fit(
         made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place, alone)
         training.end()
     return made
+
+
+def _are_kept(place: Path | None, settings: RunConfig) -> bool:
+    """Tell whether a folder holds the states that the settings ask for."""
+    if place is None or not settings.keep_epochs:
+        return True
+    wanted = range(0, settings.epochs + 1, settings.keep_epochs)
+    return all((place / EPOCHS / f"{epoch:04}.pt").is_file() for epoch in wanted)
 
 
 def _alone(

@@ -129,13 +129,16 @@ class Training:
     def _lock(self) -> FileLock | None:
         if not processes().is_main_process:
             return None
-        lock = FileLock(self.folder / ".lock")
+        lock, patience = FileLock(self.folder / ".lock"), _PATIENCE
         with writable(self.folder, "AMINT_CACHE"):
-            try:
-                lock.acquire(timeout=_PATIENCE)
-            except Timeout:
-                tqdm.write("Another process is training the same model; waiting for it.")
-                lock.acquire()
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=patience)
+                except Timeout:
+                    tqdm.write("Another process is training the same model; waiting for it.")
+                    patience = -1  # for as long as it takes
+                except FileNotFoundError:  # which removed the folder when it was done
+                    self.folder.mkdir(parents=True, exist_ok=True)
         return lock
 
     def is_busy(self) -> bool:
