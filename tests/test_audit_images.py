@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tracemalloc
 
@@ -137,7 +138,7 @@ def test_a_record_comes_back_and_an_unknown_step_is_refused() -> None:
     for wrong, message in (
         ({"filter": "bilinaer"}, "Did you mean 'bilinear'"),
         ({"fit": "pad"}, "Unknown fit"),
-        ({"channels": 0}, "channels above 0"),
+        ({"channels": 0}, "whole numbers above 0"),
         ({"mean": (0.1, 0.2)}, "one value, or one for each channel"),
         ({"deviation": (0.0,)}, "above 0"),
     ):
@@ -173,3 +174,18 @@ def test_damaged_fingerprints_are_refused(tmp_path) -> None:
     (tmp_path / "prints.npz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="holds no fingerprints"):
         fingerprints.Published.load(tmp_path / "prints.npz")
+
+
+def test_sizes_and_normalisation_are_numbers():
+    one = Preprocessing(np.int64(8), 9, mean=0.5, deviation=[0.1, 0.2, 0.3])
+    assert (type(one.height), one.mean, one.deviation) == (int, (0.5,), (0.1, 0.2, 0.3))
+    assert Preprocessing.from_record(json.loads(json.dumps(one.record()))) == one
+    for odd, message in (
+        ({"height": "16"}, "whole numbers above 0"),
+        ({"width": 16.0}, "whole numbers above 0"),
+        ({"channels": 0}, "whole numbers above 0"),
+        ({"mean": "a"}, "`mean` holds numbers"),
+        ({"deviation": (0.1, 0.2)}, "one for each channel"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            Preprocessing(**{"height": 8, "width": 8} | odd)

@@ -291,6 +291,12 @@ def test_what_cannot_be_audited_is_refused_when_it_is_made() -> None:
         amint.auditable(enhanced(), HOW, STRANGERS, views="flip")
 
 
+def test_a_list_is_read_before_it_is_asked(own_folder) -> None:
+    made = amint.load(own_folder, model=OwnNet())
+    with pytest.raises(SettingsError, match=r"published = 'list.json'.*Published.load"):
+        made.audit(np.zeros((60, 16, 16, 3), np.uint8), published="list.json")
+
+
 @pytest.mark.parametrize("card", [{"notes": 3}, {"notes": "abc"}, {"classes": 5}])
 def test_a_card_that_an_audit_cannot_read_is_refused(card, own_folder) -> None:
     with pytest.raises(ModelError, match="give a list of strings"):

@@ -99,3 +99,13 @@ def test_scores_by_the_images_numbers_are_put_in_order(run):
 def test_scores_that_are_not_of_these_images_are_refused(run, odd):
     with pytest.raises(ProtocolError, match=r"Scores 'mine'.*judged_images\(run\)"):
         amint.compare({"mine": odd(len(amint.judged_images(run)))}, run)
+
+
+def test_scores_are_numbers_by_name(run):
+    images = amint.judged_images(run)
+    with pytest.raises(ProtocolError, match="Give scores by name"):
+        amint.compare(np.zeros(len(images)), run)
+    with pytest.raises(ProtocolError, match="'mine' are no numbers"):
+        amint.compare({"mine": ["high"] * len(images)}, run)
+    learnt = torch.arange(len(images), dtype=torch.float32, requires_grad=True)
+    assert "learnt" in amint.compare({"learnt": learnt}, run).index

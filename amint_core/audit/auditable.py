@@ -157,6 +157,10 @@ class AuditableModel:
             ModelError: a shadow model takes other images, knows other classes, or is this model.
             ProtocolError: too few references, or none that shadow models could be asked about.
         """
+        if not isinstance(published, Published | None):
+            raise SettingsError(
+                f"published = {published!r:.60}: read the owner's list first, Published.load(path)."
+            )
         of_signed = self._held_to(signed, published)
         if self.scored_by and hash_of_weights(self.enhanced.state_dict()) != self.scored_by:
             raise ModelError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,20 @@ class Preprocessing:
             raise SettingsError(unknown_name("filter", self.filter, FILTERS))
         if self.fit not in FITS:
             raise SettingsError(unknown_name("fit", self.fit, FITS))
-        if min(self.height, self.width, self.channels) < 1:
+        sizes = self.height, self.width, self.channels
+        if not all(isinstance(one, Integral) for one in sizes) or min(sizes) < 1:
             raise SettingsError(
-                f"{self.height} × {self.width} pixels in {self.channels} channels are no image. "
-                "Give sizes and channels above 0."
+                f"{self.height!r} × {self.width!r} pixels in {self.channels!r} channels are no "
+                "image. Give sizes and channels as whole numbers above 0."
             )
+        for name, size in zip(("height", "width", "channels"), sizes, strict=True):
+            object.__setattr__(self, name, int(size))  # as JSON has it
         for name in ("mean", "deviation"):
-            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+            try:
+                values = np.atleast_1d(getattr(self, name)).astype(float).tolist()
+            except (TypeError, ValueError) as error:
+                raise SettingsError(f"`{name}` holds numbers ({error}).") from error
+            object.__setattr__(self, name, tuple(values))
             if len(getattr(self, name)) not in (1, self.channels):
                 raise SettingsError(f"`{name}` has one value, or one for each channel.")
         if not np.isfinite(self.mean + self.deviation).all() or min(self.deviation) <= 0:

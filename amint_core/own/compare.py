@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from amint_core.errors import ProtocolError, ResultsError
 from amint_core.evaluation import metrics, paired
@@ -55,6 +56,8 @@ def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
         ProtocolError: scores are missing, no numbers, or not of these images.
         ResultsError: the run left no judged scores, or tests no membership.
     """
+    if not isinstance(scores, Mapping):
+        raise ProtocolError("Give scores by name: compare({'my test': scores}, run).")
     images = judged_images(run)
     ours = images["score"].to_numpy(np.float64)
     if np.isnan(ours).all():
@@ -85,7 +88,12 @@ def _in_order(name: str, given: Any, images: pd.DataFrame) -> np.ndarray:
         if given.index.has_duplicates or images["index"].duplicated().any():
             raise ProtocolError(f"Scores {name!r}: an index stands twice. Give them in order.")
         given = given.reindex(images["index"])
-    values = np.asarray(given, np.float64)
+    if isinstance(given, torch.Tensor):
+        given = given.detach().cpu()
+    try:
+        values = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"Scores {name!r} are no numbers ({error}).") from error
     if values.shape != (len(images),) or not np.isfinite(values).all():
         odd = int((~np.isfinite(values)).sum())
         raise ProtocolError(
