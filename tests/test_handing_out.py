@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import huggingface_hub
 import numpy as np
 import pytest
@@ -113,6 +115,17 @@ def test_a_folder_for_the_hub_holds_safetensors_and_a_card_and_comes_back(model,
     back = amint.AuditableModel.from_pretrained(tmp_path / "own", model=OwnNet())
     assert torch.equal(back.score(IMAGES), model.score(IMAGES))
     assert torch.equal(amint.load(tmp_path / "own", OwnNet()).score(IMAGES), model.score(IMAGES))
+
+
+def test_a_second_model_has_a_card_of_its_own_and_nobody_elses_is_lost(model, tmp_path):
+    model.save_pretrained(tmp_path / "own")
+    card = tmp_path / "own" / "README.md"
+    other = replace(model, card={"notes": ["Trained anew."]})
+    other.save_pretrained(tmp_path / "own")
+    assert "Trained anew." in card.read_text(encoding="utf-8")
+    card.write_text("Mine, in which much is recognised.", encoding="utf-8")
+    model.save_pretrained(tmp_path / "own")
+    assert card.read_text(encoding="utf-8").startswith("Mine")
 
 
 def test_pushing_uploads_the_folder_and_fetching_takes_no_other_file(model, tmp_path, monkeypatch):

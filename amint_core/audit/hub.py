@@ -44,6 +44,10 @@ recognised.
 """
 
 
+#: A line that no other card has.
+OURS = TEMPLATE.splitlines()[-2]
+
+
 class OnHub(
     ModelHubMixin,
     library_name="amint",
@@ -65,7 +69,7 @@ class OnHub(
     def _save_pretrained(self, save_directory: Path) -> None:
         save(self.model, save_directory)
         card = save_directory / "README.md"
-        if card.is_file() and TEMPLATE.splitlines()[-1] in card.read_text(encoding="utf-8"):
+        if card.is_file() and OURS in card.read_text(encoding="utf-8"):
             card.unlink()  # of the model that was here before; the mixin writes it anew
 
     def generate_model_card(self, *args: Any, repo: str = "", **kwargs: Any) -> Any:
