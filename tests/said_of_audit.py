@@ -93,9 +93,23 @@ def _of_kind(groups, kind: str, reference: str) -> str:
     return f"{shares[0]} and {shares[1]}"
 
 
+def answered() -> pd.DataFrame:
+    """Rows of models of which the audit can tell; of others it finds the images of another kind."""
+    rows = table("hidden")
+    return rows[rows["reference fits"]]
+
+
+def refused() -> Iterator[str]:
+    """Yield of how many models the audit says that it cannot tell."""
+    models = table("hidden").groupby(["owner", "seed"])["reference fits"].all()
+    (owner, _), *others = models[~models].index
+    assert (owner, others, len(models)) == ("misdeclared", [], 6)
+    yield "Of one of the six models, whose owner declared the hidden half external, the audit says"
+
+
 def of_hidden() -> Iterator[str]:
     """Yield the rows of the table of hidden members."""
-    groups = table("hidden").groupby(["owner", "shadows", "class"], sort=False)
+    groups = answered().groupby(["owner", "shadows", "class"], sort=False)
     words = {"undeclared": "not declared", "misdeclared": "declared external"}
     for key, row in groups.mean(numeric_only=True).iterrows():
         owner, shadows, known = key
@@ -116,7 +130,7 @@ def of_fit() -> Iterator[str]:
 
 
 def _suspected(owner: str, shadows: int, known: str) -> pd.DataFrame:
-    rows = table("hidden").set_index(["owner", "shadows", "class"]).sort_index()
+    rows = answered().set_index(["owner", "shadows", "class"]).sort_index()
     return rows.loc[(owner, shadows, known)]
 
 
@@ -130,11 +144,11 @@ def of_hidden_in_readme() -> Iterator[str]:
         f"beside eight shadow models {percent(beside[f'hidden: {said}'].mean())} "
         f"({percent(external[f'hidden: {said}'].mean())} of those declared as external)"
     )
-    rows = table("hidden")
+    rows = answered()
     yield f"and {percent(rows[f'asked: {said}'].mean())} of strangers"
     alone = rows[rows["shadows"] == 0]
     yield f"at least {alone['at least'].min():.0f} of the images which its head denies were learnt"
     yield f"in truth {rows['hidden members'].iloc[0]:,} were"
 
 
-LINES = (of_replays, of_cost, of_draws, of_kinds, of_hidden, of_fit)
+LINES = (of_replays, of_cost, of_draws, of_kinds, of_hidden, of_fit, refused)
