@@ -85,3 +85,13 @@ def test_without_any_scores_a_roc_drawn_before_stays(results):
     (folder / "judged.parquet").unlink()
     assert report.write("quick")["roc.png"] == drawn
     assert drawn.read_bytes() == before
+
+
+def test_no_two_curves_of_a_dataset_look_alike(results):
+    for model in ("convnet", "tiny", "mobilenet"):
+        for recipe in ("best", "fixed"):
+            made = made_metrics(model=model, recipe=recipe)
+            put(results, made, made_scores())
+    (axes,) = roc_by_dataset.draw(profile()).axes[:1]
+    looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines]
+    assert len(set(looks)) == len(looks) == 6 + 1  # and chance

@@ -71,7 +71,8 @@ def _draw_curves(axes: Axes, rows: pd.DataFrame, scores: dict[str, pd.DataFrame]
 def _look(rows: pd.DataFrame, number: int) -> dict[str, str]:
     """Return a row's colour and line: its model's, where that tells the panel's rows apart."""
     of_models = rows["model"].value_counts()
-    if len(of_models) == 1 or of_models.max() > len(_LINES):
+    colors = {model_look(model)[0] for model in of_models.index}  # the paper's have one each
+    if len(of_models) == 1 or len(colors) < len(of_models) or of_models.max() > len(_LINES):
         return curve_look(number)
     model = rows["model"].iloc[number]
     before = (rows["model"].iloc[:number] == model).sum()
