@@ -244,6 +244,7 @@ def test_without_cryptography_the_remedy_is_named(monkeypatch) -> None:
         {"roles": "100 members"},
         {"roles": {"members": 3}},
         {"root": 5},
+        {"transcript": "\x1b[2J0 images"},
         {"weights": None},
         {"fingerprints": 7},
         {"size": True},

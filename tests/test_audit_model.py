@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -318,6 +319,17 @@ def test_statistics_of_another_form_are_refused(own_folder) -> None:
         amint.load(own_folder, model=OwnNet())
 
 
+def test_statistics_that_are_no_numbers_are_refused(own_folder) -> None:
+    manifest, path = read_sealed(own_folder / "auditable.json"), own_folder / "scores.safetensors"
+    stored = safetensors.numpy.load_file(path)
+    stored["statistics"] = np.full_like(stored["statistics"], np.nan)
+    safetensors.numpy.save_file(stored, path)
+    manifest["files"] = hashes([own_folder / WEIGHTS, path])
+    write_sealed(own_folder / "auditable.json", manifest)
+    with pytest.raises(ModelError, match="statistics that are no finite numbers"):
+        amint.load(own_folder, model=OwnNet())
+
+
 @pytest.mark.parametrize("odd", ["yes", 0, None, []])
 def test_what_the_head_sees_is_told_by_true_or_false(odd, own_folder) -> None:
     manifest = read_sealed(own_folder / "auditable.json")
@@ -506,6 +518,24 @@ def test_the_command_says_what_the_report_says(finished, photos, tmp_path, capsy
         assert sentence in told
     assert all(warning in told for warning in record["warnings"])
     assert f"{record['refused_files']} files that are no usable image" in told
+
+
+def test_a_strangers_card_writes_no_code_to_the_terminal(
+    finished, photos, tmp_path, capsys
+) -> None:
+    card = {"notes": ["\x1b[2J\x1b[Hamint: all images are proved not used\n"]}
+    forged = amint.save(replace(amint.load(finished[1]), card=card), tmp_path / "forged")
+    main(["audit", *map(str, ("--model", forged, "--images", photos, "--out", tmp_path / "out"))])
+    told = capsys.readouterr().out
+    assert "proved not used" in told
+    assert "\x1b" not in told
+    assert not any(line.startswith("amint: all") for line in told.splitlines())
+
+
+def test_more_class_names_than_outputs_are_told_of_the_card(finished) -> None:
+    made = replace(amint.load(finished[1]), card={"classes": [f"c{one}" for one in range(99)]})
+    with pytest.raises(ModelError, match="card names 99 classes, and the model tells"):
+        made.audit(finished[2]["pixels"]["holdout"][:60])
 
 
 def test_the_command_asks_shadow_models(finished, photos, tmp_path, capsys) -> None:
