@@ -41,4 +41,4 @@ def test_saved_figures_hold_no_date_and_120_dpi(tmp_path):
 def test_each_role_and_setup_has_a_colour_of_its_own():
     for look in (style.ROLES, style.SETUPS, style.MODELS, style.MARKERS):
         assert len(set(look.values())) == len(look)
-    assert set(style.SETUPS) == set(style.SETUP_LINES) == set(paper.SETUPS)
+    assert set(style.SETUPS) == set(paper.SETUPS)

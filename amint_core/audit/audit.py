@@ -11,6 +11,7 @@ import pandas as pd
 
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
+from amint_core.audit.images import in_words
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Classify, Score, Scored, score_all
 from amint_core.audit.verdict import judge, known_members, require_rate
@@ -112,9 +113,8 @@ def _reference(
 
 
 def _passed_over(known: Scored) -> str:
-    refused = "; ".join(f"{each.name} {each.reason}" for each in known.refused[:3])
-    more = f" and {len(known.refused) - 3} more" if len(known.refused) > 3 else ""
-    return f"Of the reference {len(known.refused)} files could not be read: {refused}{more}."
+    count = len(known.refused)
+    return f"Of the reference {count} files could not be read: {in_words(known.refused)}."
 
 
 def _without(known: Scored, hashes: set[bytes]) -> tuple[Scored, int]:

@@ -161,8 +161,9 @@ class AuditableModel:
             raise SettingsError(
                 f"published = {published!r:.60}: read the owner's list first, Published.load(path)."
             )
-        of_signed = self._held_to(signed, published)
-        if self.scored_by and hash_of_weights(self.enhanced.state_dict()) != self.scored_by:
+        weights = hash_of_weights(self.enhanced.state_dict())
+        of_signed = self._held_to(signed, published, weights)
+        if self.scored_by and weights != self.scored_by:
             raise ModelError(
                 "The model's weights have changed since its calibration images were scored: it was "
                 "trained further, or given to another `fit`. Load it from its folder."
@@ -184,7 +185,9 @@ class AuditableModel:
             found, warnings=(*said, *of_signed, *found.warnings), signed=signed
         )
 
-    def _held_to(self, signed: Statement | None, published: Published | None) -> list[str]:
+    def _held_to(
+        self, signed: Statement | None, published: Published | None, weights: str
+    ) -> list[str]:
         """Refuse what the owner's statement does not name, and return what is said of the rest."""
         if signed is None:
             return []
@@ -193,7 +196,7 @@ class AuditableModel:
                 f"signed = {signed!r} is no statement. Give what "
                 "amint_core.audit.statement.read(path, public_key) returns."
             )
-        require_about(signed, hash_of_weights(self.enhanced.state_dict()))
+        require_about(signed, weights)
         if published is None or signed.fingerprints == published.digest:
             return [_of_the_list(signed)]
         if signed.fingerprints is None:

@@ -35,9 +35,18 @@ def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     if not len(reference):
         raise ProtocolError("There is no reference to compare with: give scores of strangers.")
-    if not (np.isfinite(scores).all() and np.isfinite(reference).all()):
-        raise ProtocolError("Some scores are no finite numbers. Check the model and its input.")
+    require_finite(scores, reference)
     return (1 + as_high(scores, reference)) / (len(reference) + 1)
+
+
+def require_finite(*sides: np.ndarray) -> None:
+    """Refuse scores that are no finite numbers.
+
+    Raises:
+        ProtocolError: some are.
+    """
+    if not all(np.isfinite(side).all() for side in sides):
+        raise ProtocolError("Some scores are no finite numbers. Check the model and its input.")
 
 
 def as_high(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:

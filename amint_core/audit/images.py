@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,12 @@ class Refused:
 
     name: str
     reason: str
+
+
+def in_words(refused: Sequence[Refused]) -> str:
+    """Name the first three files that take no part, with why, and say how many more there are."""
+    first = "; ".join(f"{each.name} {each.reason}" for each in refused[:3])
+    return first + (f" and {len(refused) - 3} more" if len(refused) > 3 else "")
 
 
 class Unfit(Exception):

@@ -38,6 +38,7 @@ from amint_core.model import zoo
 from amint_core.model.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead
 from amint_core.model.inference import VIEWS
 from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.model.reading import separate
 from amint_core.model.zoo import timm_any
 from amint_core.store import changed, hashes, read_sealed, write_sealed
 
@@ -63,11 +64,8 @@ def save(model: AuditableModel, folder: Path | str) -> Path:
     """
     folder, built = given_path(folder), _built(model)
     require_own_folder(folder)
-    # Copies: tensors that share their memory, such as tied weights, are refused otherwise.
-    state = model.enhanced.state_dict()
-    weights = {name: each.detach().cpu().contiguous().clone() for name, each in state.items()}
     with atomic_path(folder / WEIGHTS) as heavy, atomic_path(folder / SCORES) as light:
-        save_file(weights, heavy)
+        save_file(separate(model.enhanced.state_dict()), heavy)
         safetensors.numpy.save_file(_arrays(model), light)
         files = hashes([heavy, light])
         # Both fit on the disk: until the folder is whole again, it says that it is not.

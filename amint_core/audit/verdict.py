@@ -22,6 +22,8 @@ FOUND = "members found"
 
 #: With fewer references hardly anything can be said, and nothing of how well they fit.
 FEWEST_REFERENCES = 50
+#: Known members that it takes for a bound on the share of images that were used.
+FEWEST_MEMBERS = 20
 
 
 def require_calibration(count: int) -> None:
@@ -35,10 +37,6 @@ def require_calibration(count: int) -> None:
             f"{count} calibration images are too few for an audit; keep at least "
             f"{FEWEST_REFERENCES}, better thousands, out of training."
         )
-
-
-#: Known members that it takes for a bound on the share of images that were used.
-FEWEST_MEMBERS = 20
 
 
 def known_members(scores: np.ndarray | None) -> np.ndarray | None:
@@ -116,7 +114,7 @@ def judge(
     scores, reference = (np.asarray(each, float).ravel() for each in (scores, reference))
     _check(scores, reference, fdr)
     members = known_members(members)
-    _check_finite(*(posterior or ()), *(() if members is None else (members,)))
+    conformal.require_finite(*(posterior or ()), *(() if members is None else (members,)))
     fit = compare(scores, reference, statistics, of_reference)
     p = conformal.p_values(scores, reference)
     accused = conformal.accused(p, fdr) & fit.holds
@@ -154,7 +152,7 @@ def _check(scores: np.ndarray, reference: np.ndarray, fdr: float) -> None:
             f"of at least {FEWEST_REFERENCES} images of your own, better thousands, that were "
             "surely not used and are not among the images in question."
         )
-    _check_finite(scores, reference)
+    conformal.require_finite(scores, reference)
     require_rate(fdr)
 
 
@@ -167,8 +165,3 @@ def require_rate(fdr: float) -> float:
     if not isinstance(fdr, Real) or not 0 < fdr < 1:
         raise ProtocolError(f"A false-discovery rate is a number between 0 and 1, not {fdr!r}.")
     return float(fdr)
-
-
-def _check_finite(*sides: np.ndarray) -> None:
-    if not all(np.isfinite(side).all() for side in sides):
-        raise ProtocolError("Some scores are no finite numbers. Check the model and its input.")

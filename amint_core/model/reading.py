@@ -74,6 +74,12 @@ def classifier_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return classify
 
 
+def separate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of a model's state on the CPU: safetensors refuses tensors that share memory,
+    such as tied weights."""
+    return {name: each.detach().cpu().contiguous().clone() for name, each in state.items()}
+
+
 @contextmanager
 def hooked(
     modules: Mapping[str, nn.Module], hook_for: Callable[[str], Callable[..., object]]

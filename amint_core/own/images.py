@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from amint_core.audit.images import Picture, Refused, forms, read
+from amint_core.audit.images import Picture, Refused, forms, in_words, read
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.data.folders import class_order
 from amint_core.errors import DataError
@@ -148,15 +148,14 @@ def _of_folder(folder: Path, how: Preprocessing | None) -> Images:
     pixels, names, refused = [], [], []
     for one in read(folder, how):
         if isinstance(one, Refused):
-            refused.append(f"{one.name} {one.reason}")
+            refused.append(one)
         else:
             pixels.append(one.pixels)
             names.append(one.name)
     if not pixels:
-        raise DataError(f"{folder} holds no image. {'; '.join(refused[:3])}")
+        raise DataError(f"{folder} holds no image. {in_words(refused[:3])}")
     if refused:
-        more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
-        warnings.warn(f"Passed over: {'; '.join(refused[:3])}{more}.", stacklevel=4)
+        warnings.warn(f"Passed over: {in_words(refused)}.", stacklevel=4)
     folders = [str(Path(name).parent) for name in names]
     if "." in folders:
         beside = sum(one == "." for one in folders)

@@ -38,8 +38,9 @@ ROLES = {
 #: The two tasks of active training.
 TASKS = {"mint": BLUE, "audited": GREEN}
 SETUPS = {"entry": "#3B0F70", "middle": "#B73779", "output": "#FC8961"}
-SETUP_LINES = {"entry": "-", "middle": "--", "output": ":"}
 MODELS = dict(zip(paper.MODELS, (BLUE, ORANGE, GREEN, RED, PURPLE, SKY), strict=True))
+#: Lines of curves of one colour.
+LINES = ("-", "--", ":")
 #: Curves of one panel that have no colour of their own.
 _CURVES = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
 #: Shapes beside the colours, so that models differ in black and white too.
@@ -139,10 +140,9 @@ def model_look(name: str) -> tuple[str, str]:
 
 def curve_look(number: int) -> dict[str, str]:
     """Return colour and line of a panel's curve, by its place there; no two of 21 look alike."""
-    lines = ("-", "--", ":")
     return {
         "color": _CURVES[number % len(_CURVES)],
-        "linestyle": lines[number // len(_CURVES) % len(lines)],
+        "linestyle": LINES[number // len(_CURVES) % len(LINES)],
     }
 
 

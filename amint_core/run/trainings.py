@@ -31,6 +31,7 @@ from amint_core.files import writable
 from amint_core.locations import cache_root, shown
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
+from amint_core.model.reading import separate
 from amint_core.run.models import build, fit_model, monitor_of, trained_part
 from amint_core.run.needs import training_settings
 from amint_core.run.read_back import read_history, read_state, read_weights
@@ -217,10 +218,8 @@ class Training:
             return
         with stored(self.history) as temporary:
             history.to_csv(temporary, index=False)
-        # Copies: tensors that share their memory, such as tied weights, are refused otherwise.
-        state = model.state_dict()
-        weights = {name: value.cpu().contiguous().clone() for name, value in state.items()}
         with stored(self.weights) as temporary:
+            weights = separate(model.state_dict())
             save_file(weights, temporary, metadata={"amint": json.dumps(self.identity)})
         remove(self.checkpoint)
 

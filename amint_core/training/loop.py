@@ -148,7 +148,7 @@ def fit(
             epoch, started = state.epoch + 1, time.perf_counter()
             row = {"epoch": epoch, "learning_rate": optimizer.param_groups[0]["lr"]}
             # A function of (seed, epoch), so that a resumed run draws what an undisturbed one does.
-            seeded(_seed(seed, epoch))
+            _seed_all(_seed(seed, epoch))
             row |= parts.train_epoch(batches, state, f"{epoch}/{epochs}", bar)
             row["calibration_auc"] = auc = _ask(monitor, accelerator)
             earlier = [before["calibration_auc"] for before in state.history]
@@ -258,7 +258,7 @@ def _largest_weight(model: nn.Module) -> Tensor:
     return torch.stack([value.float() for value in values]).max()
 
 
-def seeded(seed: int) -> None:
+def _seed_all(seed: int) -> None:
     """Seed whatever a model may draw from: PyTorch, Python and numpy."""
     torch.manual_seed(seed)
     random.seed(seed)

@@ -20,6 +20,7 @@ from amint_core.report.render import short
 from amint_core.report.style import GREY, headed
 
 _POINTS = 80  # places on the false-positive axis at which a band is drawn, at most
+Look = dict[str, str]  # of a curve: `color` and `linestyle`
 #: The line on which a test knows nothing.
 CHANCE = {"color": GREY, "linewidth": 1, "linestyle": "--"}
 
@@ -110,6 +111,21 @@ def legend_below(axes: Axes) -> None:
     names = [textwrap.fill(name, 52) for name in names]
     look = {"fontsize": 8.5, "labelspacing": 0.25}
     axes.legend(curves, names, loc="upper left", bbox_to_anchor=(-0.02, -0.14), **look)
+
+
+def draw_curves(axes: Axes, curves: Sequence[tuple[str, Sequence[pd.DataFrame], Look]]) -> None:
+    """Draw log-log ROC curves with their bands, and name them below the panel.
+
+    Args:
+        curves: name, judged scores per seed, and colour and line of each.
+    """
+    alpha = min(0.15, 0.6 / len(curves))  # many bands on top of each other stay light
+    for name, tables, look in curves:
+        draw_band(axes, tables, alpha, label=name, linewidth=1.5, **look)
+    most = max(non_members(table) for _, tables, _ in curves for table in tables)
+    roc_axes(axes, most, linestyle="-", alpha=0.7, label=None)
+    legend_below(axes)
+    axes.set_aspect("auto")
 
 
 def curve(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

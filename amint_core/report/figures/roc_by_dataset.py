@@ -7,22 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amint_core.report.figures.beside_paper import NO_ACTIVE, panels
-from amint_core.report.figures.panels import (
-    draw_band,
-    legend_below,
-    legend_room,
-    non_members,
-    roc_axes,
-    tiles,
-)
+from amint_core.report.figures.panels import draw_curves, legend_room, roc_axes, tiles
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
-from amint_core.report.style import GREY, curve_look, foot, model_look, nothing_to_draw, styled
+from amint_core.report.style import (
+    GREY,
+    LINES,
+    curve_look,
+    foot,
+    model_look,
+    nothing_to_draw,
+    styled,
+)
 
 #: With more curves than this on one dataset, each setup has a panel of its own.
 MOST_CURVES = 8
 NO_SCORES = "no scores here"
-_LINES = ("-", "--", ":")  # of rows of one model in a panel
 
 
 @styled
@@ -41,7 +41,7 @@ def draw(results: Results) -> Figure:
     parts = {": ".join(name): of_panel for name, of_panel in groups}
     figure, grid = tiles(title, list(parts), 3, 3.9, 3.9 + legend_room(parts.values()))
     for of_panel, axes in zip(parts.values(), grid, strict=True):
-        _draw_curves(axes, of_panel, results.scores)
+        _draw_panel(axes, of_panel, results.scores)
     names = {name for runs in rows["runs"] for name in runs.split("; ")}
     missing = len(names - set(results.scores))
     note = "Bands: pointwise 95 % intervals of the TPR; several seeds: means. "
@@ -51,32 +51,30 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def _draw_curves(axes: Axes, rows: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> None:
-    most = 0
+def _draw_panel(axes: Axes, rows: pd.DataFrame, scores: dict[str, pd.DataFrame]) -> None:
+    curves = []
     for number, (_, row) in enumerate(rows.iterrows()):
         tables = [scores[name] for name in row["runs"].split("; ") if name in scores]
         if tables:
-            look = _look(rows, number) | {"linewidth": 1.5, "label": _name(row)}
-            draw_band(axes, tables, min(0.15, 0.6 / len(rows)), **look)
-            most = max(most, *map(non_members, tables))
-    roc_axes(axes, most or 1000, linestyle="-", alpha=0.7, label=None)
+            curves.append((_name(row), tables, _look(rows, number)))
+    if curves:
+        draw_curves(axes, curves)
+        return
+    roc_axes(axes, 1000, linestyle="-", alpha=0.7, label=None)
     axes.set_aspect("auto")
-    if most:
-        legend_below(axes)
-    else:
-        place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}
-        axes.text(0.5, 0.5, NO_SCORES, **place)
+    place = {"transform": axes.transAxes, "ha": "center", "va": "center", "color": GREY}
+    axes.text(0.5, 0.5, NO_SCORES, **place)
 
 
 def _look(rows: pd.DataFrame, number: int) -> dict[str, str]:
     """Return a row's colour and line: its model's, where that tells the panel's rows apart."""
     of_models = rows["model"].value_counts()
     colors = {model_look(model)[0] for model in of_models.index}  # the paper's have one each
-    if len(of_models) == 1 or len(colors) < len(of_models) or of_models.max() > len(_LINES):
+    if len(of_models) == 1 or len(colors) < len(of_models) or of_models.max() > len(LINES):
         return curve_look(number)
     model = rows["model"].iloc[number]
     before = (rows["model"].iloc[:number] == model).sum()
-    return {"color": model_look(model)[0], "linestyle": _LINES[before]}
+    return {"color": model_look(model)[0], "linestyle": LINES[before]}
 
 
 def _name(row: pd.Series) -> str:

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amint_core.report.figures.methods import NO_PAIRS, Scores, families, scored, scored_cells
-from amint_core.report.figures.panels import (
-    draw_band,
-    legend_below,
-    legend_room,
-    non_members,
-    roc_axes,
-    tiles,
-)
+from amint_core.report.figures.panels import draw_curves, legend_room, tiles
 from amint_core.report.figures.roc_by_dataset import MOST_CURVES
 from amint_core.report.names import FAMILIES
 from amint_core.report.read import Results
@@ -38,7 +30,8 @@ def draw(results: Results) -> Figure:
         panels |= by_family(cell, rows, results.scores)
     figure, grid = tiles(title, list(panels), 3, 4.6, 4.2 + legend_room(panels.values()))
     for rows, axes in zip(panels.values(), grid, strict=True):
-        _draw_curves(axes, rows, results.scores)
+        drawn = enumerate(scored(rows, results.scores).items())
+        draw_curves(axes, [(name, tables, curve_look(at)) for at, (name, (_, tables)) in drawn])
     foot(figure, [], cells, "Bands: pointwise 95 % intervals of the TPR; several seeds: means. ")
     return figure
 
@@ -51,18 +44,6 @@ def by_family(cell: str, rows: pd.DataFrame, scores: Scores) -> dict[str, pd.Dat
         return {cell: rows}
     parts = dict(list(rows.groupby(families(rows), sort=False)))
     return {f"{cell}\n{text}": parts[name] for name, text in FAMILIES.items() if name in parts}
-
-
-def _draw_curves(axes: Axes, rows: pd.DataFrame, scores: Scores) -> None:
-    drawn = scored(rows, scores)
-    for number, (name, (_, tables)) in enumerate(drawn.items()):
-        # Many bands on top of each other stay light.
-        alpha = min(0.15, 0.6 / len(drawn))
-        draw_band(axes, tables, alpha, label=name, linewidth=1.5, **curve_look(number))
-    most = max(non_members(table) for _, tables in drawn.values() for table in tables)
-    roc_axes(axes, most, linestyle="-", alpha=0.7, label=None)
-    legend_below(axes)
-    axes.set_aspect("auto")
 
 
 FIGURE = Drawing("roc_by_method", draw, of_scores=True)

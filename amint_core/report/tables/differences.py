@@ -38,6 +38,8 @@ DIFFERENCES = {
     "tpr_at_1pct_fpr": "tpr_at_1pct_fpr_difference",
     "audited_accuracy": "audited_accuracy_difference",
 }
+#: What two tests say of the same images, as from `paired.align`, and the images' tracks.
+Judged = tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None]
 AGREEMENT = ("both", "only_method", "only_reference", "neither", "kappa", "spearman")
 _MEASURED = [f"{name}{suffix}" for name in DIFFERENCES.values() for suffix in PARTS.values()]
 #: Columns of differences.csv, in order.
@@ -108,26 +110,34 @@ def differences_of(run: pd.Series, reference: pd.Series, results: Results) -> di
     the accuracy where one has no calibrated threshold, and that of the audited accuracy where the
     labelled images are others or there is no audited model.
     """
-    found = {}
     both = _judged(run, reference, results)
-    if both:
-        judged, tracks = both
-        cuts = run["threshold_calibrated"], reference["threshold_calibrated"]
-        found["auc"] = paired.auc_difference(*judged, tracks)
-        found["tpr_at_1pct_fpr"] = paired.tpr_difference(*judged, VERDICT_FPR, tracks)
-        if not any(pd.isna(cut) for cut in cuts):
-            found["accuracy_calibrated"] = paired.accuracy_difference(*judged, cuts, tracks)
-    one, two = (results.answers.get(name["run"]) for name in (run, reference))
-    if one is not None and two is not None and len(one) and one.index.equals(two.index):
-        tracks = one["group"].to_numpy() if "group" in one else None
-        rights = (rows["right"].to_numpy() for rows in (one, two))
-        found["audited_accuracy"] = paired.share_difference(*rights, tracks)
+    return _of_tests(both, run, reference) | _of_classifiers(run, reference, results)
+
+
+def _of_tests(both: Judged | None, run: pd.Series, reference: pd.Series) -> dict[str, Metric]:
+    if both is None:
+        return {}
+    judged, tracks = both
+    cuts = run["threshold_calibrated"], reference["threshold_calibrated"]
+    found = {
+        "auc": paired.auc_difference(*judged, tracks),
+        "tpr_at_1pct_fpr": paired.tpr_difference(*judged, VERDICT_FPR, tracks),
+    }
+    if not any(pd.isna(cut) for cut in cuts):
+        found["accuracy_calibrated"] = paired.accuracy_difference(*judged, cuts, tracks)
     return found
 
 
-def _judged(
-    run: pd.Series, reference: pd.Series, results: Results
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None] | None:
+def _of_classifiers(run: pd.Series, reference: pd.Series, results: Results) -> dict[str, Metric]:
+    one, two = (results.answers.get(name["run"]) for name in (run, reference))
+    if one is None or two is None or one.empty or not one.index.equals(two.index):
+        return {}
+    tracks = one["group"].to_numpy() if "group" in one else None
+    rights = (rows["right"].to_numpy() for rows in (one, two))
+    return {"audited_accuracy": paired.share_difference(*rights, tracks)}
+
+
+def _judged(run: pd.Series, reference: pd.Series, results: Results) -> Judged | None:
     """Return what two tests say of the images that both judge, and the tracks; see `paired`."""
     tables = [results.scores.get(one["run"]) for one in (run, reference)]
     if any(table is None for table in tables):
@@ -171,7 +181,8 @@ def _test(run: pd.Series) -> tuple[Any, ...]:
 def _pair(
     row: pd.Series, run: pd.Series, kind: str, reference: pd.Series, results: Results
 ) -> dict[str, Any] | None:
-    found = differences_of(run, reference, results)
+    both = _judged(run, reference, results)
+    found = _of_tests(both, run, reference) | _of_classifiers(run, reference, results)
     if not found:
         return None
     values = {
@@ -179,7 +190,7 @@ def _pair(
         for name, metric in found.items()
         for part, suffix in PARTS.items()
     }
-    if both := _judged(run, reference, results):
+    if both is not None:
         values |= paired.agreement(*both[0], VERDICT_FPR)
         values |= {"only_method": values["first"], "only_reference": values["second"]}
     own = {"seed": run["seed"], "reference": kind, "data": DATA[run["source"]], "run": run["run"]}
