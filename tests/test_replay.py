@@ -111,6 +111,44 @@ def test_one_image_more_less_or_another_is_caught_in_the_epoch_that_saw_it(chang
         assert replay(ACTIVE, data, transcript, {}, [4]).outcome == DIFFERS  # from the seed
 
 
+def test_a_kept_state_that_says_that_the_training_is_over_is_trained_on_all_the_same() -> None:
+    data = Run(settings(epochs=4)).data
+    owner = replays.Owner(data)
+    owner.train(data.split.roles["members"], 4)
+    other = replays.tampered(data, owner, "added", at=3)
+    transcript = replays.forged(other.transcript, owner.transcript)
+    rows = transcript.to_dict("records")
+
+    def over(read):
+        return lambda: dataclasses.replace(read(), epoch=4, history=rows, best=1)
+
+    forged = {epoch: over(read) for epoch, read in other.reads.items()}
+    found = replay(ACTIVE, data, transcript, forged, [3, 4])
+    assert [each.state for each in found.epochs] == [False, True]
+    assert found.outcome == DIFFERS
+
+
+def test_an_early_stop_of_the_training_stops_no_replay() -> None:
+    data = Run(settings(epochs=4, patience=1)).data
+    owner = replays.Owner(data)
+    owner.train(data.split.roles["members"], 4)
+    kept = dataclasses.replace(owner.states[1], best=1)  # and the second epoch is better
+    found = replay(ACTIVE, data, owner.transcript, {1: lambda: kept}, [4])
+    assert [each.epoch for each in found.epochs] == [2, 3, 4]
+    assert found.outcome == MATCHES
+
+
+def test_a_transcript_of_more_epochs_than_the_training_has_is_refused(honest) -> None:
+    data, history = Run(settings(epochs=4)).data, pd.read_csv(honest / "history.csv")
+    longer = pd.concat([history, history.tail(1).assign(epoch=5)])
+    states = states_in(honest / "epochs")
+    with pytest.raises(SettingsError, match="lists an epoch 5, but with the settings at hand"):
+        replay(ACTIVE, data, longer, states | {5: states[4]}, [5])
+    for odd in (history.iloc[1:], pd.concat([history, history])):
+        with pytest.raises(SettingsError, match="not numbered from 1, each once"):
+            replay(ACTIVE, data, odd, states, [2])
+
+
 def test_the_experiment_counts_what_is_caught() -> None:
     rows = replays.trial(settings(epochs=3), epochs=2)
     table = replays.summary(pd.DataFrame(rows), total=3, epochs=2)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -168,17 +168,21 @@ def trained_again(
         two_stages: whether it keeps no state in between, and so is trained again as a whole.
 
     Raises:
-        SettingsError: there is no transcript.
+        SettingsError: there is no transcript, or it lists more epochs than the training has.
     """
     _require_transcript(history)
-    claimed = history.set_index("epoch")
+    epochs, claimed = sorted(set(epochs)), history.set_index("epoch")
     started, found, ends, kept = time.perf_counter(), [], {}, {}
-    for start, last in _stretches(sorted(set(epochs)), sorted(states), two_stages):
+    for start, last in _stretches(epochs, sorted(states), two_stages):
         state = states[start]() if start else None
         if state is not None:
             kept[start] = state.digest()
+            # The digest holds neither the epoch nor the history nor a best epoch: whoever wrote the
+            # file could say that the training was over, and nothing would be trained again.
+            state = replace(state, epoch=start, history=[], best=0, best_model={})
         rows = _rows(train, state, last, ends)
-        found += [_compared(row, claimed) for row in rows if row["epoch"] > start]
+        found += [_compared(row, claimed) for row in rows]
+    _require_reached(epochs, found)
     weights = None
     if handed_out is not None:
         epoch, digest = handed_out
@@ -217,8 +221,9 @@ def _rows(train: Trainer, state: State | None, last: int, ends: dict[int, str]) 
         whole, weights = train(state, keep)
     except _Reached:
         return rows
-    rows = whole.to_dict("records")  # two stages, which keep nothing in between
-    ends[rows[-1]["epoch"]] = state_digest(weights)
+    if not rows and len(whole):
+        rows = whole.to_dict("records")  # two stages, which keep nothing in between
+        ends[rows[-1]["epoch"]] = state_digest(weights)
     return rows
 
 
@@ -245,4 +250,17 @@ def _require_transcript(history: pd.DataFrame) -> None:
         raise SettingsError(
             "The history has no hashes of order and state: it was made by an older version, or by "
             "`amint grid`. Train with `amint run` or `amint.fit` to have a transcript."
+        )
+    if list(history["epoch"]) != list(range(1, len(history) + 1)):
+        raise SettingsError(
+            f"The history's {len(history)} epochs are not numbered from 1, each once: it is no "
+            "transcript of a training. Ask the owner for the one that was written."
+        )
+
+
+def _require_reached(epochs: Iterable[int], found: Iterable[Epoch]) -> None:
+    if missing := set(epochs) - {each.epoch for each in found}:
+        raise SettingsError(
+            f"The history lists an epoch {min(missing)}, but with the settings at hand the "
+            "training ends before it: it is no transcript of this training. Ask the owner for both."
         )
