@@ -67,6 +67,22 @@ def test_a_set_gives_itself_away_where_single_images_do_not() -> None:
     assert np.mean(np.array(least) <= 300) >= 0.95
 
 
+def test_declared_members_whom_a_weak_head_denies_are_not_said_to_be_hidden() -> None:
+    random = np.random.default_rng(0)
+    head, sure = random.normal(size=(2, 2000))
+    head[:300] += 1.0  # all declared: the classifier knows them, the head a part of them
+    sure[:300] += 3.0
+    sides = (head[:600], head[600:]), (sure[:600], sure[600:])
+    verdict = judge(*sides[0], posterior=sides[1], members=random.normal(1.0, size=500))
+    overlooked = verdict.contradictions.overlooked
+    assert 0.8 < overlooked < 0.95
+    said = verdict.statement("possibly undeclared").sentence
+    assert f"of the known members it denies {overlooked:.1%} as well" in said
+    verdict = judge(*sides[0], posterior=sides[1])
+    said = verdict.statement("possibly undeclared").sentence
+    assert "or are declared members that it does not recognise. Ask" in said
+
+
 def test_of_strangers_no_more_than_chance_brings_are_suspected() -> None:
     verdicts = []
     for seed in SEEDS:

@@ -38,6 +38,7 @@ class Contradictions:
         least: how many of those it learnt at least, whichever they are.
         fewest: references that it takes to find any.
         shadows: how many shadow models the classifier's answers were compared with.
+        overlooked: which share of the known members the head denies, too; None: there are none.
     """
 
     p: np.ndarray | None
@@ -49,6 +50,7 @@ class Contradictions:
     least: int = 0
     fewest: int = round(1 / LEVEL) - 1
     shadows: int = 0
+    overlooked: float | None = None
 
     def of(self, index: int) -> str:
         """Return the contradiction in one image's answers, or ""."""
@@ -63,14 +65,15 @@ def contradictions(
     posterior: tuple[np.ndarray, np.ndarray] | None,
     listed: np.ndarray | None,
     shadows: int = 0,
+    members: np.ndarray | None = None,
 ) -> Contradictions:
     """Compare what head, classifier and list say of m images.
 
     Args:
         head: its scores of the (m,) images and of the (n,) references.
         accused: (m,) bool: called a member by the head.
-        posterior, listed, shadows: see `verdict.judge`; the posterior is None, too, where no
-            reference fits.
+        posterior, listed, shadows, members: see `verdict.judge`; the posterior is None, too, where
+            no reference fits.
     """
     missing = accused & ~listed if listed is not None else np.zeros(len(accused), bool)
     if posterior is None:
@@ -96,4 +99,8 @@ def contradictions(
         chance=tails.p_none() if tails else 1.0,
         least=tails.least_used if tails else 0,
         shadows=shadows,
+        # A weak head denies declared members as well, whom nobody hid.
+        overlooked=None
+        if members is None
+        else float((conformal.p_values(members, head[1]) > cut).mean()),
     )

@@ -195,7 +195,13 @@ def _undeclared(against: Contradictions, references: int) -> tuple[str, int]:
     return (
         f"{sentence} Of the {against.denied:,} that the head denies the classifier learnt at least "
         f"{against.least}, whichever they are, with {CONFIDENCE:.0%} confidence; chance does not "
-        f"explain it ({_shown(against.chance)}). They were kept from the head or declared as "
-        "external, or are other copies of declared ones. Ask the owner for his signed list and for "
-        "a replay of the training."
+        f"explain it ({_shown(against.chance)}). They were kept from the head, were declared as "
+        f"external, or are declared members that it does not recognise{_overlooked(against)}. Ask "
+        "the owner for his signed list and for a replay of the training."
     ), found
+
+
+def _overlooked(against: Contradictions) -> str:
+    if against.overlooked is None:
+        return ""
+    return f": of the known members it denies {against.overlooked:.1%} as well"

@@ -119,9 +119,8 @@ def judge(
     p = conformal.p_values(scores, reference)
     accused = conformal.accused(p, fdr) & fit.holds
     floor = conformal.floor(len(scores), len(reference), fdr)
-    against = contradictions(
-        (scores, reference), accused, posterior if fit.holds else None, listed, shadows
-    )
+    asked = posterior if fit.holds else None
+    against = contradictions((scores, reference), accused, asked, listed, shadows, members)
     said = [sentences.on_images(accused, floor, len(reference), fdr, fit)]
     if fit.holds:
         tails = conformal.Tails(scores, reference)
