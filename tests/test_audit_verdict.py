@@ -97,6 +97,12 @@ def test_ten_members_in_a_thousand_files_lie_below_the_floor() -> None:
     assert np.mean(np.array(least) <= 10) >= 0.95
 
 
+def test_a_rate_below_a_percent_is_not_said_to_be_none() -> None:
+    random = np.random.default_rng(0)
+    verdict = judge(random.normal(9.0, size=50), random.normal(size=1000), fdr=0.004)
+    assert "such that 0.4% of those" in verdict.statement("images").sentence
+
+
 def test_the_same_members_are_found_with_references_enough() -> None:
     found = []
     for seed in SEEDS:

@@ -41,9 +41,9 @@ def on_images(accused: np.ndarray, floor: int, references: int, fdr: float, fit:
         return Statement("images", sentence, 0)
     if found:
         sentence = (
-            f"{found} of {queries} images are called members, chosen such that {fdr:.0%} of those "
-            "called so are expected to be wrong at most. Of the others it cannot be told whether "
-            f"they were used. {_floor_sentence(floor, queries, references, fdr)}"
+            f"{found} of {queries} images are called members, chosen such that {100 * fdr:g}% of "
+            "those called so are expected to be wrong at most. Of the others it cannot be told "
+            f"whether they were used. {_floor_sentence(floor, queries, references, fdr)}"
         )
         return Statement("images", sentence, found)
     sentence = (
