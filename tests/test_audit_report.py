@@ -130,6 +130,26 @@ def test_noise_and_coarse_images_end_with_cannot_tell() -> None:
         assert found.verdict.headline.startswith("cannot tell")
 
 
+def test_where_no_reference_fits_no_figure_says_that_someone_is_accused(tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
+    found = audit(recognises(noise), noise, pictures(3, 400), preprocessing=HOW)
+    page = " ".join(Elements(found.save(tmp_path).read_text()).text.split())
+    assert "All up to the last one below the line are accused" not in page
+    assert "Nobody is accused, since the references are of another kind" in page
+
+
+def test_a_few_images_are_not_said_to_be_of_the_references_kind(tmp_path) -> None:
+    few = pictures(2, 7)
+    found = audit(recognises(few), few, pictures(3, 400), preprocessing=HOW)
+    assert found.verdict.accused.all()
+    assert any("7 images are too few to be compared" in said for said in found.warnings)
+    page = " ".join(Elements(found.save(tmp_path).read_text()).text.split())
+    assert "Nothing was compared" in page
+    assert "found no difference" not in page
+    found = audit(recognises(few), pictures(2, 8), pictures(3, 400), preprocessing=HOW)
+    assert not any("too few to be compared" in said for said in found.warnings)
+
+
 def test_the_answer_does_not_depend_on_the_batches() -> None:
     images = pictures(2, 50)
     one, many = (score_all(recognises(MEMBERS), images, HOW, batch_size=size) for size in (7, 64))

@@ -273,6 +273,19 @@ def test_scores_that_no_member_has_give_the_reference_away() -> None:
     )
 
 
+@pytest.mark.parametrize("number", [20, 200, 4000])
+def test_no_difference_that_the_report_calls_visible_goes_unnoticed(number: int) -> None:
+    scores = np.arange(2 * number) / number - 1.0  # the lower half is below the median
+    for shift in np.linspace(0, 1, 201):
+        lower = (scores < 0) & (scores < shift - 1.0)
+        moved = np.where(lower, -2.0, scores)  # a share `shift` of the low scores
+        fit = exchangeability.compare(moved, scores)
+        if fit.holds:
+            assert shift < fit.visible + 1 / number
+        else:
+            assert fit.differences[0].distance >= fit.visible
+
+
 def test_images_of_the_same_kind_are_rarely_taken_for_others() -> None:
     of_reference = exchangeability.image_statistics(images(0, 1000))
     alarms = 0

@@ -78,6 +78,12 @@ def audit(
         shadows=len(shadows),
         listed=np.array([bool(queries.copies[row]) for row in firsts]) if published else None,
     )
+    if not verdict.fit.compared:
+        warnings.append(
+            f"{len(questions.scores)} images are too few to be compared with the references: that "
+            "they are of the same kind is your word, and images of another kind may all be called "
+            "members. Ask about more at once."
+        )
     return Found(queries, verdict, known.scores, rows, preprocessing, members, tuple(warnings))
 
 

@@ -52,7 +52,7 @@ class Fit:
 
     differences: tuple[Difference, ...]  # largest first
     compared: tuple[str, ...]
-    visible: float  # the least distance that so many images can show
+    visible: float  # the least distance that each of the comparisons can show
 
     @property
     def holds(self) -> bool:
@@ -110,7 +110,8 @@ def compare(
     found = [_difference(name, *pair, len(large)) for name, pair in large.items()]
     counted = [each for each in found if each.p <= ERROR and each.distance >= DISTANCE]
     counted.sort(key=lambda each: -each.distance)
-    return Fit(tuple(counted), tuple(large), _visible(len(scores), len(reference), len(large)))
+    visible = max((_visible(*map(len, pair), len(large)) for pair in large.values()), default=1.0)
+    return Fit(tuple(counted), tuple(large), visible)
 
 
 def _difference(name: str, queries: np.ndarray, references: np.ndarray, tests: int) -> Difference:
@@ -119,9 +120,6 @@ def _difference(name: str, queries: np.ndarray, references: np.ndarray, tests: i
 
 
 def _visible(queries: int, references: int, tests: int) -> float:
-    """Return the least distance whose p-value counts, by the test's limiting distribution."""
-    if not tests or not queries or not references:
-        return 1.0
-    quantile = stats.kstwobign.isf(ERROR / tests)
-    size = queries * references / (queries + references)
-    return float(min(1.0, max(DISTANCE, quantile / np.sqrt(size))))
+    """Return the least distance whose p-value counts, by the distribution of `_difference`."""
+    size = round(queries * references / (queries + references))
+    return float(max(DISTANCE, stats.kstwo.isf(ERROR / tests, size)))

@@ -225,13 +225,15 @@ def _data_url(png: io.BytesIO) -> str:
 
 def _figures(found: Found) -> list[tuple[str, str, str]]:
     """Return (title, data URL, sentence below) of each figure."""
+    accused = "All up to the last one below the line are accused"
+    if not found.verdict.fit.holds:
+        accused = "Nobody is accused, since the references are of another kind"
     drawn = [
         ("Scores", _draw(_scores, found), "How the images score, beside the references."),
         (
             "P-values",
             _draw(_p_values, found),
-            "The smallest p-values in order. All up to the last one below the line are accused; no "
-            "p-value can be below the dotted one.",
+            f"The smallest p-values in order. {accused}; no p-value can be below the dotted one.",
         ),
     ]
     if found.members is not None:
