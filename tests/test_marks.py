@@ -253,6 +253,27 @@ def test_the_commitment_holds_everything_and_shows_no_key():
     assert KEY.hex() not in one.commitment
 
 
+def test_an_owner_who_chose_his_images_accuses_nobody_once_a_lot_draws(tmp_path):
+    many, model = images(400), net()
+    of = labels(400)
+    every = mark(many, KEY, **SMALL)
+    ranks = trace(model, every, many, of).ranks
+    liked = np.array([ranks[draw] for draw in every.draws]) <= 3
+    chosen = mark(many[liked], KEY, **SMALL)  # of versions that a model prefers unseen
+    asked = many[liked], of[liked]
+    assert trace(model, chosen, *asked).p < 1e-9
+    p = [trace(model, chosen.by_lot(f"lot {one}"), *asked).p for one in range(100)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    drawn = chosen.by_lot("4 8 15")
+    assert drawn.commitment == chosen.commitment  # deposited before the lot is known
+    assert not np.array_equal(drawn.publish(many[liked]), chosen.publish(many[liked]))
+    drawn.save(tmp_path / "marks.json")
+    assert Marks.load(tmp_path / "marks.json") == drawn != chosen
+    for odd in ("", 4):
+        with pytest.raises(SettingsError, match="is no draw"):
+            chosen.by_lot(odd)
+
+
 # What is refused.
 
 

@@ -44,6 +44,7 @@ def test_the_code_of_the_page_marks_and_asks(tmp_path, monkeypatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
     published, deposited = [], []
     names = {"images": images, "labels": np.arange(6) % 3, "deposit": deposited.append}
+    names["lot"] = "numbers of a lottery"
     names |= {"publish": published.append, "model": nn.Sequential(nn.Flatten(), nn.Linear(192, 3))}
     exec(re.search(r"```python\n(.*?)```", PAGE, re.S).group(1), names)
     assert 0 < names["found"].p <= 1

@@ -21,7 +21,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import comb
 from pathlib import Path
@@ -60,6 +60,8 @@ class Marks:
         amplitude: by how many of 256 levels a version differs from the original at most.
         cell: side of the pattern's squares in pixels; coarser ones outlive JPEG, and being shrunk
             by less than that.
+        lot: of a public draw after the commitment was deposited, see `by_lot`; "": the key alone
+            draws.
     """
 
     key: bytes
@@ -68,6 +70,7 @@ class Marks:
     versions: int
     amplitude: int
     cell: int
+    lot: str = ""
 
     def __post_init__(self) -> None:
         if len(self.key) != _KEY_BYTES:
@@ -95,7 +98,28 @@ class Marks:
 
     def choice(self, draw: str) -> int:
         """Return the number of the version that is published, from 0, uniform below `versions`."""
-        return int.from_bytes(self._secret("choice", draw), "big") % self.versions
+        lot = hashlib.sha256(self.lot.encode()).hexdigest() if self.lot else 0
+        return int.from_bytes(self._secret("choice", draw, lot), "big") % self.versions
+
+    def by_lot(self, lot: str) -> Marks:
+        """Return the same marks, of which a public draw decides what is published.
+
+        An owner who looks with a model of his own for a key, or for images, whose published
+        versions any model prefers could accuse one that never saw them, and the commitment would
+        not show it. What nobody knew when it was deposited leaves him no choice.
+
+        Args:
+            lot: such as the numbers of a lottery, named beforehand by its date.
+
+        Raises:
+            SettingsError: it is empty, or no text.
+        """
+        if not isinstance(lot, str) or not lot:
+            raise SettingsError(
+                f"lot = {lot!r} is no draw. Give the text of a public one that was held after the "
+                "commitment was deposited."
+            )
+        return replace(self, lot=lot)
 
     def publish(self, originals: np.ndarray) -> np.ndarray:
         """Return the (N, H, W, C) uint8 images to publish in the place of the originals.
@@ -124,12 +148,13 @@ class Marks:
     @cached_property
     def commitment(self) -> str:
         """SHA-256 of all of it: published or deposited beforehand, it shows nothing, and later that
-        key, originals and numbers were not chosen to suit the result."""
+        key, originals and numbers were not chosen to suit the result. It does not depend on the
+        lot, which comes later."""
         return hashlib.sha256(json.dumps(self._record(), sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Write the marks with their key; for the owner's eyes only."""
-        write_sealed(given_path(path), self._record(), secret=True)
+        write_sealed(given_path(path), self._record() | {"lot": self.lot}, secret=True)
 
     @classmethod
     def load(cls, path: Path | str) -> Marks:
@@ -163,7 +188,7 @@ class Marks:
             "cell": self.cell,
         }
 
-    def _secret(self, what: str, draw: str, number: int = 0) -> bytes:
+    def _secret(self, what: str, draw: str, number: int | str = 0) -> bytes:
         return hmac.digest(self.key, f"{what} {number} {draw}".encode(), "sha256")
 
     def _pattern(self, draw: str, number: int, shape: tuple[int, ...]) -> np.ndarray:
