@@ -331,6 +331,23 @@ def test_ranks_that_cannot_be_are_refused(ranks):
         p_of_ranks(ranks, 16)
 
 
+def test_ranks_in_arrays_are_counted_as_in_lists():
+    random = np.random.default_rng(0)
+    for count in (3, 12, 15, 60):
+        for kind in (np.int64, np.int32, np.uint8):
+            ranks = random.integers(1, 33, count).astype(kind)
+            assert p_of_ranks(ranks, kind(32)) == p_of_ranks(ranks.tolist(), 32)
+    with pytest.raises(SettingsError, match="whole numbers"):
+        p_of_ranks([1.0, 2.0], 32)
+
+
+@pytest.mark.parametrize("kind", [float, str, bool])
+def test_labels_that_number_no_classes_are_refused(kind):
+    marks = mark(images(), KEY, **SMALL)
+    with pytest.raises(DataError, match="number no classes"):
+        trace(net(), marks, images(), labels().astype(kind))
+
+
 def test_sums_of_thousands_of_ranks_are_counted_as_written_out():
     for count, versions in ((1, 2), (4, 3), (7, 10), (12, 5)):
         for total in range(count * (versions - 1) + 1):

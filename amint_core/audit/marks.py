@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import comb
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,10 @@ def p_of_ranks(ranks: Sequence[int], versions: int) -> float:
     Raises:
         SettingsError: there is no rank, or one is not from 1 to K.
     """
+    try:  # Python's own: numpy's overflow, some of them in silence
+        ranks, versions = [index(one) for one in ranks], index(versions)
+    except TypeError as error:
+        raise SettingsError(f"Ranks and versions are whole numbers ({error}).") from error
     count, above = len(ranks), sum(ranks) - len(ranks)
     if not count or not all(1 <= one <= versions for one in ranks):
         raise SettingsError(f"Ranks are one or more numbers from 1 to {versions}.")
@@ -409,6 +414,11 @@ def _asked(model: nn.Module | AuditableModel | Losses, how: Preprocessing) -> Lo
     classify = classifier_of(model)
 
     def losses(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        if labels.dtype.kind not in "iu":
+            raise DataError(
+                f"Labels of type {labels.dtype} number no classes. Give whole numbers, as the "
+                "model's owner numbers his classes."
+            )
         logits = classify(how.normalise(_brought_to_size(pixels, how))).float().cpu().numpy()
         if labels.min() < 0 or labels.max() >= logits.shape[1]:
             raise DataError(
