@@ -260,6 +260,15 @@ def test_a_signed_statement_of_another_form_is_refused(odd, owned, tmp_path) -> 
         statement.read(tmp_path / "odd.json", statement.public_key_of(PRIVATE))
 
 
+def test_signed_numbers_of_roles_add_up_to_the_list(owned, tmp_path) -> None:
+    pytest.importorskip("cryptography", reason="signatures need the extra `audit`")
+    said = owned.statement("0" * 64)
+    fewer = dataclasses.replace(said, roles=said.roles | {"members": 1})
+    statement.publish(tmp_path / "fewer.json", fewer, PRIVATE)
+    with pytest.raises(LedgerError, match=r"names 19 images in its roles, but the list .* has 39"):
+        statement.read(tmp_path / "fewer.json", statement.public_key_of(PRIVATE))
+
+
 def test_fingerprints_of_other_kinds_have_other_digests() -> None:
     exact = bytes(range(32))
     words = np.sort(np.frombuffer(exact, "<u8"))

@@ -90,7 +90,7 @@ def read(path: Path | str, public_key: bytes, weights: str | None = None) -> Sta
         weights: `hash_of_weights` of the model under test.
 
     Raises:
-        LedgerError: wrong key, altered statement, or another model.
+        LedgerError: wrong key, altered statement, roles that do not add up, or another model.
     """
     path = given_path(path)
     if not isinstance(public_key, bytes) or len(public_key) != _KEY:
@@ -113,6 +113,11 @@ def read(path: Path | str, public_key: bytes, weights: str | None = None) -> Sta
         raise LedgerError(
             f"{path} was not signed with this key, or was altered afterwards. Ask the owner for "
             "his public key and for the published file."
+        )
+    if (named := sum(statement.roles.values())) != statement.size:
+        raise LedgerError(
+            f"{shown(path)} names {named:,} images in its roles, but the list that it signs has "
+            f"{statement.size:,}: some would be of no role. Do not rely on it."
         )
     if weights is not None:
         require_about(statement, weights)
