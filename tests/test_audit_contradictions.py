@@ -67,6 +67,18 @@ def test_a_set_gives_itself_away_where_single_images_do_not() -> None:
     assert np.mean(np.array(least) <= 300) >= 0.95
 
 
+def test_a_set_that_shows_no_number_is_not_said_to_hold_none_or_more() -> None:
+    random = np.random.default_rng(2)
+    head, sure = random.normal(size=(2, 500))
+    sure[:200] += 0.3  # a little surer each: the ranks show it, and no tail does
+    verdict = judge(head[:200], head[200:], posterior=(sure[:200], sure[200:]))
+    assert verdict.contradictions.chance < 0.05
+    assert verdict.contradictions.least == 0
+    assert verdict.headline.endswith("; some possibly undeclared")
+    said = verdict.statement("possibly undeclared").sentence
+    assert "the classifier learnt some, of which it cannot be told how many" in said
+
+
 def test_declared_members_whom_a_weak_head_denies_are_not_said_to_be_hidden() -> None:
     random = np.random.default_rng(0)
     head, sure = random.normal(size=(2, 2000))

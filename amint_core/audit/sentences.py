@@ -192,12 +192,15 @@ def _undeclared(against: Contradictions, references: int) -> tuple[str, int]:
             f"as a whole ({_shown(against.chance)}), which is no sign that nothing was left out: a "
             "classifier may be as sure of strangers."
         ), found
+    least = "some, of which it cannot be told how many they are"
+    if against.least:
+        least = f"at least {against.least}, whichever they are, with {CONFIDENCE:.0%} confidence"
     return (
-        f"{sentence} Of the {against.denied:,} that the head denies the classifier learnt at least "
-        f"{against.least}, whichever they are, with {CONFIDENCE:.0%} confidence; chance does not "
-        f"explain it ({_shown(against.chance)}). They were kept from the head, were declared as "
-        f"external, or are declared members that it does not recognise{_overlooked(against)}. Ask "
-        "the owner for his signed list and for a replay of the training."
+        f"{sentence} Of the {against.denied:,} that the head denies the classifier learnt {least}; "
+        f"chance does not explain it ({_shown(against.chance)}). They were kept from the head, "
+        "were declared as external, or are declared members that it does not recognise"
+        f"{_overlooked(against)}. Ask the owner for his signed list and for a replay of "
+        "the training."
     ), found
 
 

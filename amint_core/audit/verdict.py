@@ -70,7 +70,8 @@ class Verdict:
         if self.outcome == FOUND:
             said = f"{int(self.accused.sum())} of {len(self.p)} images accused, floor {self.floor}"
         if self.contradictions.chance <= 1 - conformal.CONFIDENCE:  # more than chance brings
-            said += f"; {self.contradictions.least} or more {UNDECLARED}"
+            least = self.contradictions.least
+            said += f"; {f'{least} or more' if least else 'some'} {UNDECLARED}"
         return said
 
     def decision(self, index: int) -> str:
