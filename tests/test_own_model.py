@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler, TensorDataset
 
 import amint_core as amint
 from amint_core.audit.images import read
@@ -173,6 +173,72 @@ def test_a_dataset_that_gives_another_copy_each_time_is_refused():
 
     with pytest.raises(DataError, match=r"another image each time.*no copies that are moved"):
         gather(Moving())
+
+    class Mirroring(Moving):
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, number):
+            one = torch.from_numpy(PIXELS[number]).permute(2, 0, 1)
+            return one.flip(2) if number and torch.rand(()) < 0.5 else one  # the first one never
+
+    with pytest.raises(DataError, match="another image each time"):
+        gather(Mirroring())
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """A dataset that is asked for no image by its number, though it knows how many it has."""
+
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        return iter([(Image.fromarray(PIXELS[0]), 0)] * 3)
+
+
+def of_pil(pixels):
+    return [(Image.fromarray(pixels), 0)] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: Stream(), r"Stream is no source.*list\(stream\).*NotImplementedError"),
+        (lambda: {"image": PIXELS, "label": LABELS}, "dict is no source.*KeyError"),
+        (lambda: [{"image": PIXELS[0], "label": 0}] * 3, "dictionaries with image, label.*pairs"),
+        (lambda: [(PIXELS[0], torch.eye(3)[0])] * 3, "second part is no class number"),
+        (lambda: of_pil(PIXELS[0, ..., 0].astype(np.uint16) * 257), "Image 0 .* mode I;16"),
+        (lambda: of_pil(PIXELS[0, ..., 0].astype(np.float32)), "Image 0 .* mode F"),
+        (lambda: of_pil(np.dstack([PIXELS[0], PIXELS[0, ..., 0]])), "Image 0 .* transparent"),
+    ],
+    ids=["stream", "dictionary", "of dictionaries", "one-hot", "16 bits", "floats", "transparent"],
+)
+def test_a_dataset_whose_images_or_labels_cannot_be_taken_is_refused(given, message):
+    with pytest.raises(DataError, match=message):
+        gather(given())
+    assert len(gather(list(Stream()))) == 3
+
+
+def test_a_loader_of_a_part_of_its_dataset_is_refused():
+    dataset = list(zip(PIXELS[:12], LABELS[:12].tolist(), strict=True))
+    part = SubsetRandomSampler(range(5))
+    batches = BatchSampler(part, 2, drop_last=False)
+    for given in ({"sampler": part}, {"batch_sampler": batches}):
+        with pytest.raises(DataError, match=r"draws 5 of the 12 .*Subset\(dataset, rows\)"):
+            gather(DataLoader(dataset, **given))
+    assert len(gather(DataLoader(dataset, shuffle=True, batch_size=5, drop_last=True))) == 12
+
+
+def test_images_of_a_dataset_that_an_audit_would_turn_are_told_of(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for number in range(3):
+        given = {"exif": turned} if number < 2 else {}
+        Image.fromarray(PIXELS[number]).save(tmp_path / f"{number}.png", **given)
+    opened = [(Image.open(path).convert("RGB"), 0) for path in sorted(tmp_path.iterdir())]
+    with pytest.warns(UserWarning, match="2 images of the dataset have an EXIF orientation"):
+        found = gather(opened)
+    assert np.array_equal(found.pixels, PIXELS[:3])
 
 
 # Roles.

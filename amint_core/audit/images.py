@@ -106,7 +106,7 @@ def forms(source: Path | str) -> Iterator[tuple[tuple[int, int], bool]]:
             continue
         try:
             with _opened_file(path) as image:
-                turned = _orientation(image) >= 5  # by a quarter, mirrored or not
+                turned = orientation(image) >= 5  # by a quarter, mirrored or not
                 yield image.size[::-1] if turned else image.size, image.mode in ("1", "L")
         except Unfit:
             continue
@@ -140,8 +140,8 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
     """
     with _opened_file(path) as image:
         image.load()
-        turned = _orientation(image) != 1
-        colour, note = _as_colour(ImageOps.exif_transpose(image))
+        turned = orientation(image) != 1
+        colour, note = as_colour(ImageOps.exif_transpose(image))
         grey = how.channels == 1 and colour.mode == "RGB" and _has_colour(colour)
         notes = [note, "made grey, as the model's own images are" if grey else ""]
         notes += ["turned upright as its EXIF data say" if turned else ""]
@@ -183,7 +183,8 @@ def _is_left_behind(path: Path, folder: Path) -> bool:
     return any(map(is_dropping, path.relative_to(folder).parts))
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """Return how an image lies by its EXIF data; 1: upright."""
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
@@ -221,8 +222,12 @@ def _check_header(image: Image.Image) -> None:
         raise Unfit(f"has {image.n_frames} frames; save the one that is meant by itself")
 
 
-def _as_colour(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return the image as RGB or grey, with a note where a conversion guesses something."""
+def as_colour(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return the image as RGB or grey, with a note where a conversion guesses something.
+
+    Raises:
+        Unfit: its pixels are not 8 bits, or some are transparent.
+    """
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         opaque = image.convert("RGBA")
         if opaque.getchannel("A").getextrema()[0] < 255:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,16 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from amint_core.audit.images import Picture, Refused, forms, in_words, read
+from amint_core.audit.images import (
+    Picture,
+    Refused,
+    Unfit,
+    as_colour,
+    forms,
+    in_words,
+    orientation,
+    read,
+)
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.data.folders import class_order
 from amint_core.errors import DataError
@@ -23,6 +32,8 @@ UNNORMALISED = (
     "are moved or normalised. What normalises them goes with the model: preprocessing="
     "amint.Preprocessing(height, width, mean=…, deviation=…)."
 )
+#: Images of a dataset that are asked for twice: one that is mirrored by chance is often the same.
+ASKED_AGAIN = 64
 
 
 @dataclass(frozen=True)
@@ -188,29 +199,38 @@ def _of_one_size(folder: Path) -> Preprocessing:
 def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
     """Walk a torch dataset, or that of a DataLoader, in its own order."""
     dataset = source.dataset if isinstance(source, DataLoader) else source
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__") or not len(dataset):
-        raise DataError(
-            f"{type(source).__name__} is no source of images: give an array, a dataset with "
-            "__len__ and __getitem__, a DataLoader of one, or a folder."
-        )
-    pixels, labels = [], []
+    _require_dataset(dataset)
+    if isinstance(source, DataLoader):
+        _require_all_drawn(source)
+    pixels, labels, turned = [], [], 0
     for number in range(len(dataset)):
         image, label = _item(dataset[number])
-        pixels.append(_one(image, how, dark=number > 0))
+        turned += isinstance(image, Image.Image) and orientation(image) != 1
+        pixels.append(_one(image, number, how))
         labels.append(label)
         if pixels[-1].shape != pixels[0].shape:
             raise DataError(
                 f"Image {number} has the shape {pixels[-1].shape}, others {pixels[0].shape}. Say "
                 "which they are brought to: preprocessing=amint.Preprocessing(height, width)."
             )
-    if not np.array_equal(pixels[0], _one(_item(dataset[0])[0], how)):
-        raise DataError(f"The dataset gives another image each time it is asked. {UNNORMALISED}")
+    for number in np.unique(np.linspace(0, len(dataset) - 1, ASKED_AGAIN, dtype=int)).tolist():
+        if not np.array_equal(pixels[number], _one(_item(dataset[number])[0], number, how)):
+            raise DataError(
+                f"The dataset gives another image each time it is asked. {UNNORMALISED}"
+            )
+    if turned:
+        warnings.warn(
+            f"{turned} images of the dataset have an EXIF orientation and are taken as they are "
+            "stored. An audit turns files upright, and so asks about other pixels. Where the model "
+            "was trained on upright ones, turn them in the dataset: ImageOps.exif_transpose.",
+            stacklevel=4,
+        )
     found = Images(np.stack(pixels), how or Preprocessing(*pixels[0].shape))
     if any(one is None for one in labels):
         return found
     try:
         plain = np.array([one.item() if hasattr(one, "item") else one for one in labels])
-    except (TypeError, ValueError) as error:  # one-hot vectors, several targets
+    except (TypeError, ValueError, RuntimeError) as error:  # one-hot vectors, several targets
         raise DataError(
             f"The dataset's second part is no class number ({error}). Give labels=… of one number "
             "an image."
@@ -220,19 +240,57 @@ def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
     return replace(found, labels=_numbers("labels", plain, len(found)))
 
 
+def _require_dataset(source: Any) -> None:
+    """Refuse what cannot be asked for its images by number, such as a stream or a table."""
+    remedy = (
+        f"{type(source).__name__} is no source of images: give an array, a dataset with __len__ "
+        "and __getitem__, a DataLoader of one, or a folder. Of a stream give list(stream)."
+    )
+    if not hasattr(source, "__getitem__") or not hasattr(source, "__len__") or not len(source):
+        raise DataError(remedy)
+    try:
+        source[0]
+    except Exception as error:  # a stream of torch's, a dictionary, a table
+        raise DataError(
+            f"{remedy} (Asked for its first image, it raises {type(error).__name__}: {error})"
+        ) from error
+
+
+def _require_all_drawn(loader: DataLoader) -> None:
+    """Refuse a DataLoader that draws a part of its dataset: the other images are no members."""
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    there = len(loader.dataset)
+    drawn = len(sampler) if hasattr(sampler, "__len__") else there
+    if drawn != there:
+        raise DataError(
+            f"The DataLoader draws {drawn} of the {there} images of its dataset, by a "
+            f"{type(sampler).__name__}. Give those alone: torch.utils.data.Subset(dataset, rows)."
+        )
+
+
 def _item(item: Any) -> tuple[Any, Any]:
+    """Return an item's image and label; the label is None where there is none."""
+    if isinstance(item, Mapping):
+        raise DataError(
+            f"The dataset gives dictionaries with {', '.join(map(str, item))}. Give pairs, such as "
+            "[(one['image'], one['label']) for one in dataset]."
+        )
     return item[:2] if isinstance(item, tuple | list) and len(item) > 1 else (item, None)
 
 
-def _one(image: Any, how: Preprocessing | None, dark: bool = False) -> np.ndarray:
-    """Return the (H, W, C) uint8 pixels of one image; `dark`: floats that are all 0 are black."""
+def _one(image: Any, number: int, how: Preprocessing | None) -> np.ndarray:
+    """Return the (H, W, C) uint8 pixels of a dataset's image."""
     if isinstance(image, Image.Image):
+        try:
+            image, _ = as_colour(image)
+        except Unfit as error:
+            raise DataError(f"Image {number} of the dataset {error}.") from error
         if how is not None:
             return how.apply(image)
-        pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        pixels = np.asarray(image)
         return pixels[..., None] if pixels.ndim == 2 else pixels
     values = image[None] if hasattr(image, "ndim") else np.asarray(image)[None]
-    if dark and not values.any():
+    if number and not values.any():  # floats that are all 0 are black
         values = np.zeros(values.shape, np.uint8)
     pixels = _pixels(values)
     return pixels[0] if how is None else _prepared(pixels, how).pixels[0]
