@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,9 @@ def test_a_rotated_photograph_is_turned_upright(tmp_path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     (picture,) = read(tmp_path, HOW)
     assert np.array_equal(picture.pixels, np.rot90(pixels, 3))
+    (picture,) = read(tmp_path, replace(HOW, upright=False))
+    assert np.array_equal(picture.pixels, pixels)
+    assert not picture.note
 
 
 def test_folders_are_searched_to_any_depth_in_the_order_of_names(tmp_path) -> None:

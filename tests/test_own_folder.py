@@ -8,6 +8,7 @@ from audit_folders import fill, pictures
 from PIL import Image
 
 import amint_core as amint
+from amint_core.audit.images import read
 from amint_core.cli import main
 from amint_core.data import load
 from amint_core.errors import DataError, SettingsError
@@ -41,12 +42,19 @@ def test_parts_of_its_own_are_taken_and_a_relative_path_counts_from_the_data(pho
 def test_a_run_and_its_export_need_nothing_but_the_path(photos, monkeypatch, tmp_path):
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cache"))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    photograph = photos / "cats" / "image-0007.png"
+    Image.open(photograph).save(photograph, exif=turned)
     sizes = ["members=40", "external=40", "calibration=60", "holdout=40", "batch_size=20"]
     assert main(["run", f"dataset=folder:{photos}", "model=tiny", "epochs=1", *sizes]) == 0
     (run,) = (tmp_path / "results" / "scratch" / "runs").iterdir()
     assert read_json(run / "metrics.json")["data"]["title"] == "my photos"
     assert main(["export", str(run), str(tmp_path / "model")]) == 0
-    assert amint.load(tmp_path / "model").preprocessing.height == 16
+    how = amint.load(tmp_path / "model").preprocessing
+    assert how.height == 16
+    trained = {one.tobytes() for one in load(f"folder:{photos}", progress=False).pixels}
+    assert {one.pixels.tobytes() for one in read(photos, how)} == trained
 
 
 def test_classes_that_differ_in_capitals_keep_their_own_images(tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -239,6 +240,9 @@ def test_images_of_a_dataset_that_an_audit_would_turn_are_told_of(tmp_path):
     with pytest.warns(UserWarning, match="2 images of the dataset have an EXIF orientation"):
         found = gather(opened)
     assert np.array_equal(found.pixels, PIXELS[:3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gather(opened, preprocessing=Preprocessing(16, 16, upright=False))
 
 
 # Roles.

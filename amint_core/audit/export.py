@@ -84,7 +84,7 @@ def require_run(run: Path) -> None:
 
 def preprocessing_of(dataset: Dataset) -> Preprocessing:
     """Return what `data.decode` and `data.transforms.normalised` do with an image."""
-    return Preprocessing(dataset.image_size, dataset.image_size, dataset.channels)
+    return Preprocessing(dataset.image_size, dataset.image_size, dataset.channels, upright=False)
 
 
 def _learned_from(data: Data) -> np.ndarray:

@@ -33,6 +33,7 @@ class Preprocessing:
     fit: str = "stretch"  # or "crop": the largest middle part of the right shape
     mean: tuple[float, ...] = (0.5,)  # of pixels from 0 to 1; one value, or one for each channel
     deviation: tuple[float, ...] = (0.5,)
+    upright: bool = True  # files are turned as their EXIF data say; else they are taken as stored
 
     def __post_init__(self) -> None:
         if self.filter not in FILTERS:
@@ -55,6 +56,8 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(values))
             if len(getattr(self, name)) not in (1, self.channels):
                 raise SettingsError(f"`{name}` has one value, or one for each channel.")
+        if not isinstance(self.upright, bool):
+            raise SettingsError(f"upright = {self.upright!r}: give True or False.")
         if not np.isfinite(self.mean + self.deviation).all() or min(self.deviation) <= 0:
             raise SettingsError(
                 "`mean` and `deviation` are finite numbers, and `deviation` divides, so it is "

@@ -218,11 +218,12 @@ def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
             raise DataError(
                 f"The dataset gives another image each time it is asked. {UNNORMALISED}"
             )
-    if turned:
+    if turned and (how is None or how.upright):
         warnings.warn(
             f"{turned} images of the dataset have an EXIF orientation and are taken as they are "
-            "stored. An audit turns files upright, and so asks about other pixels. Where the model "
-            "was trained on upright ones, turn them in the dataset: ImageOps.exif_transpose.",
+            "stored, but an audit turns files upright. If the model is trained on them as they are "
+            "stored, give preprocessing=amint.Preprocessing(…, upright=False); if on upright ones, "
+            "turn them in the dataset: ImageOps.exif_transpose.",
             stacklevel=4,
         )
     found = Images(np.stack(pixels), how or Preprocessing(*pixels[0].shape))
