@@ -173,19 +173,43 @@ def check_cut(enhanced: nn.Module, images: Tensor) -> None:
 
 
 def check_training(enhanced: nn.Module, images: Tensor) -> None:
-    """Refuse a model that takes such images in evaluation mode only."""
+    """Refuse a model that takes such images in evaluation mode only, or that would not be kept
+    whole: what training changes has to be among its weights and persistent buffers."""
     state = {name: buffer.clone() for name, buffer in enhanced.named_buffers()}
     before = {child: child.training for child in enhanced.modules()}
+    unkept = _unkept(enhanced.audited)
     refusal = f"While it is trained the audited model refuses images of {tuple(images.shape[1:])}"
     try:
         with refused(f"{refusal}: {{}}. {SMALLER}"), torch.no_grad(), _own_random_numbers(images):
             logits, _ = enhanced.train()(noise_like(images), members=2)
         _require_logits(logits, 2)
+        now = _unkept(enhanced.audited)
+        if moved := [name for name in unkept if now.get(name) != unkept[name]]:
+            raise ModelError(
+                f"While it is trained the model changes {', '.join(moved)}, which no file of "
+                "weights holds, so that it would be another once it is loaded. Make it a "
+                "persistent buffer: register_buffer(name, tensor)."
+            )
     finally:
         for child, training in before.items():
             child.training = training
         for name, buffer in enhanced.named_buffers():
             buffer.copy_(state[name])
+
+
+def _unkept(model: nn.Module) -> dict[str, bytes | str]:
+    """Return the numbers and buffers of a model that are no part of its `state_dict`, by name."""
+    found = {}
+    for name, module in model.named_modules():
+        start = f"{name}." if name else ""
+        for key, value in vars(module).items():
+            if type(value) in (int, float):
+                found[start + key] = repr(value)
+        for key in module._non_persistent_buffers_set:
+            if module._buffers[key] is not None:
+                plain = module._buffers[key].detach().cpu().flatten().view(torch.uint8)
+                found[start + key] = plain.numpy().tobytes()
+    return found
 
 
 def noise_like(images: Tensor) -> Tensor:
