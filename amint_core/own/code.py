@@ -28,8 +28,13 @@ def digest(model: nn.Module) -> str:
     sha, telling = hashlib.sha256(), _Telling()
     for name, module in model.named_modules():
         sha.update(f"{name} {type(module).__qualname__}\n".encode())
+        hooks = module._forward_pre_hooks.values()
+        # What torch.nn.utils computes of weights before each pass: weight_norm, prune and the like.
+        computed = {getattr(one, "name", getattr(one, "_tensor_name", None)) for one in hooks}
         fixed = {key: module._buffers[key] for key in module._non_persistent_buffers_set}
         for key, value in sorted((vars(module) | fixed).items(), key=lambda pair: pair[0]):
+            if key in computed:
+                continue
             if key in fixed or (key not in _OTHERS and not key.startswith("amint_")):
                 sha.update(f" {key}={telling.said(value)}\n".encode())
         sha.update(telling.of_class(type(module)).encode())
