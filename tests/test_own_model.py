@@ -21,7 +21,8 @@ from audit_folders import fill, pictures
 from filelock import FileLock
 from PIL import Image
 from torch import nn
-from torch.nn import functional
+from torch.nn import functional, utils
+from torch.nn.utils import prune
 from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler, TensorDataset
 
 import amint_core as amint
@@ -656,10 +657,29 @@ def test_attaching_knows_its_own_settings_only(roles, odd):
         amint.attach(net(), **roles, **odd)
 
 
+class Drifting(OwnNet):
+    """Keeps, while it is trained, what no file of weights holds: a mean, or a temperature."""
+
+    def __init__(self, of_buffer: bool) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(3), persistent=False)
+        self.of_buffer, self.heat = of_buffer, 1.0
+
+    def forward(self, images):
+        found = super().forward(images)
+        if self.training and self.of_buffer:
+            self.seen.add_(found.detach().mean(0))
+        elif self.training:
+            self.heat *= 0.9
+        return found / self.heat - self.seen
+
+
 @pytest.mark.parametrize("verb", [amint.fit, amint.attach])
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: Drifting(True), "changes seen, which no file of weights holds"),
+        (lambda: Drifting(False), "changes heat, which no file of weights holds"),
         (lambda: "resnet18", r"str is no torch.nn.Module.*timm.create_model"),
         (lambda: torch.jit.script(nn.Linear(3, 3)), "scripted or traced"),
         (lambda: net().half(), r"weights in torch.float16. Give model.float\(\)"),
@@ -668,7 +688,17 @@ def test_attaching_knows_its_own_settings_only(roles, odd):
         (lambda: net(classes=2), "class 2, but the model tells 2 classes"),
         (lambda: timm.create_model("convnext_pico", num_classes=3), "refuses images.*resize them"),
     ],
-    ids=["name", "scripted", "half", "no weights", "meta", "few classes", "small images"],
+    ids=[
+        "buffer",
+        "number",
+        "name",
+        "scripted",
+        "half",
+        "no weights",
+        "meta",
+        "few classes",
+        "small images",
+    ],
 )
 def test_what_no_head_can_be_given_to_is_refused(roles, verb, build, message):
     with pytest.raises((ModelError, DataError), match=message):
@@ -717,6 +747,20 @@ def test_a_models_digest_follows_its_code_and_settings_and_not_its_weights():
     digests = {code.digest(one) for one in [*others, Child()]}
     assert len(digests) == 5
     assert not digests & same
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "changed", [utils.weight_norm, utils.spectral_norm, partial(prune.l1_unstructured, amount=0.5)]
+)
+def test_a_digest_follows_no_weight_that_is_computed_of_others(changed):
+    def digest_of(seed: int) -> str:
+        made = net(seed)
+        changed(made.first, name="weight")
+        made(torch.rand(1, 3, 8, 8))
+        return code.digest(made)
+
+    assert digest_of(0) == digest_of(1) != code.digest(net())
 
 
 def test_timms_models_come_back_without_their_class(roles, tmp_path):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from small_run import SMALL
 from test_own_model import LABELS, PIXELS, SHORT, SIZES, OwnNet, net
+from torch.nn.utils import prune
 
 import amint_core as amint
-from amint_core.errors import ProtocolError, ResultsError, SettingsError
+from amint_core.errors import ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.evaluation import metrics, paired
 from amint_core.locations import project_root
 
@@ -42,6 +43,13 @@ def test_each_weight_is_trained_from_the_same_start_and_shown_with_its_figures(p
     for lambdas in ((), (1.0, 1.0)):
         with pytest.raises(SettingsError, match="different weights"):
             amint.tradeoff(model, **roles, lambdas=lambdas)
+
+
+def test_a_model_that_cannot_be_copied_is_told_so():
+    pruned = net()
+    prune.l1_unstructured(pruned.first, "weight", amount=0.5)
+    with pytest.raises(ModelError, match=r"cannot be copied.*prune\.remove"):
+        amint.tradeoff(pruned, **amint.deal(PIXELS, LABELS, **SIZES))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from amint_core.errors import SettingsError
+from amint_core.errors import ModelError, SettingsError
 from amint_core.extras import require
 from amint_core.locations import given_path
 from amint_core.own.fit import fit
@@ -86,6 +86,7 @@ def tradeoff(
             on.
 
     Raises:
+        ModelError: the model cannot be copied, or not trained.
         SettingsError: there is no λ, one is given twice, or λ or a control is among the settings.
     """
     if holdout is None:
@@ -99,10 +100,15 @@ def tradeoff(
     roles = {"members": members, "external": external, "calibration": calibration}
     rows = []
     for weight in lambdas:
+        try:
+            own = deepcopy(model)
+        except RuntimeError as error:  # as of torch.nn.utils.weight_norm and prune
+            raise ModelError(
+                f"The model cannot be copied, which each λ needs ({error!s:.100}). Take "
+                "weight_norm from torch.nn.utils.parametrizations, and end pruning by prune.remove."
+            ) from error
         place = None if folder is None else given_path(folder) / f"lambda-{weight:g}"
-        made = fit(
-            deepcopy(model), **roles, holdout=holdout, folder=place, lambda_mint=weight, **settings
-        )
+        made = fit(own, **roles, holdout=holdout, folder=place, lambda_mint=weight, **settings)
         rows += [
             {"lambda_mint": weight, "measure": measure, **_figure_of(made.card, path, weight)}
             for measure, path in MEASURES.items()
