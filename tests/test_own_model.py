@@ -441,8 +441,14 @@ def test_the_same_call_loads_and_a_changed_activation_trains_anew(fitted, roles,
     model, folder = fitted
     given = {**roles, "folder": folder, **SHORT, "epochs": 12}
     again = amint.fit(net(), **given)
-    assert "Already trained" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Already trained" in said
+    assert "other weights" not in said
     assert again.card == model.card
+    amint.fit(net(3), **given)
+    said = capsys.readouterr().out
+    assert "Already trained" in said
+    assert "It began from other weights than those given now" in said
     digests = [read_json(folder / "auditable.json")["card"]["made_of"]["model"]]
     assert digests == [code.digest(net(3))]
     amint.fit(net(activation=functional.gelu), **given)

@@ -98,6 +98,7 @@ class OwnTraining(Training):
                 "This training began from other weights than those given now, and goes on. To "
                 "start from these: anew=True."
             )
+            self.start = before["start"]
             return False
         if before.get("start") != self.start:
             remove(self.folder / _CONTROL)

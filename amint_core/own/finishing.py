@@ -34,6 +34,8 @@ from amint_core.training.device import repeatable
 
 #: The training's epochs, beside the model.
 HISTORY = "history.csv"
+#: In a card: digest of the weights that the training began from.
+BEGAN_FROM = "began_from"
 #: Of a head: "auto", "fit" or the channels that it reads each tap into.
 HeadWidth = int | Literal["auto", "fit"]
 #: A narrower head recognises few members, however small the model: results/audit/own_heads.csv.
@@ -215,8 +217,8 @@ def told_anew(
     """Return a finished model, its reference and card made anew where they are of other images."""
     if is_told_of(made.card, roles, settings):
         return made
-    history = pd.read_csv(place / HISTORY)
-    return handed_out(made.enhanced, roles, settings, verb, made_of, history, place)
+    history, start = pd.read_csv(place / HISTORY), made.card.get(BEGAN_FROM, "")
+    return handed_out(made.enhanced, roles, settings, verb, made_of, history, place, start=start)
 
 
 def _told_of(roles: Roles, settings: RunConfig) -> dict[str, str]:
@@ -237,11 +239,13 @@ def handed_out(
     history: pd.DataFrame,
     place: Path | None,
     alone: nn.Module | None = None,
+    start: str = "",
 ) -> AuditableModel:
     """Make a trained model ready for audits, write its card and its folder.
 
     Args:
         alone: the classifier that was trained without the head, for the price; None: there is none.
+        start: digest of the weights that its training began from; "": not known.
     """
     how = roles.preprocessing
     strangers = roles.pixels("calibration")
@@ -261,6 +265,7 @@ def handed_out(
         "seed": settings.seed,
         "hardware": _hardware(enhanced, settings),
         "made_of": made_of,
+        **({BEGAN_FROM: start} if start else {}),
         "told_of": _told_of(roles, settings),
         "classes": list(roles.dataset.class_names),
     }

@@ -23,6 +23,7 @@ from amint_core.own.card import ACCURACY_LOST
 from amint_core.own.checkpoints import OwnTraining, identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import (
+    BEGAN_FROM,
     HeadWidth,
     finished,
     handed_out,
@@ -108,6 +109,7 @@ def fit(
             "none. Name one by folder=…, or leave keep_epochs at 0."
         )
     made_of = identity(enhanced, roles, ACTIVE, chosen)
+    start = start_of(enhanced)
     # States of a training that is over can only be had by training again.
     again = anew or not _are_kept(place, chosen)
     made = None if again else finished(place, made_of, enhanced)
@@ -123,10 +125,14 @@ def fit(
                 "control = True compares accuracies on holdout images, and the finished model in "
                 "this folder was compared on others. Give those, or train both: anew=True."
             )
+        if made.card.get(BEGAN_FROM, start) != start:
+            print(
+                "It began from other weights than those given now. To start from these: anew=True."
+            )
         made = told_anew(made, roles, chosen, "fit", made_of, place)
         OwnTraining(made_of, place).end()  # left there where the call was cut off at its very end
         return made
-    training = OwnTraining(made_of, place, start_of(enhanced))
+    training = OwnTraining(made_of, place, start)
     with training.alone():
         as_given = training.begin(anew)
         if as_given and chosen.keep_epochs:
@@ -139,7 +145,8 @@ def fit(
         else:
             history = train(enhanced, roles, chosen, training.state(), training.keeper(chosen))
             training.save(enhanced, history)
-        made = handed_out(enhanced, roles, chosen, "fit", made_of, history, place, alone)
+        given = enhanced, roles, chosen, "fit", made_of, history, place, alone
+        made = handed_out(*given, training.start)
         training.end()
     return made
 
