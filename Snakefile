@@ -23,12 +23,7 @@ RESULTS = reproduce.profile_folder(PROFILE)
 # Any change of the code counts as a change of every run. The newest file stands for all: Snakemake
 # looks at each input of each run again and again.
 SOURCE = max(
-    (
-        path
-        for path in Path("amint_core").rglob("*.py")
-        if not any(part.startswith(".") for part in path.parts)  # such as .ipynb_checkpoints
-    ),
-    key=lambda path: (path.stat().st_mtime_ns, path),
+    reproduce.sources(GRID), key=lambda path: (path.stat().st_mtime_ns, path)
 ).as_posix()
 # Scores are asked for too: a fresh clone has the metrics, but draws no curves without scores.
 DONE = [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from amint_core.batch import lock, reproduce
 from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.locations import project_root
+from amint_core.methods import METHODS
 from amint_core.settings import create
 
 GOOD = [{"setup": "entry"}, {"setup": "middle"}]
@@ -89,6 +91,18 @@ def test_an_edited_notebook_runs_again(settled):
 def test_an_edited_source_runs_again(settled):
     settled.append("amint_core/model/mint.py", "\n# Edited.\n")
     assert settled.planned() == 2
+
+
+def test_files_of_ones_own_that_a_test_imports_count_like_the_packages(tmp_path, monkeypatch):
+    (tmp_path / "own_attack.py").write_text("import own_margin\n")
+    (tmp_path / "own_margin.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(project_root())
+    found = reproduce.sources({"run": create(**SMALL)})
+    assert Path("amint_core/cli.py") in found
+    monkeypatch.setattr(METHODS, "roots", lambda name: ("amint_core.methods.yeom", "own_attack"))
+    added = {tmp_path / "own_attack.py", tmp_path / "own_margin.py"}
+    assert reproduce.sources({"run": create(**SMALL)}) - found == added
 
 
 def test_what_an_editor_saved_beside_a_source_runs_nothing_again(settled):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from amint_core.config import RunConfig
 from amint_core.errors import SettingsError, unknown_name
 from amint_core.extras import require
 from amint_core.files import is_full
+from amint_core.imports import PACKAGE, reached
 from amint_core.locations import project_root, results_root, shown
+from amint_core.methods import METHODS
+from amint_core.model.zoo import AUDITED
 from amint_core.run import reference
 from amint_core.run.needs import trained_by, trainings_needed, workers_of
 
@@ -39,6 +42,23 @@ def profile_folder(profile: str) -> str:
     folder = results_root() / profile
     here = Path.cwd().resolve()
     return (folder.relative_to(here) if folder.is_relative_to(here) else folder).as_posix()
+
+
+def sources(grid: Mapping[str, RunConfig]) -> set[Path]:
+    """Return the package's source files, and those elsewhere that its tests and models import."""
+    own = {
+        path
+        for path in Path(PACKAGE).rglob("*.py")
+        if not any(part.startswith(".") for part in path.parts)  # such as .ipynb_checkpoints
+    }
+    roots = {one for settings in grid.values() for one in METHODS.roots(settings.method)}
+    roots |= {one for settings in grid.values() for one in _roots_of_model(settings.model)}
+    added = {path for name, path in reached(*roots).items() if name.split(".")[0] != PACKAGE}
+    return own | added
+
+
+def _roots_of_model(name: str) -> tuple[str, ...]:
+    return AUDITED.roots(name) if name in AUDITED else ()
 
 
 def notebook_file(settings: RunConfig) -> str:
