@@ -40,6 +40,14 @@ def test_every_panel_of_a_standin_says_so(results, draw):
     assert "not to be compared with the paper's values" in texts(figure)
 
 
+def test_taps_of_ones_own_are_drawn_as_no_setup(results):
+    put(results, made_metrics(taps=["blocks.0", "blocks.3"]))
+    assert "no active run" in texts(setup_effect.draw(profile()))
+    put(results, made_metrics())
+    assert "blocks.0 + blocks.3, 95 % interval" in texts(beside_paper.draw(profile()))
+    assert len(setup_effect.draw(profile()).axes[0].containers) == 1
+
+
 def test_setup_effect_draws_ours_and_the_papers_lines(results):
     put_many(results, EIGHT[2:5])
     rows = table(table1)

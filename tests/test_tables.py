@@ -58,6 +58,17 @@ def test_cells_not_run_are_empty_but_for_the_papers_values(results):
     }
 
 
+def test_taps_of_ones_own_stand_under_their_names_and_beside_no_cell_of_the_paper(results):
+    put(results, made_metrics(taps=["blocks.0", "blocks.3"]))
+    rows = table(table1)
+    (row,) = rows[table1.was_run(rows)].to_dict("records")
+    assert row["setup"] == "blocks.0 + blocks.3"
+    assert np.isnan(row["paper_mint_accuracy"])
+    assert not one_cell()["runs"].notna().any()
+    shown = report.metrics_table(made_metrics(taps=["blocks.0", "blocks.3"]))
+    assert "middle" not in shown.columns.name
+
+
 def test_values_are_exact_and_beside_the_right_cell(results):
     put(results, made_metrics(mint=0.9132000000000001, audited=0.4471))
     files = report.write("quick")

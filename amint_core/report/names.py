@@ -42,6 +42,14 @@ def run_title(dataset_title: str, model: str, setup: str) -> str:
     return f"{dataset_title} · {model_title(model)} · {setup}"
 
 
+def setup_title(settings: Mapping[str, Any]) -> str:
+    """Name where a run's taps sit: the setup, or the modules that were chosen in its place."""
+    taps = settings.get("taps")
+    return (
+        " + ".join(map(str, taps)) if isinstance(taps, list | tuple) and taps else settings["setup"]
+    )
+
+
 def place_title(row: Mapping[str, Any]) -> str:
     """Name a row's dataset, model, setup and, where it is not the strict one, protocol."""
     title = run_title(row["title"], row["model"], row["setup"])

@@ -27,7 +27,7 @@ from amint_core.report.checked import (
     at,
     read_metrics,
 )
-from amint_core.report.names import method_order
+from amint_core.report.names import method_order, setup_title
 from amint_core.store import run_file, without_copies
 
 #: False-positive rate on judged non-members at which methods say which images are members.
@@ -269,6 +269,7 @@ def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
     settings = defaults | metrics["run"]["settings"]
     metrics = metrics | {"run": metrics["run"] | {"settings": settings}}
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
+    facts["setup"] = setup_title(settings)
     require_own_name(facts["run"], source)
     for name, value in settings.items():
         listed = isinstance(value, list | tuple | dict)

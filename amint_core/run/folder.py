@@ -102,7 +102,8 @@ class Run:
     def title(self) -> str:
         """Name for the run's figures; stand-in data says so."""
         model = zoo.architecture(self.settings.model).title
-        return f"{self.data.dataset.title} · {model} · {self.settings.setup}"
+        taps = " + ".join(self.settings.taps or [self.settings.setup])
+        return f"{self.data.dataset.title} · {model} · {taps}"
 
     def _lock_folder(self) -> None:
         # One lock object per file and process, so that a notebook may open its run again.

@@ -15,7 +15,7 @@ from amint_core.report.figures.panels import dots, stack
 from amint_core.report.names import model_title
 from amint_core.report.read import Results
 from amint_core.report.registry import Drawing
-from amint_core.report.style import SETUPS, foot, nothing_to_draw, styled
+from amint_core.report.style import GREY, SETUPS, foot, nothing_to_draw, styled
 from amint_core.report.tables import table1
 
 SIDES = {"mint": "MINT accuracy", "audited": "Audited accuracy"}
@@ -65,11 +65,15 @@ def draw(results: Results) -> Figure:
     drawn = {setup for rows in datasets.values() for setup in rows["setup"]}
     handles = [
         Line2D([], [], color=color, marker="o", label=f"{setup}, 95 % interval")
-        for setup, color in SETUPS.items()
+        for setup, color in [*SETUPS.items(), *((one, GREY) for one in sorted(drawn - {*SETUPS}))]
         if setup in drawn
     ]
     foot(figure, [*handles, Line2D([], [], label="paper", **_PAPER_LOOK)], datasets)
     return figure
+
+
+def _colours(rows: pd.DataFrame) -> pd.Series:
+    return rows["setup"].map(SETUPS).fillna(GREY)  # grey: taps of one's own choice
 
 
 def _places(rows: pd.DataFrame) -> list[float]:
@@ -82,7 +86,7 @@ def _places(rows: pd.DataFrame) -> list[float]:
 
 def _draw_side(axes: Axes, rows: pd.DataFrame, side: str) -> None:
     places = pd.Series(_places(rows), rows.index)
-    dots(axes, rows, f"{side}_accuracy", places, rows["setup"].map(SETUPS))
+    dots(axes, rows, f"{side}_accuracy", places, _colours(rows))
     axes.plot(rows[f"paper_{side}_accuracy"], places, **_PAPER_LOOK)
     middles = places.groupby(rows["line"], sort=False).mean()
     axes.set_yticks(middles, middles.index)

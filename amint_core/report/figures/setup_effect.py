@@ -23,7 +23,9 @@ FILLS = ("full", "none", "left", "right", "top", "bottom")
 def draw(results: Results) -> Figure:
     """Draw a column per dataset and a line per model and variant; the paper's lines are thin."""
     title = f"Effect of the setup: profile {results.profile}"
-    datasets = panels(results)
+    found = panels(results).items()
+    of_setups = {name: rows[rows["setup"].isin(paper.SETUPS)] for name, rows in found}
+    datasets = {name: rows for name, rows in of_setups.items() if len(rows)}
     if not datasets:
         return nothing_to_draw(title, NO_ACTIVE)
     size = (max(6.5, 3.1 * len(datasets) + 0.6), 6.6)

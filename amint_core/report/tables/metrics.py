@@ -8,7 +8,7 @@ import pandas as pd
 
 from amint_core.config import settings_of
 from amint_core.report import paper
-from amint_core.report.names import entry_title, run_title
+from amint_core.report.names import entry_title, run_title, setup_title
 from amint_core.report.read import at
 from amint_core.report.render import short
 from amint_core.report.switches import shown
@@ -37,13 +37,13 @@ def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
     """
     settings = metrics["run"]["settings"]
     method, target = settings["method"], settings.get("target")
-    place = settings["dataset"], settings["setup"], settings["model"]
+    place = settings["dataset"], setup_title(settings), settings["model"]
     mint, audited = paper.method_values(*place, method, target)
     papers = {"MINT accuracy (probability .5)": mint, "Audited accuracy": audited}
     found = {name: at(metrics, place) for name, place in METRICS.items()}
     # Runs made before a metric existed do not have it.
     rows = [_metric(name, found[name], papers.get(name)) for name in METRICS if found[name]]
-    title = run_title(metrics["data"]["title"], settings["model"], settings["setup"])
+    title = run_title(metrics["data"]["title"], settings["model"], setup_title(settings))
     title += "" if method == "active" else f" · {entry_title(method, target)}"
     table = pd.DataFrame(rows).set_index("metric").rename_axis(columns=title)
     return table.drop(columns=[name for name in ("note",) if not table[name].any()])
@@ -78,7 +78,7 @@ def side_by_side(metrics: dict[str, Any], *others: dict[str, Any]) -> pd.DataFra
             column: short((at(one, place) or {}).get("value")) or "–"
             for column, place in _COMPARED.items()
         }
-    title = run_title(metrics["data"]["title"], first["model"], first["setup"])
+    title = run_title(metrics["data"]["title"], first["model"], setup_title(first))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=title)
 
 

@@ -28,6 +28,7 @@ COLUMNS = (
     *("audited_role", "epochs", "seeds", "mint_accuracy_sd", "audited_accuracy_sd", "auc_sd"),
     *("device", "hardware", "audited_parameters", "head_parameters", "seconds", "runs"),
 )
+_SETUP = ("settings.setup", "settings.taps")  # what the column of that name tells
 _CELL = ["dataset", "setup", "model"]
 
 
@@ -71,7 +72,7 @@ def document(results: Results) -> Document:
 
 def _variants(table: pd.DataFrame) -> list[str | None]:
     """Return the recipe where there are several, and what else differs within one."""
-    others = variants(table, ("title", "model", "recipe"), ignored=("settings.setup",))
+    others = variants(table, ("title", "model", "recipe"), ignored=_SETUP)
     recipes = table.groupby(["title", "model"])["recipe"].transform("nunique")
     named = [
         ", ".join(filter(None, [f"recipe={recipe}" if several else "", other]))
