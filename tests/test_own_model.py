@@ -209,16 +209,35 @@ def of_pil(pixels):
         (lambda: {"image": PIXELS, "label": LABELS}, "dict is no source.*KeyError"),
         (lambda: [{"image": PIXELS[0], "label": 0}] * 3, "dictionaries with image, label.*pairs"),
         (lambda: [(PIXELS[0], torch.eye(3)[0])] * 3, "second part is no class number"),
+        (lambda: [(PIXELS[0], 0), (PIXELS[1], None)], "1 of the dataset's 2 images have no label"),
         (lambda: of_pil(PIXELS[0, ..., 0].astype(np.uint16) * 257), "Image 0 .* mode I;16"),
         (lambda: of_pil(PIXELS[0, ..., 0].astype(np.float32)), "Image 0 .* mode F"),
         (lambda: of_pil(np.dstack([PIXELS[0], PIXELS[0, ..., 0]])), "Image 0 .* transparent"),
     ],
-    ids=["stream", "dictionary", "of dictionaries", "one-hot", "16 bits", "floats", "transparent"],
+    ids=(
+        *("stream", "dictionary", "of dictionaries", "one-hot", "a part of the labels"),
+        *("16 bits", "floats", "transparent"),
+    ),
 )
 def test_a_dataset_whose_images_or_labels_cannot_be_taken_is_refused(given, message):
     with pytest.raises(DataError, match=message):
         gather(given())
     assert len(gather(list(Stream()))) == 3
+
+
+@pytest.mark.parametrize("own", [[torch.eye(3)[0]] * 2, [0, None]], ids=["one-hot", "missing"])
+def test_labels_that_are_given_take_the_place_of_a_datasets_own(own):
+    dataset = list(zip(PIXELS[:2], own, strict=True))
+    assert gather(dataset, labels=[2, 1]).labels.tolist() == [2, 1]
+
+
+def test_images_without_a_group_or_in_too_few_bits_are_refused():
+    for nothing in (np.nan, None):
+        with pytest.raises(DataError, match="1 of 3 images have no group"):
+            gather(PIXELS[:3], groups=[1, 2, nothing])
+    coarse = torch.from_numpy(PIXELS[:3] / 255).to(torch.bfloat16)
+    with pytest.raises(DataError, match="These images are float32 from"):
+        gather(coarse)
 
 
 def test_a_loader_of_a_part_of_its_dataset_is_refused():

@@ -115,5 +115,9 @@ def test_scores_are_numbers_by_name(run):
         amint.compare(np.zeros(len(images)), run)
     with pytest.raises(ProtocolError, match="'mine' are no numbers"):
         amint.compare({"mine": ["high"] * len(images)}, run)
+    with pytest.raises(ProtocolError, match=r"'mine' are no numbers .*complex"):
+        amint.compare({"mine": np.full(len(images), 1j)}, run)
+    with pytest.raises(ProtocolError, match="run's own row"):
+        amint.compare({f"{images['method'][0]} (the run)": np.zeros(len(images))}, run)
     learnt = torch.arange(len(images), dtype=torch.float32, requires_grad=True)
     assert "learnt" in amint.compare({"learnt": learnt}, run).index

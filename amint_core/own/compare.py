@@ -66,6 +66,8 @@ def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
             "with. Name the run of a membership test."
         )
     own = {str(images["method"].iloc[0]) + " (the run)": ours}
+    if taken := [name for name in scores if name in own]:
+        raise ProtocolError(f"{taken[0]!r} is the run's own row. Give your scores another name.")
     theirs = {name: _in_order(name, one, images) for name, one in scores.items()}
     member = images["member"].to_numpy(bool)
     groups = images["group"].to_numpy() if "group" in images else None
@@ -91,6 +93,8 @@ def _in_order(name: str, given: Any, images: pd.DataFrame) -> np.ndarray:
     if isinstance(given, torch.Tensor):
         given = given.detach().cpu()
     try:
+        if np.iscomplexobj(given):
+            raise TypeError("they are complex")
         values = np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"Scores {name!r} are no numbers ({error}).") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -100,7 +101,7 @@ def gather(
     elif isinstance(source, np.ndarray | torch.Tensor):
         found = _prepared(_pixels(source), preprocessing)
     else:
-        found = _of_dataset(source, preprocessing)
+        found = _of_dataset(source, preprocessing, labelled=labels is None)
     given = {"labels": labels, "groups": groups}
     numbered = {
         name: _numbers(name, one, len(found)) for name, one in given.items() if one is not None
@@ -113,6 +114,11 @@ def _numbers(name: str, given: Sequence[Any], count: int) -> np.ndarray:
     if values.shape != (count,):
         raise DataError(f"{count} images, but {name} of shape {values.shape}: give one for each.")
     if name == "groups":
+        if missing := int(pd.isna(values).sum()):
+            raise DataError(
+                f"{missing} of {count} images have no group. Give each one that belongs to no "
+                "other a group of its own."
+            )
         return values
     if not np.issubdtype(values.dtype, np.integer) or (count and values.min() < 0):
         raise DataError("Labels are class numbers from 0 on. Number the classes first.")
@@ -121,7 +127,10 @@ def _numbers(name: str, given: Sequence[Any], count: int) -> np.ndarray:
 
 def _pixels(given: np.ndarray | torch.Tensor) -> np.ndarray:
     """Return (N, H, W, C) uint8 pixels of an array in any of the usual forms."""
-    values = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given
+    values = given
+    if isinstance(given, torch.Tensor):  # numpy has no bfloat16
+        values = given.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if values.ndim == 3:
         values = values[..., None]
     if values.ndim != 4 or not len(values):
@@ -196,8 +205,12 @@ def _of_one_size(folder: Path) -> Preprocessing:
     return Preprocessing(height, width, 1 if all(grey for _, grey in kinds) else 3)
 
 
-def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
-    """Walk a torch dataset, or that of a DataLoader, in its own order."""
+def _of_dataset(source: Any, how: Preprocessing | None, labelled: bool) -> Images:
+    """Walk a torch dataset, or that of a DataLoader, in its own order.
+
+    Args:
+        labelled: whether its own labels are wanted, where it has any.
+    """
     dataset = source.dataset if isinstance(source, DataLoader) else source
     _require_dataset(dataset)
     if isinstance(source, DataLoader):
@@ -227,7 +240,13 @@ def _of_dataset(source: Any, how: Preprocessing | None) -> Images:
             stacklevel=4,
         )
     found = Images(np.stack(pixels), how or Preprocessing(*pixels[0].shape))
-    if any(one is None for one in labels):
+    without = sum(one is None for one in labels)
+    if not labelled or without:
+        if labelled and without < len(labels):
+            raise DataError(
+                f"{without} of the dataset's {len(labels)} images have no label. Leave them out, "
+                "or give labels=… of one number an image."
+            )
         return found
     try:
         plain = np.array([one.item() if hasattr(one, "item") else one for one in labels])
