@@ -31,8 +31,9 @@ def reached(*roots: str | Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     followed: set[tuple[str, bool]] = set()
+    source = cache(source_of)  # for this call alone: which modules are loaded may change
     waiting: list[tuple[str, Path | None, bool]] = [
-        (root.stem, root, True) if isinstance(root, Path) else (root, source_of(root), True)
+        (root.stem, root, True) if isinstance(root, Path) else (root, source(root), True)
         for root in roots
     ]
     while waiting:
@@ -41,12 +42,12 @@ def reached(*roots: str | Path) -> dict[str, Path]:
             continue
         followed |= {(name, calls), (name, False)}
         found[name] = path
-        source, package = path.read_bytes(), path.name == "__init__.py"
-        for options in imports_in(source, name, package=package, calls=calls, types=False):
-            target = next((option for option in options if source_of(option)), None)
+        text, package = path.read_bytes(), path.name == "__init__.py"
+        for options in imports_in(text, name, package=package, calls=calls, types=False):
+            target = next((option for option in options if source(option)), None)
             if target is not None:
-                waiting.append((target, source_of(target), True))
-        waiting += [(outer, source_of(outer), False) for outer in _packages_of(name)]
+                waiting.append((target, source(target), True))
+        waiting += [(outer, source(outer), False) for outer in _packages_of(name)]
     return found
 
 
@@ -71,8 +72,11 @@ def _spec_of(module: str) -> ModuleSpec | None:
     try:
         if not package:
             return find_spec(module)
-        above = _spec_of(package)
-        places = above.submodule_search_locations if above is not None else None
+        if (loaded := sys.modules.get(package)) is not None:
+            places = getattr(loaded, "__path__", None)
+        else:
+            above = _spec_of(package)
+            places = above.submodule_search_locations if above is not None else None
         return PathFinder.find_spec(module, places) if places else None
     except (ImportError, ValueError):  # no such module, or one made by hand, without a spec
         return None

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -90,8 +90,12 @@ def _as_loaded(name: str, path: Path) -> bytes:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return {"amint": __version__, "python": platform.python_version(), **found}
+    return {"amint": __version__, "python": platform.python_version(), **_of_packages()}
+
+
+@cache
+def _of_packages() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
 
 
 def hardware(device: torch.device) -> str:

@@ -5,7 +5,7 @@ import pytest
 from completeness import require_all
 from dataset_parts import official_test_of, pool_of
 
-from amint_core.data import DATASETS, load
+from amint_core.data import DATASETS, load, standin
 from amint_core.data.hashes import fingerprint
 from amint_core.errors import SettingsError
 
@@ -73,11 +73,21 @@ def test_the_same_bits_come_out_again(standins):
     lacking = {name: pinned[name] for name in pinned if name not in PINNED}
     assert not lacking, f"PINNED in tests/test_standin.py lacks {lacking}"
     assert pinned == PINNED
+    standin._made.cache_clear()
     again = load("cifar10", data="standin", image_size=16)
     assert again.fingerprint == standins["cifar10"].fingerprint
     assert again.fingerprint == fingerprint(
         again.pixels, again.labels, again.groups, again.official_test
     )
+
+
+def test_runs_of_one_process_share_images_that_none_can_change():
+    one, two = (load("mnist", data="standin", image_size=16) for _ in range(2))
+    assert one.pixels is two.pixels
+    for name in ("pixels", "labels", "groups", "hashes", "official_test"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(one, name)[:1] = getattr(one, name)[1:2]
+    assert load("mnist", data="standin", image_size=8).pixels.shape[1:] == (8, 8, 1)
 
 
 @pytest.mark.parametrize(

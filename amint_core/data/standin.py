@@ -8,7 +8,8 @@ out on every machine.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -49,12 +50,11 @@ def make_standin(spec: DatasetSpec, image_size: int) -> Dataset:
     Raises:
         SettingsError: the dataset has no stand-in.
     """
+    classes = spec.num_classes
     if spec.name == "mnist":
-        made, classes = _digits(image_size), spec.num_classes
         note = "handwritten digits of scikit-learn (8×8, enlarged), not MNIST"
     elif spec.name in SIZES:
-        classes = SIZES[spec.name].classes or spec.num_classes
-        made = _generated(spec, classes, image_size)
+        classes = SIZES[spec.name].classes or classes
         note = f"generated images of {classes} classes"
         if classes != spec.num_classes:
             note += f" in place of {spec.num_classes:,}"
@@ -64,12 +64,23 @@ def make_standin(spec: DatasetSpec, image_size: int) -> Dataset:
     return Dataset(
         spec=spec,
         source="standin",
-        **made,
-        hashes=image_hashes(made["pixels"]),
+        **_made(spec.name, spec.channels, classes, image_size),
         class_names=tuple(str(number) for number in range(classes)),
-        fingerprint=fingerprint(**made),
         notes=(f"STAND-IN: {note}. Its numbers say nothing about {spec.title}.",),
     )
+
+
+@lru_cache(maxsize=2)  # runs of one process often have the same images; some hold 70 MB
+def _made(name: str, channels: int, classes: int, image_size: int) -> dict[str, Any]:
+    """Return the arrays of a `Dataset`, which cannot be written to, and their fingerprint."""
+    if name == "mnist":
+        arrays = _digits(image_size)
+    else:
+        arrays = _generated(name, channels, classes, image_size)
+    made = {**arrays, "hashes": image_hashes(arrays["pixels"])}
+    for array in made.values():
+        array.flags.writeable = False  # as those of a decoded dataset, which are memory-mapped
+    return {**made, "fingerprint": fingerprint(**arrays)}
 
 
 def _digits(image_size: int) -> dict[str, np.ndarray]:
@@ -88,18 +99,18 @@ def _digits(image_size: int) -> dict[str, np.ndarray]:
     }
 
 
-def _generated(spec: DatasetSpec, classes: int, size: int) -> dict[str, np.ndarray]:
-    counts = SIZES[spec.name]
-    rng = np.random.default_rng([SEED, *spec.name.encode()])
-    patterns = [_smooth(rng, PATTERN_CELLS, size, spec.channels) for _ in range(classes)]
+def _generated(name: str, channels: int, classes: int, size: int) -> dict[str, np.ndarray]:
+    counts = SIZES[name]
+    rng = np.random.default_rng([SEED, *name.encode()])
+    patterns = [_smooth(rng, PATTERN_CELLS, size, channels) for _ in range(classes)]
     # One row per object: its class and how many frames show it; the pool's objects first.
     pool, test = (np.repeat(np.arange(classes), n) for n in (counts.pool, counts.test))
     objects = np.concatenate([pool, test])
     frames = np.repeat([counts.frames, 1], [len(pool), len(test)])
-    pixels = np.empty((frames.sum(), size, size, spec.channels), np.uint8)
+    pixels = np.empty((frames.sum(), size, size, channels), np.uint8)
     places = iter(pixels)
     for label, shown in zip(objects, frames, strict=True):
-        clutter = _smooth(rng, CLUTTER_CELLS, size, spec.channels)
+        clutter = _smooth(rng, CLUTTER_CELLS, size, channels)
         for _ in range(shown):
             next(places)[...] = _picture(rng, patterns[label], clutter)
     return {
