@@ -40,35 +40,44 @@ def build(channels, image_size, num_classes):
 """
 LAYERS = "from torch import nn\n\n\ndef activation():\n    return nn.{name}()\n"
 
-#: Imports a module, then tells for each file that was imported whether a line more in it changes
-#: the module's fingerprint; the same for files that have no part in it.
+#: Imports one module after another, then tells of each, for each file that was imported by then,
+#: whether a line more in it changes the module's fingerprint; the same for files that have no part.
 CHANGED = """
 import importlib, json, sys
 from pathlib import Path
 
-importlib.import_module(sys.argv[1])
-ours = [name for name in sys.modules if name.partition(".")[0] == "amint_core"]
-imported = {str(Path(sys.modules[name].__file__)) for name in ours}
-from amint_core.provenance import code_fingerprint
-for name in [name for name in sys.modules if name.partition(".")[0] == "amint_core"]:
-    del sys.modules[name]  # what is loaded counts as loaded, not as it is on the disk
+def fingerprint(module):
+    from amint_core import provenance  # once it is known what the first module imports
 
-before, changes = code_fingerprint(sys.argv[1]), {}
-for file in [*imported, *sys.argv[2:]]:
-    path = Path(file)
-    content = path.read_bytes() if path.exists() else None
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes((content or b"") + b"\\nCHANGED = True\\n")
-    changes[file] = code_fingerprint(sys.argv[1]) != before
-    path.unlink() if content is None else path.write_bytes(content)
-assert code_fingerprint(sys.argv[1]) == before
-print(json.dumps(changes))
+    provenance._loaded.clear()  # a process that starts now would read the files
+    return provenance.code_fingerprint(module)
+
+modules, others = (text.split(",") for text in sys.argv[1:])
+told = {}
+for module in modules:
+    importlib.import_module(module)
+    ours = [name for name in sys.modules if name.partition(".")[0] == "amint_core"]
+    imported = {str(Path(sys.modules[name].__file__)) for name in ours}
+    before, changes = fingerprint(module), {}
+    for file in [*imported, *others]:
+        path = Path(file)
+        content = path.read_bytes() if path.exists() else None
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((content or b"") + b"\\nCHANGED = True\\n")
+        changes[file] = fingerprint(module) != before
+        path.unlink() if content is None else path.write_bytes(content)
+    assert fingerprint(module) == before
+    told[module] = changes
+print(json.dumps(told))
 """
+MODULES = (TRAINING, "amint_core.run.steps")
 
 
-@pytest.mark.parametrize("module", [TRAINING, "amint_core.run.steps"])
-def test_a_line_in_any_imported_file_changes_the_fingerprint_and_elsewhere_none(tmp_path, module):
-    package = tmp_path / "amint_core"
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """Return a copy of the package, the files in it that have no part, and what `CHANGED` tells."""
+    place = tmp_path_factory.mktemp("changed")
+    package = place / "amint_core"
     shutil.copytree(project_root() / "amint_core", package)
     others = [
         *package.glob("report/*.py"),
@@ -77,15 +86,21 @@ def test_a_line_in_any_imported_file_changes_the_fingerprint_and_elsewhere_none(
         package / "training" / ".loop.py",
     ]
     told = subprocess.run(
-        [sys.executable, "-c", CHANGED, module, *map(str, others)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        [sys.executable, "-c", CHANGED, ",".join(MODULES), ",".join(map(str, others))],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(place)},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    changes = json.loads(told)
-    assert {file for file, changed in changes.items() if not changed} == {*map(str, others)}
+    return package, {*map(str, others)}, json.loads(told)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_line_in_any_imported_file_changes_the_fingerprint_and_elsewhere_none(changed, module):
+    package, others, told = changed
+    changes = told[module]
+    assert {file for file, changed in changes.items() if not changed} == others
     names = {Path(file).relative_to(package).as_posix() for file in changes}
     assert names >= {
         *("recipes.py", "training/loop.py", "training/losses.py", "model/mint.py"),
