@@ -57,23 +57,26 @@ def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path, 
     assert_same_weights(run, again)
 
 
-def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
+def test_kill_9_in_mid_training_then_the_same_command(tmp_path, monkeypatch):
     """The real thing: another process, killed with no chance to clean up."""
     arguments = [f"{name}={value}" for name, value in {**SMALL, "epochs": 12}.items()]
     command = [sys.executable, "-m", "amint_core", "run", *arguments]
 
     def environment(folder):
-        places = dict.fromkeys(("AMINT_RESULTS", "AMINT_CACHE"), str(tmp_path / folder))
-        return {**os.environ, **places, "OMP_NUM_THREADS": "1"}
+        return dict.fromkeys(("AMINT_RESULTS", "AMINT_CACHE"), str(tmp_path / folder))
 
     def found(folder):
         (metrics,) = (tmp_path / folder).glob("*/runs/*/metrics.json")
         history = pd.read_csv(metrics.with_name("history.csv")).drop(columns="seconds")
         return without_times(json.loads(metrics.read_text())), history
 
+    with monkeypatch.context() as undisturbed:
+        for name, place in environment("whole").items():
+            undisturbed.setenv(name, place)
+        steps.run_all(settings(epochs=12))
     options = {"cwd": project_root(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(command, env=environment("whole"), check=True, **options)
-    victim = subprocess.Popen(command, env=environment("killed"), **options)
+    options["env"] = {**os.environ, **environment("killed"), "OMP_NUM_THREADS": "1"}
+    victim = subprocess.Popen(command, **options)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("trainings/*/checkpoint.pt")):
         assert victim.poll() is None, "ended before it could be killed"
@@ -82,7 +85,7 @@ def test_kill_9_in_mid_training_then_the_same_command(tmp_path):
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     assert not list((tmp_path / "killed").glob("*/runs/*/metrics.json"))
-    subprocess.run(command, env=environment("killed"), check=True, **options)
+    subprocess.run(command, check=True, **options)
     (metrics, history), (again, transcript) = found("whole"), found("killed")
     assert again == metrics
     pd.testing.assert_frame_equal(transcript, history)
