@@ -18,12 +18,12 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from amint_core.audit.preprocessing import Preprocessing
+from amint_core.data.decode import FORMATS
 from amint_core.data.entries import is_dropping
 from amint_core.errors import AmintError, DataError, printable
 from amint_core.files import write_files
 from amint_core.locations import given_path
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 50_000_000
 MOST_BYTES = 200_000_000
 #: Modes that become RGB, and what is noted then.

@@ -28,6 +28,7 @@ DROPPINGS |= {"system volume information", "lost+found", "__pycache__"}
 DROPPINGS |= {"@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot"}
 #: What Git leaves in place of a large file, and how large that is at most.
 POINTER, MOST_POINTER = b"version https://git-lfs.github.com/", 200
+DEPTH = 3  # folders that archives and caches wrap round a dataset, at most
 MOST_TEXT = 2**26  # bytes; the largest table of a release has 3 MB
 
 
@@ -191,21 +192,21 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def within(folder: Path, depth: int = 3) -> Iterator[Path]:
+def within(folder: Path) -> Iterator[Path]:
     """Walk a folder and the few folders that archives and caches wrap round its content.
 
     A folder of classes is not walked into.
     """
     level = [folder]
-    for _ in range(depth + 1):
+    for _ in range(DEPTH + 1):
         yield from level
         inner = [subfolders(place) for place in level]
         level = [place for places in inner if len(places) < 10 for place in places]
 
 
-def unwrapped(folder: Path, depth: int = 3) -> Iterator[Path]:
+def unwrapped(folder: Path) -> Iterator[Path]:
     """Walk a folder, the only folder in it, and so on, while there are no images beside it."""
-    for _ in range(depth + 1):
+    for _ in range(DEPTH + 1):
         yield folder
         inner = subfolders(folder)
         if len(inner) != 1 or scan(folder):

@@ -21,17 +21,18 @@ from amint_core.progress import progress_bar
 from amint_core.store import read_or_set_aside, stored
 
 SIDE = 16  # of the thumbnails, in pixels
+CHUNK = 4096  # images made small at a time
 NEAR_TWIN = 0.95  # correlation above which two images count as near-twins
 
 
 @torch.no_grad()
-def thumbnails(pixels: Tensor, batch: int = 4096, side: int = SIDE) -> Tensor:
+def thumbnails(pixels: Tensor, side: int = SIDE) -> Tensor:
     """Return (N, side²·C) thumbnails of (N, H, W, C) uint8 images: mean 0, length 1.
 
     A blank image has no correlation: its thumbnail is all zeros.
     """
     parts = []
-    for part in pixels.split(batch):
+    for part in pixels.split(CHUNK):
         small = functional.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), side).flatten(1)
         small = small - small.mean(1, keepdim=True)
         parts.append(functional.normalize(small, dim=1))
@@ -101,13 +102,11 @@ def joined(both: tuple[Tensor, Tensor], groups: np.ndarray, batch: int = 2048) -
     return first[place]
 
 
-def _all_thumbnails(
-    pixels: np.ndarray, rows: np.ndarray, batch: int = 4096
-) -> tuple[Tensor, Tensor]:
+def _all_thumbnails(pixels: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return thumbnails of some images of a memory map, and of their mirror images."""
     as_is, mirrored = [], []
-    for start in range(0, len(rows), batch):
-        images = torch.from_numpy(pixels[rows[start : start + batch]])
+    for start in range(0, len(rows), CHUNK):
+        images = torch.from_numpy(pixels[rows[start : start + CHUNK]])
         as_is.append(thumbnails(images))
         mirrored.append(thumbnails(images.flip(2)))
     return torch.cat(as_is), torch.cat(mirrored)

@@ -123,6 +123,18 @@ def tapped(
 
 
 @contextmanager
+def trainable(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let all weights of a module be trainable, or none, for a while."""
+    before = {one: one.requires_grad for one in module.parameters()}
+    module.requires_grad_(wanted)
+    try:
+        yield
+    finally:
+        for one, wants in before.items():
+            one.requires_grad_(wants)
+
+
+@contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode, so that a look at the model leaves its statistics as they are."""
     before = {child: child.training for child in module.modules()}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.preprocessing import Preprocessing
@@ -21,7 +21,7 @@ from amint_core.config import RunConfig
 from amint_core.errors import SettingsError
 from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
-from amint_core.model.reading import evaluating
+from amint_core.model.reading import evaluating, trainable
 from amint_core.own import code
 from amint_core.own.batches import OwnResident
 from amint_core.own.checkpoints import identity, start_of
@@ -34,16 +34,14 @@ from amint_core.own.finishing import (
     place_of,
     require_classifier,
     told_anew,
-    trainable,
 )
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
-from amint_core.run.staged import copies_of, second_schedule
+from amint_core.run.staged import copies_of, second_schedule, watch_of
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
 from amint_core.training.device import chosen_precision, repeatable
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import ATTACHED
-from amint_core.training.transcript import order_digest, state_digest
 
 #: Fewer steps leave a head that has learnt little: of few images, a pass is a handful of them.
 HEAD_STEPS = 300
@@ -132,10 +130,7 @@ def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) ->
     parts = parts_of(members, external, copies, settings.external_transformations)
     numbers = torch.cat([part.rows for part in parts]).cpu()
 
-    def watch(rows: Tensor) -> dict[str, str]:
-        order = order_digest(dataset.hashes[line] for line in numbers[rows.cpu()].numpy())
-        return {"order": order, "state": state_digest(enhanced.head.state_dict())}
-
+    watch = watch_of(dataset.hashes[numbers.numpy()], enhanced.head)
     with repeatable(settings.cpu_threads):
         enhanced.to(device, memory_format=torch.channels_last)
         images = OwnResident.of(dataset.pixels, dataset.labels, device)

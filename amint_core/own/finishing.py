@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.model.preflight import look, noise_like
-from amint_core.model.reading import classifier_of, evaluating
+from amint_core.model.reading import classifier_of, evaluating, trainable
 from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
@@ -157,18 +156,6 @@ def _require_classes(enhanced: EnhancedAuditedModel, example: Tensor, roles: Rol
                 f"An image of {role} has class {labels.max()}, but the model tells {classes} "
                 f"classes, 0 to {classes - 1}. Give a model with more outputs."
             )
-
-
-@contextmanager
-def trainable(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Let all weights of a model be trainable, or none, for a while."""
-    before = {one: one.requires_grad for one in model.parameters()}
-    model.requires_grad_(wanted)
-    try:
-        yield
-    finally:
-        for one, wants in before.items():
-            one.requires_grad_(wants)
 
 
 def _require_width(width: HeadWidth, settings: RunConfig) -> None:

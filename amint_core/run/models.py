@@ -6,8 +6,7 @@ this imports: `trainings.py` takes its code fingerprint, so that a change here t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from amint_core.evaluation.metrics import auc
 from amint_core.model import zoo
 from amint_core.model.inference import membership_logits
 from amint_core.model.mint import EnhancedAuditedModel, enhance
+from amint_core.model.reading import trainable
 from amint_core.recipes import SCALED_MINT_LOSS
 from amint_core.run.staged import Record, fit_in_two_stages, in_memory
 from amint_core.training.batches import Copies, JointBatches
@@ -90,7 +90,7 @@ def fit_model(
         The history, one row per epoch.
     """
     settings = data.settings
-    with repeatable(settings.cpu_threads), _frozen(model.audited, kind.trains == "head"):
+    with repeatable(settings.cpu_threads), trainable(model.audited, kind.trains != "head"):
         accelerator = open_accelerator(settings.precision, some_unused=kind.leaves_some_out)
         model.to(accelerator.device, memory_format=torch.channels_last)
         if settings.head_epochs:
@@ -120,16 +120,6 @@ def fit_model(
 def trained_part(kind: Kind, model: EnhancedAuditedModel) -> nn.Module:
     """Return the part of a model that a training of `kind` changes and keeps."""
     return model.audited if kind.trains == "audited" else model
-
-
-@contextmanager
-def _frozen(model: nn.Module, frozen: bool) -> Iterator[None]:
-    """Fix the model's weights for a while."""
-    model.requires_grad_(not frozen)
-    try:
-        yield
-    finally:
-        model.requires_grad_(True)
 
 
 def step_of(kind: Kind, settings: RunConfig, accelerator: Accelerator) -> Step:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amint_core.errors import SettingsError
 from amint_core.model.mint import EnhancedAuditedModel
@@ -132,7 +132,7 @@ def fit_in_two_stages(
         if told is not None:
             objective = replace(objective, declared=torch.from_numpy(told).to(device))
         given = objective, first_schedule(settings, half)
-        watch = _watch(data, model, torch.arange(len(dataset)))
+        watch = watch_of(dataset.hashes, model)
         rows = train_trunk(model, images, inside, outside, *given, title, watch)
         history += [{"stage": "trunk", **row} for row in rows]
     if kind.has_head:
@@ -143,7 +143,8 @@ def fit_in_two_stages(
         recording = record(
             *given, half=half, low_pass=model.low_pass, fingerprint=dataset.fingerprint
         )
-        watch = _watch(data, model, torch.cat([part.rows for part in parts]).cpu())
+        recorded_rows = torch.cat([part.rows for part in parts]).cpu().numpy()
+        watch = watch_of(dataset.hashes[recorded_rows], model)
         given = model.head, model.taps, recording, len(inside), len(outside), copies
         rows = train_head(*given, second_schedule(settings, half), f"{title}, head", watch)
         first = len(history)
@@ -151,11 +152,16 @@ def fit_in_two_stages(
     return pd.DataFrame(history).assign(calibration_auc=np.nan)
 
 
-def _watch(data: Data, model: EnhancedAuditedModel, numbers: Tensor) -> Watch:
-    """Return what notes an epoch's images, `numbers` of which its rows are, and its weights."""
+def watch_of(hashes: np.ndarray, trained: nn.Module) -> Watch:
+    """Return what adds the hashes of images and weights to each row of a history.
+
+    Args:
+        hashes: (N,) content hashes of the images that the rows of a stage's plan count.
+        trained: the module whose weights are hashed.
+    """
 
     def watch(rows: Tensor) -> dict[str, str]:
-        order = order_digest(data.dataset.hashes[line] for line in numbers[rows.cpu()].numpy())
-        return {"order": order, "state": state_digest(model.state_dict())}
+        order = order_digest(hashes[line] for line in rows.cpu().numpy())
+        return {"order": order, "state": state_digest(trained.state_dict())}
 
     return watch

@@ -150,7 +150,7 @@ def _room(
     path = activation_file(folder, tap)
     with path.open("wb") as file:
         _reserve(file.fileno(), 2 * math.prod(size))
-    return _mapped(path, size, "r+")
+    return _mapped(path, size)
 
 
 def _reserve(file: int, size: int) -> None:
@@ -172,12 +172,11 @@ def opened(
 ) -> Recording:
     """Return the recording of `count` images that `record` has written to a folder."""
     maps = {
-        tap: _mapped(activation_file(folder, tap), (count, math.prod(shapes[tap])), "r+")
-        for tap in taps
+        tap: _mapped(activation_file(folder, tap), (count, math.prod(shapes[tap]))) for tap in taps
     }
     return Recording(maps, dict(shapes))
 
 
-def _mapped(path: Path, size: tuple[int, int], mode: str) -> Tensor:
+def _mapped(path: Path, size: tuple[int, int]) -> Tensor:
     # numpy has no bfloat16: the same two bytes pass as int16.
-    return torch.from_numpy(np.memmap(path, np.int16, mode, shape=size)).view(torch.bfloat16)
+    return torch.from_numpy(np.memmap(path, np.int16, "r+", shape=size)).view(torch.bfloat16)

@@ -16,6 +16,7 @@ from amint_core.errors import ModelError
 from amint_core.report.style import BLACK, GREY, ROLES, headed, styled
 
 WIDTH, GAP, HEIGHT = 1.25, 0.3, 0.95
+LETTERS = 13  # of a name that fits into a box
 HEAD_TOP = -0.75
 SHARED, ALONE, HEAD = "#DCEBF7", "#F0F0F0", "#FBEBD0"
 
@@ -102,11 +103,11 @@ def _draw_stage(axes: Axes, number: int, box: Box) -> None:
         _arrow(axes, (start, 0), (start + GAP, 0), GREY)
 
 
-def _fitted(name: str, width: int = 13) -> str:
+def _fitted(name: str) -> str:
     """Shorten a module's name from its front, where it says least."""
-    if len(name) > width and "." in name:
+    if len(name) > LETTERS and "." in name:
         name = name.split(".", 1)[1]
-    return name if len(name) <= width else "…" + name[1 - width :]
+    return name if len(name) <= LETTERS else "…" + name[1 - LETTERS :]
 
 
 def _draw_paths(axes: Axes, boxes: int, last_shared: int) -> None:
