@@ -18,8 +18,8 @@ from amint_core.errors import SettingsError, unknown_name
 from amint_core.recipes import DEFECTS, MOVES, RECIPES, recipe_settings
 from amint_core.values import read_yaml
 
-#: What a setting takes part in. What follows from an earlier part is not named again: scores, for
-#: instance, depend on all that the training depends on.
+#: What a setting takes part in. A later part depends on the earlier ones without naming them:
+#: scores, for instance, depend on all settings of the training.
 PARTS: dict[str, str] = {
     "data": "which images have which role; a training sees the dataset's fingerprint and the split",
     "model": "training the audited model, with a MINT head or without",
@@ -87,121 +87,134 @@ class RunConfig(BaseModel):
     """The settings of one run (paper symbols: D = members, E = external, λ1 = lambda_audited,
     λ2 = lambda_mint, R = weight_decay).
 
-    Each declares by `_for` what it takes part in; see `settings_of`.
+    Each declares by `_for` what it takes part in; see `settings_of`. The comment above a setting
+    says what it is; `##` begins a group of settings.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    # What is run.
+    ## What is run
+
     # A name of amint_core.data.
     dataset: Annotated[str, _for("data", "spelled")]
     # A name of amint_core.model.zoo, or any timm model.
     model: Annotated[str, _for("model", "spelled", "speed")]
-    # Where the taps sit (paper, setups).
+    # Where in the model the two taps sit (paper: entry, middle and output setup).
     setup: Annotated[Setup, _for("head", "spelled", "speed")] = "middle"
     # A membership test of amint_core.methods.
     method: Annotated[str, _for("test", "spelled")] = "active"
-    # The model that attacks and controls test.
+    # The kind of model that attacks and controls test; see training/kinds.py.
     target: Annotated[Target, _for("test", "attack")] = "plain"
-    # Who is judged against whom; see data/split.py.
+    # Which non-members are judged: holdout images (strict) or the test set (paper).
     protocol: Annotated[Literal["strict", "paper"], _for("data", "spelled")] = "strict"
-    # Fills the settings left open; see recipes.py.
+    # Named values for all settings that are not given; see recipes.py.
     recipe: Annotated[str, _for("name")] = "fixed"
-    # Stand-ins only on request.
+    # The dataset's own images, or generated ones in their place (standin).
     data: Annotated[Literal["real", "standin"], _for("data", "spelled")] = "real"
-    # results/<profile>/ takes the results.
+    # Results go to results/<profile>/.
     profile: Annotated[str, _for("nothing", "averaged")] = "scratch"
-    # Splits, initial weights and order of batches follow from it.
+    # Determines split, initial weights and order of batches.
     seed: Annotated[int, Field(ge=0, lt=_LARGEST), _for("data", "model", "spelled", "averaged")] = 0
 
-    # Images per role; 0 leaves the role empty.
+    ## Number of images per role; 0 leaves a role empty
+
+    # Images that the audited model is trained on (paper: D).
     members: Annotated[AtLeastTwo, _for("data")] = 2_000
+    # Non-members that the MINT head learns from (paper: E).
     external: Annotated[AtLeastTwo, _for("data")] = 3_000
     # Non-members that choose thresholds and stop training early.
     calibration: Annotated[Count, _for("data")] = 1_000
     # Non-members that are judged (strict only).
     holdout: Annotated[Count, _for("data")] = 2_000
-    # Labelled images for audited accuracy (and judged, in `paper`); 0 takes the whole test set.
+    # Labelled images for audited accuracy, in the paper protocol judged as non-members besides;
+    # 0: the whole test set.
     test: Annotated[Count, _for("data")] = 0
-    # together: near-twins (data/twins.py) never stand in two roles, as frames of a track don't.
+    # together: images that are near-twins (data/twins.py) all get the same role, like frames of
+    # one track.
     near_twins: Annotated[Literal["as_dealt", "together"], _for("data")] = "as_dealt"
-    # Pixels a side; None: as in the paper's notebooks.
+    # Side of the square images in pixels; None: as in the paper's notebooks.
     image_size: Annotated[Positive | None, _for("data")] = None
 
-    # The MINT model.
-    # None: lean for maps, token for ViT.
-    head: Annotated[Literal["lean", "published", "token"] | None, _for("head", "speed")] = None
-    # Of a lean or token head; None: its own.
-    head_width: Annotated[Width | None, _for("head", "speed")] = None
-    # The head sees images, and queries, without their finest detail (data/transforms.py), so that
-    # resized or re-encoded members are still known; in two stages alone.
-    low_pass: Annotated[bool, _for("head")] = False
-    # Module names; None: the setup's own.
-    taps: Annotated[Names | None, _for("head", "speed")] = None
+    ## The MINT model
 
-    # Of a query; the highest answer counts.
+    # Architecture of the MINT head; None: lean for feature maps, token for transformers.
+    head: Annotated[Literal["lean", "published", "token"] | None, _for("head", "speed")] = None
+    # Channels that a lean or token head reduces each tap to; None: 128 (lean) or 32 (token).
+    head_width: Annotated[Width | None, _for("head", "speed")] = None
+    # The head is trained and queried on low-pass filtered images (data/transforms.py), so that it
+    # still recognises resized or re-encoded members; for training in two stages only.
+    low_pass: Annotated[bool, _for("head")] = False
+    # Names of the tapped modules, from named_modules(); None: those of the setup.
+    taps: Annotated[Names | None, _for("head", "speed")] = None
+    # Augmented views in which each queried image is scored; the highest score counts.
     views: Annotated[Literal["one", "flips", "flips_and_shifts"], _for("test")] = "one"
 
-    # Attacks.
-    # Shadow models, where the method uses them.
+    ## Attacks
+
+    # Number of shadow models, for the methods that use some.
     shadows: Annotated[Positive, _for("test", "attack")] = 8
-    # Of LiRA's Gaussians.
+    # Over which images LiRA pools the variances of its Gaussians; see methods/lira.py.
     variance: Annotated[Variance, _for("test", "attack")] = "global"
-    # Processes that train shadow models side by side.
+    # Number of processes that train shadow models in parallel.
     workers: Annotated[Positive, _for("nothing", "averaged")] = 1
-    # Keeps the state after every so many epochs, for a replay of the training; 0: none.
+    # Interval in epochs at which the training state is kept for a replay; 0: none is kept.
     keep_epochs: Annotated[Count, _for("nothing", "averaged")] = 0
 
-    # Training.
-    # One epoch is one pass over the external images.
+    ## Training
+
+    # Number of passes over the external images.
     epochs: Annotated[Positive, _for("model")] = 20
-    # Members per batch, and as many external images.
+    # Number of members in a batch; a batch has as many external images besides.
     batch_size: Annotated[AtLeastTwo, _for("model")] = 64
-    # Adam's.
+    # Adam's learning rate.
     learning_rate: Annotated[Rate, _for("model")] = 1e-3
-    # Of the learning rate, over all epochs.
+    # How the learning rate changes over all epochs.
     schedule: Annotated[Literal["cosine", "constant"], _for("model")] = "cosine"
-    # L2 in the loss, R(w+).
+    # L2 penalty in the loss, R(w+); decoupled from the loss in two stages.
     weight_decay: Annotated[Weight, _for("model")] = 1e-4
+    # Weights of the classification loss and of the MINT loss.
     lambda_audited: Annotated[Weight, _for("head")] = 1.0
     lambda_mint: Annotated[Weight, _for("head")] = 1.0
     # Epochs without a better AUC on calibration before stopping; 0: never.
     patience: Annotated[Count, _for("head")] = 0
-    # Share of a batch's members that are augmented copies.
+    # Share of a batch's members that are replaced by augmented copies of themselves.
     augment_members: Annotated[Share, _for("model", "speed")] = 0.0
-    # The same of its external images, copies being non-members.
+    # The same for its external images, whose copies are non-members.
     augment_external: Annotated[Share, _for("head", "speed")] = 0.0
-    # Each happens to a random half of the copies.
+    # What the copies go through; each is applied to a random half of them.
     member_transformations: Annotated[Augmentations, _for("model", "speed")] = ()
     external_transformations: Annotated[Augmentations, _for("head", "speed")] = ()
-    # The published notebooks' defects to keep; each says itself what it takes part in, see
-    # recipes.py.
+    # Defects of the published notebooks that are switched on. Which part of a run a defect takes
+    # part in is stated with it, in recipes.py.
     defects: Annotated[Names, _for("model")] = ()
 
-    # Training in two stages: the model, then the head alone on recorded activations.
-    # Passes of the second stage over the external images; 0: there is one stage.
+    ## Training in two stages: the model, then the head alone on recorded activations
+
+    # Passes of the second stage over the external images; 0: training has one stage.
     head_epochs: Annotated[Count, _for("head")] = 0
-    # Members per step of the second stage, and as many others.
+    # Number of members in a step of the second stage, with as many non-members.
     head_batch: Annotated[AtLeastTwo, _for("head")] = 512
     # Muon's learning rate in the second stage.
     head_rate: Annotated[Weight, _for("head")] = 0.02
-    # Recorded copies of each external image, moved as in the first stage.
+    # Recorded copies of each external image, with the transformations of the first stage.
     head_copies: Annotated[Count, _for("head")] = 2
-    # Of the first stage; muon: of its matrices.
+    # Optimiser of the first stage; muon: Muon for weight matrices, AdamW for the rest.
     optimizer: Annotated[Literal["adam", "muon"], _for("model", "speed")] = "adam"
     # Muon's learning rate in the first stage.
     matrix_rate: Annotated[Weight, _for("model")] = 0.02
-    # Of the classification loss, in the first of two stages.
+    # Label smoothing of the classification loss, in the first of two stages.
     label_smoothing: Annotated[Share, _for("model")] = 0.0
 
-    # What is measured.
-    # Of judged images: are they still told apart?
+    ## What is measured
+
+    # Transformations of the judged images after which members are told from non-members again.
     transformations: Annotated[Transformations, _for("test", "averaged")] = ()
 
-    # Arithmetic.
-    # Of the matrix products; auto: bf16 where this machine multiplies faster in it.
+    ## Arithmetic
+
+    # Number format of matrix products; auto: bf16 where this machine multiplies faster in it.
     precision: Annotated[Literal["fp32", "bf16", "fp16", "auto"], _for("model", "speed")] = "fp32"
-    # Sums on a CPU depend on it; None: PyTorch's choice.
+    # CPU threads, on which the last bits of a sum depend; None: PyTorch's choice.
     cpu_threads: Annotated[Positive | None, _for("model", "averaged", "speed")] = None
 
     @model_validator(mode="before")
