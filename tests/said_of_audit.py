@@ -138,17 +138,18 @@ def of_hidden_in_readme() -> Iterator[str]:
     """Yield what README says of hidden members."""
     said = "possibly undeclared"
     alone, beside = (_suspected("undeclared", count, "true") for count in (0, 8))
-    yield f"calls {percent(alone[f'hidden: {said}'].mean())} of them *{said}*"
+    hidden = percent(alone[f"hidden: {said}"].mean())
+    yield f"Of the hidden members {hidden} are called *{said}*"
     external = _suspected("misdeclared", 8, "true")
     yield (
-        f"beside eight shadow models {percent(beside[f'hidden: {said}'].mean())} "
+        f"with eight shadow models {percent(beside[f'hidden: {said}'].mean())} "
         f"({percent(external[f'hidden: {said}'].mean())} of those declared as external)"
     )
     rows = answered()
-    yield f"and {percent(rows[f'asked: {said}'].mean())} of strangers"
+    yield f"of strangers it is {percent(rows[f'asked: {said}'].mean())}"
     alone = rows[rows["shadows"] == 0]
-    yield f"at least {alone['at least'].min():.0f} of the images which its head denies were learnt"
-    yield f"in truth {rows['hidden members'].iloc[0]:,} were"
+    yield f"at least {alone['at least'].min():.0f} of the images that the head does not recognise"
+    yield f"where it had learnt {rows['hidden members'].iloc[0]:,}"
 
 
 LINES = (of_replays, of_cost, of_draws, of_kinds, of_hidden, of_fit, refused)
