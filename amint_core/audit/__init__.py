@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from amint_core.audit.statement import Statement
 
 
-class _Room(ModuleType):
+class _CallableModule(ModuleType):
     def __call__(
         self,
         model: AuditableModel | Path | str,
@@ -51,4 +51,4 @@ class _Room(ModuleType):
         return model.audit(images, reference, fdr, published, others, signed)
 
 
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = _CallableModule

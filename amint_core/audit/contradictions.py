@@ -19,8 +19,8 @@ import numpy as np
 from amint_core.audit import conformal
 
 UNDECLARED, MISSING = "possibly undeclared", "missing from the list"
-#: Share of strangers that may be taken for undeclared ones; the head denies what lies above it, and
-#: above all that it accuses.
+#: Share of strangers that may be called possibly undeclared. An image counts as denied by the head
+#: where its p-value is above this level and above those of all images that the head accuses.
 LEVEL = 0.01
 
 
@@ -80,15 +80,15 @@ def contradictions(
         return Contradictions(None, np.zeros(len(accused), bool), missing)
     p = conformal.p_values(*posterior)
     of_head = conformal.p_values(*head)
-    # Images and references of which the head says the same, so that both sides are chosen alike:
-    # it denies those below whom it accuses, however many these are.
+    # Images and references are selected by one rule, a p-value of the head above `cut`, so that
+    # they stay comparable; all that the head accuses have a p-value of at most `cut`.
     cut = max(LEVEL, of_head[accused].max(initial=0.0))
     denied = of_head > cut
     others = conformal.p_values(head[1], head[1]) > cut
     references = len(others)
     rank = int(LEVEL * (references + 1) + 1e-9)  # so many p-values are LEVEL or less
     sides = posterior[0][denied], posterior[1][others]
-    # Single images drown among surely classified strangers long before a set of them does.
+    # A set of hidden members can be detected where none of its images can be by itself.
     tails = conformal.Tails(*sides) if denied.any() else None
     return Contradictions(
         p=p,

@@ -258,7 +258,7 @@ def _digest(
 ) -> str:
     sha, pool = hashlib.sha256(), int((~dataset.official_test).sum())
     for name, index in roles.items():
-        # Test images count from 0, as they did when each part had its own numbers.
+        # Indices of test images are hashed from 0 on, so that digests of older runs stay valid.
         part, first = ("test", pool) if name in from_test else ("pool", 0)
         sha.update(f"{name} {part} {len(index)}\n".encode())
         sha.update((index - first).astype("<i8").tobytes())

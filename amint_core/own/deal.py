@@ -54,6 +54,7 @@ def deal(
     Raises:
         DataError: there are too few images, or `gather` refuses them.
         ProtocolError: calibration is too small for an audit.
+        SettingsError: the size of a role is no whole number from 0 on.
     """
     pool = gather(images, labels, groups, preprocessing)
     sizes = dict(zip(ROLES, (members, external, calibration, holdout), strict=True))

@@ -31,12 +31,13 @@ def training_settings(settings: RunConfig, kind: Kind) -> dict[str, Any]:
     """
     parts = ("model", "head") if kind.with_external else ("model",)
     values = settings.model_dump(mode="json", include=set(settings_of(*parts)))
-    # Where one loss stands alone, nothing balances it.
+    # Defects of the balance between two losses do not affect a kind with one loss.
     defects = defects_of("model", "head") if len(kind.losses) > 1 else defects_of("model")
     kept = sorted(set(defects) & set(settings.defects))
-    # How long a head learns afterwards changes nothing in the model; that it does, the loop.
+    # The length of the second stage does not affect the model of the first; that there is a
+    # second stage does, since the first is then trained by another loop.
     stages = {"stages": 2} if settings.head_epochs else {}
-    # A kind is what it trains, from what and with which losses: its name alone is no identity.
+    # Two kinds of one name may differ, so that a kind is identified by all that it consists of.
     described = {
         "kind": kind.name,
         "trains": kind.trains,

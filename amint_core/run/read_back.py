@@ -1,6 +1,7 @@
-"""Read what a training left: a file that is not what a training writes is an error.
+"""Read the files of a finished or interrupted training, and refuse those that no training writes.
 
-Which error, is the library's choice; `store.read_or_set_aside` takes any for damage.
+The type of the error depends on the library that reads the file; `store.read_or_set_aside` takes
+any of them to mean that the file is damaged.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _HISTORIES = (_ALWAYS | {"learning_rate"}, _ALWAYS | {"stage"})
 
 
 def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:
-    """Read weights, which are to fit the model that they are for; None: any."""
+    """Read weights, and check that they fit the module `part`; None: they are for no module yet."""
     weights = load_file(file)
     _check_fit(weights, part)
     return weights

@@ -191,7 +191,7 @@ def judged_images(run: Run) -> pd.DataFrame:
 
 
 def _classified(case: Case, images: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of test images that nobody judges: for audited accuracy alone.
+    """Return the rows of test images that are not judged, but classified for audited accuracy.
 
     Args:
         case: the run's case.

@@ -51,8 +51,8 @@ _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> dict[str, Any]:
     """Return everything that a trained model depends on.
 
-    What "auto" computes in here is part of it: another machine may take another precision.
-    Not how many processes it has: a notebook, which is one, shows what several have trained.
+    The precision that "auto" stands for on this machine is part of it. The number of processes is
+    not, so that a notebook, which is one process, can load what several have trained together.
 
     Args:
         settings: the run's settings.
@@ -180,7 +180,7 @@ class Training:
     def state(self, part: torch.nn.Module | None = None) -> State | None:
         """Return the state that training goes on from; None where there is none, or a damaged one.
 
-        Of the same identity, whatever it holds: the folder is named after that.
+        Its identity is not checked, since the folder's name is a hash of that.
         """
         read = partial(read_state, part=part)
         state = _read_by_all(lambda: read_or_set_aside(self.checkpoint, read))
@@ -205,7 +205,8 @@ class Training:
     def _keep_epoch(self, state: State, settings: RunConfig) -> None:
         """Keep the state that `keep` has just written for a replay, if the settings ask for it.
 
-        The last one, and the best so far, are kept in any case: the trained weights come from it.
+        Where it does, the last state and the best one so far are kept whatever the interval: the
+        trained weights come from one of them.
         """
         every, epoch = settings.keep_epochs, state.epoch
         if every and (epoch % every == 0 or epoch in (settings.epochs, state.best)):
@@ -268,7 +269,7 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
             )
             return history
         if kind.starts_from is None:
-            # Whatever the model has learnt before: weights start as the seed says.
+            # The model may have been trained before; a training starts from the seed's weights.
             model.load_state_dict(build(data).state_dict())
         members = data.split.roles["members"]
         title = f"{kind.name}: {data.settings.id}"

@@ -8,7 +8,7 @@ from amint_core.training.kinds import Kind
 
 
 def declarations(kind: Kind, members: np.ndarray, judged: np.ndarray) -> np.ndarray | None:
-    """Return what a head that learns beside the classes is told of each image of a dataset.
+    """Return the membership labels of a head that is trained jointly with the classifier.
 
     Args:
         kind: the kind of training.
@@ -16,8 +16,8 @@ def declarations(kind: Kind, members: np.ndarray, judged: np.ndarray) -> np.ndar
         judged: indices of the members that are judged.
 
     Returns:
-        (N,) float32 up to the last member: 1 member, 0 non-member, NaN not told; None: all members
-        are told.
+        (N,) float32 by index, up to the last member: 1 member, 0 non-member, NaN no label; None:
+        every member is labelled as one.
     """
     if kind.declares == "all":
         return None
@@ -29,7 +29,7 @@ def declarations(kind: Kind, members: np.ndarray, judged: np.ndarray) -> np.ndar
 def sides(
     kind: Kind, members: np.ndarray, external: np.ndarray, judged: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices that a head learns from when it learns alone: members, non-members.
+    """Return the members and the non-members of a head that is trained alone, as indices.
 
     Args:
         kind: the kind of training.

@@ -1,7 +1,7 @@
 """What a run does, counted from its settings: trainings, steps, images. No dataset is needed.
 
-Counted by what runs go by themselves: the sizes of a split, the kinds of training, the shape of
-batches, what a method declares. A test holds the counts against runs that were executed.
+The counts come from the functions that runs themselves use: sizes of a split, kinds of training,
+shape of batches, and what a method declares. A test compares them with executed runs.
 """
 
 from __future__ import annotations
