@@ -25,6 +25,12 @@ def honest():
     return made_case(SIZES, structured_images(600, 1))
 
 
+@pytest.fixture(scope="module")
+def blind_scores(honest):
+    """Its scores by the blind control, which take seconds."""
+    return blind.score(honest)
+
+
 def shifted_holdout(by: int):
     """The same split, holdout and calibration brighter by `by` of 255."""
     pixels = structured_images(600, 1)
@@ -85,8 +91,8 @@ def test_one_changed_pixel_is_not_found(honest):
 # blind
 
 
-def test_blind_is_at_chance_on_an_honest_split(honest):
-    found = auc_of(honest, blind.score(honest))
+def test_blind_is_at_chance_on_an_honest_split(honest, blind_scores):
+    found = auc_of(honest, blind_scores)
     assert found["low"] < 0.5 < found["high"]
 
 
@@ -108,11 +114,10 @@ def test_blind_finds_blur_that_leaves_colours_alone():
     assert auc_of(case, blind.score(case))["low"] > 0.9
 
 
-def test_blind_does_not_see_the_model_and_scores_every_row_repeatably(honest):
+def test_blind_does_not_see_the_model_and_scores_every_row_repeatably(honest, blind_scores):
     assert honest.target.audited is None
-    scores = blind.score(honest)
-    assert np.isfinite(scores).all()
-    assert np.array_equal(scores, blind.score(honest))
+    assert np.isfinite(blind_scores).all()
+    assert np.array_equal(blind_scores, blind.score(honest))
 
 
 def test_blind_never_learns_from_another_frame_of_a_track():
