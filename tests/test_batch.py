@@ -169,21 +169,18 @@ def test_a_locked_module_waits_and_then_runs(tmp_path):
     assert said.strip()
 
 
-def test_papermill_gets_every_setting():
-    settings = create(**SMALL, setup="entry", learning_rate=1e-5, taps=["a", "b"])
+@pytest.mark.parametrize(
+    "stated",
+    [{"setup": "entry", "learning_rate": 1e-5, "taps": ["a", "b"]}, {"protocol": "paper"}],
+)
+def test_papermill_gets_every_setting(stated):
+    settings = create(**SMALL | stated)
     given = yaml.safe_load(reproduce.papermill_settings(settings))
     # A batch computes the one run that it names, and the notebook draws none beside it.
     assert given.pop("beside") == []
     assert set(given) == set(RunConfig.model_fields)
     assert create(**given) == settings
     assert "\n" not in reproduce.papermill_settings(settings).strip()
-
-
-def test_papermill_is_given_every_setting():
-    stated = create(**SMALL | {"protocol": "paper"})
-    given = yaml.safe_load(reproduce.papermill_settings(stated))
-    assert given.pop("beside") == []
-    assert create(**given) == stated
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ports import free_port
 from short_training import SMALL, settings, stored, train, without_times
 
 from amint_core.data.prepare import prepare
@@ -149,9 +150,10 @@ def test_the_history_has_the_rate_of_each_epoch():
     assert history["learning_rate"].iloc[-1] > 0
 
 
-def test_two_processes_train_one_run_together(tmp_path):
+def test_two_processes_of_torchrun_train_one_run_together():
     arguments = [f"{name}={value}" for name, value in SMALL.items()]
-    launcher = ["torch.distributed.run", "--nproc_per_node=2", "--master_port=29671", "-m"]
+    port = f"--master_port={free_port()}"
+    launcher = ["torch.distributed.run", "--nproc_per_node=2", port, "-m"]
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "amint_core", "run", *arguments],
         cwd=project_root(),
@@ -160,7 +162,9 @@ def test_two_processes_train_one_run_together(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert read_json(Run(settings()).folder / "metrics.json")["mint"]["judged"]["members"] == 30
+    folder = Run(settings()).folder
+    assert read_json(folder / "metrics.json")["mint"]["judged"]["members"] == 30
+    assert read_json(folder / "manifest.json")["processes"] == 2
 
 
 @pytest.mark.parametrize(
