@@ -375,8 +375,8 @@ def said_to_hold():
 def said_of_passive_mint():
     auc = of_best().groupby("method")["auc"].first()
     yield (
-        f"passive MINT has AUC {printed(auc['passive_unseen'])} here; told them, "
-        f"{printed(auc['passive'])}."
+        f"passive MINT has AUC {printed(auc['passive_unseen'])} here where it is judged on members "
+        f"that its head never saw, and {printed(auc['passive'])} where its head was told of them."
     )
     row = paper.PASSIVE_ACTIVE["cifar10", "resnet50"]
     told = short(row.passive), short(row.active)
