@@ -5,10 +5,25 @@ from collections.abc import Iterator
 import said_of_convnet
 import said_of_profiles
 
+from amint_core.files import read_json
+from amint_core.locations import project_root
+
+PROCESSORS = {"Intel(R) Xeon(R) Processor": "an Intel Xeon", "AMD EPYC": "an AMD EPYC"}
+
 
 def of_all_rows() -> Iterator[str]:
     """Yield the rows of the page's table; runs that are not there have none."""
     return said_of_profiles.of_all_rows("mobilenet", said_of_convnet.ROWS)
 
 
-SOURCES = (of_all_rows,)
+def of_processors() -> Iterator[str]:
+    """Yield on what, and in which precision, the runs were computed."""
+    manifests = map(read_json, (project_root() / "results/mobilenet").glob("runs/*/manifest.json"))
+    found = {
+        f"on {PROCESSORS[one['hardware'].split(',')[0]]} in {one['computed_in']}"
+        for one in manifests
+    }
+    yield " or ".join(sorted(found, reverse=True))
+
+
+SOURCES = (of_all_rows, of_processors)
