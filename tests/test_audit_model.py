@@ -502,7 +502,8 @@ def test_the_command_finds_members_among_hazards_and_ends_with_0(audited, tmp_pa
     said = [(name.split("-")[0], row["decision"]) for name, row in rows.items()]
     assert said.count(("member", "member")) >= 20
     assert said.count(("stranger", "member")) <= 6
-    expected = hazards(tmp_path / "hazards")
+    # A run trains on images as they are stored.
+    expected = hazards(tmp_path / "hazards") | {"rotated.jpg": "not turned as its EXIF data say"}
     assert set(expected) < set(rows)
     assert all(expected[name] in rows[name]["note"] for name in expected)
     assert "<script>document.title" not in (out / "report.html").read_text(encoding="utf-8")

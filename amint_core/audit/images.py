@@ -140,11 +140,14 @@ def open_image(path: Path, how: Preprocessing) -> tuple[np.ndarray, str]:
     """
     with _opened_file(path) as image:
         image.load()
-        turned = how.upright and orientation(image) != 1
+        lies = orientation(image) != 1
+        turned = how.upright and lies
         colour, note = as_colour(ImageOps.exif_transpose(image) if turned else image)
         grey = how.channels == 1 and colour.mode == "RGB" and _has_colour(colour)
         notes = [note, "made grey, as the model's own images are" if grey else ""]
-        notes += ["turned upright as its EXIF data say" if turned else ""]
+        if lies:
+            as_trained = "not turned as its EXIF data say, as the model's own images were not"
+            notes += ["turned upright as its EXIF data say" if turned else as_trained]
         return how.apply(colour), "; ".join(filter(None, notes))
 
 
