@@ -128,6 +128,16 @@ def test_a_kept_state_that_says_that_the_training_is_over_is_trained_on_all_the_
     assert found.outcome == DIFFERS
 
 
+@pytest.mark.parametrize(
+    "odd", [{"scheduler": {}}, {"model": {}}, {"optimizer": {"state": {}, "param_groups": []}}]
+)
+def test_a_kept_state_of_another_training_is_named(honest, odd) -> None:
+    data, history = Run(settings(epochs=4)).data, pd.read_csv(honest / "history.csv")
+    kept = dataclasses.replace(states_in(honest / "epochs")[1](), **odd)
+    with pytest.raises(DamagedError, match="not go on from the state kept after epoch 1"):
+        replay(ACTIVE, data, history, {1: lambda: kept}, [2])
+
+
 def test_an_early_stop_of_the_training_stops_no_replay() -> None:
     data = Run(settings(epochs=4, patience=1)).data
     owner = replays.Owner(data)

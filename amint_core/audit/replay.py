@@ -22,7 +22,8 @@ import pandas as pd
 from torch import Tensor
 
 from amint_core.data.prepare import Data
-from amint_core.errors import SettingsError
+from amint_core.errors import DamagedError, SettingsError
+from amint_core.memory import is_of_memory
 from amint_core.run.models import build, fit_model
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
@@ -168,6 +169,7 @@ def trained_again(
         two_stages: whether it keeps no state in between, and so is trained again as a whole.
 
     Raises:
+        DamagedError: the training cannot go on from a state that was kept.
         SettingsError: there is no transcript, or it lists more epochs than the training has.
     """
     _require_transcript(history)
@@ -221,6 +223,14 @@ def _rows(train: Trainer, state: State | None, last: int, ends: dict[int, str]) 
         whole, weights = train(state, keep)
     except _Reached:
         return rows
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if state is None or is_of_memory(error):
+            raise
+        raise DamagedError(
+            f"The training does not go on from the state kept after epoch {state.epoch} "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:300]}): it is not one of "
+            "this training. Ask the owner for the one that was kept."
+        ) from error
     if not rows and len(whole):
         rows = whole.to_dict("records")  # two stages, which keep nothing in between
         ends[rows[-1]["epoch"]] = state_digest(weights)
