@@ -19,14 +19,19 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     value = {"mint": 0.9, "calibrated": 0.99, "audited": 0.7, "seed": 0, **numbers}
     settings = {"dataset": dataset, "setup": setup, "model": model, "method": method}
     settings |= {"seed": value["seed"], "epochs": 8, "head_epochs": 4, "batch_size": 64}
+    settings |= {name: value[name] for name in ("taps", "head_width", "data") if name in value}
 
     def metric(name):
         return {"value": value[name], "low": 0.0, "high": 1.0}
 
     tested = method not in ("plain", "joint")
     metrics = {
-        "run": {"id": f"{dataset}-{setup}-{model}-{method}-{value['seed']}", "settings": settings},
-        "data": {"sizes": {"members": 20, "external": 30}, "image_size": 32},
+        "run": {"id": "-".join(map(str, settings.values())), "settings": settings},
+        "data": {
+            "source": settings.get("data", "real"),
+            "sizes": {"members": 20, "external": 30},
+            "image_size": 32,
+        },
         "mint": {
             "accuracy_calibrated": metric("calibrated"),
             "auc": metric("calibrated"),
@@ -104,3 +109,33 @@ def test_the_figure_draws_every_cell(tmp_path):
     figure = draw(sheets.cells(sheets.read(tmp_path)))
     assert [len(axes.patches) for axes in figure.axes] == [72] * 6
     plt.close(figure)
+
+
+def test_stand_ins_are_called_so_in_the_sheets_and_in_the_figure(tmp_path):
+    from matplotlib import pyplot as plt
+
+    made(tmp_path, data="standin")
+    runs = sheets.read(tmp_path)
+    table = sheets.cells(runs)
+    assert table["data"].dropna().tolist() == ["STAND-IN"]
+    assert sheets.document(runs, table).startswith("# Table 1 on STAND-IN images\n")
+    figure = draw(table)
+    assert "on STAND-IN images" in figure.get_suptitle()
+    plt.close(figure)
+    made(tmp_path, dataset="mnist")
+    assert sheets.images(sheets.read(tmp_path)) == "real images (STAND-IN: CIFAR-10)"
+
+
+def test_a_run_with_taps_of_its_own_stands_in_no_cell(tmp_path):
+    made(tmp_path)
+    made(tmp_path, calibrated=0.6, taps=["norm", "head"])
+    runs = sheets.read(tmp_path)
+    assert sheets.cells(runs)["seeds"].sum() == 1
+    assert sheets.others(runs)["setup"].tolist() == ["norm + head"]
+
+
+def test_runs_of_one_cell_that_differ_in_more_than_their_seed_are_refused(tmp_path):
+    made(tmp_path)
+    made(tmp_path, seed=1, head_width=8)
+    with pytest.raises(ResultsError, match=r"differ in head_width \(None, 8\)"):
+        sheets.read(tmp_path)

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from amint_core.report import paper
 from amint_core.report.render import short
-from amint_core.report.sheets import DATASETS, KEY, METHODS, NOISE
+from amint_core.report.sheets import DATASETS, KEY, METHODS, NOISE, images
 
 Colour = str | tuple[float, ...]
 
@@ -32,7 +32,7 @@ def draw(table: pd.DataFrame) -> Figure:
             _panel(place, own, ours, theirs)
             place.set_title(f"{title}\n{METHODS[method].split(':')[0].lower()}", fontsize=11)
     figure.suptitle(
-        "The paper's 72 cells on real images: ours, and below it the paper's "
+        f"The paper's 72 cells on {images(table)}: ours, and below it the paper's "
         f"(colour: difference; white within ±{NOISE:.2f}; strict: from .5 to 1)",
         fontsize=13,
     )

@@ -13,8 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from amint_core.config import RunConfig, settings_of
+from amint_core.errors import ResultsError
 from amint_core.report import paper
+from amint_core.report.averages import DATA
 from amint_core.report.checked import damaged, in_short, is_number, is_text
+from amint_core.report.names import setup_title
 from amint_core.report.read import copied_in, finished, require_own_name, said_of_copies
 from amint_core.report.render import short
 from amint_core.store import run_json
@@ -28,7 +32,7 @@ METHODS = {
 }
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
 VERDICTS = ("above", "within", "below", "not reached")
-TEXTS = ("dataset", "setup", "model", "method", "run", "hardware", "title", "copied_in")
+TEXTS = ("dataset", "setup", "model", "method", "run", "data", "hardware", "title", "copied_in")
 #: What names a cell.
 KEY = ["dataset", "setup", "model"]
 
@@ -37,10 +41,42 @@ def read(root: Path) -> pd.DataFrame:
     """Return one row per saved run: its settings that matter, and its numbers.
 
     Raises:
-        ResultsError: there is none, or a file of one is damaged (named).
+        ResultsError: there is none, a file of one is damaged (named), or runs of one cell differ in
+            more than their seed.
     """
     files = finished(root, f"amint grid --profile {root.name}")
-    return pd.DataFrame([_checked(file) for file in files])
+    runs = pd.DataFrame([_checked(file) for file in files])
+    for _, own in runs[_in_cells(runs)].groupby([*KEY, "method"]):
+        _require_seeds_alone(own["run"], root)
+    return runs
+
+
+def _in_cells(runs: pd.DataFrame) -> pd.Series:
+    """Tell which runs belong to a cell of the paper's."""
+    known = pd.Series([key in paper.TABLE1 for key in zip(*map(runs.get, KEY), strict=True)])
+    return known.set_axis(runs.index) & runs["method"].isin(list(METHODS))
+
+
+def _require_seeds_alone(runs: pd.Series, root: Path) -> None:
+    """Refuse runs of one cell whose mean would be one of different settings.
+
+    Raises:
+        ResultsError: they are such.
+    """
+    apart = {*settings_of("averaged"), *settings_of("name")}
+    first, *others = (run_json(root / "runs" / run / "metrics.json") for run in runs)
+    for other in others:
+        one, two = (metrics["run"]["settings"] for metrics in (first, other))
+        for name, field in RunConfig.model_fields.items():
+            # A setting that came later than a run has its default in it.
+            mine, its = (settings.get(name, field.default) for settings in (one, two))
+            if mine != its and name not in apart:
+                raise ResultsError(
+                    f"{first['run']['id']} and {other['run']['id']} are of one cell of Table 1, "
+                    f"and differ in {name} ({in_short(mine)}, {in_short(its)}): their mean would "
+                    "be of neither. Run each with a --profile of its own, and move one of them "
+                    "there."
+                )
 
 
 def _checked(file: Path) -> dict[str, Any]:
@@ -65,7 +101,9 @@ def _row(metrics: dict[str, Any]) -> dict[str, Any]:
     named = ("dataset", "setup", "model", "method", "seed", "epochs", "head_epochs", "batch_size")
     return {
         **{name: settings[name] for name in named},
+        "setup": setup_title(settings),
         "run": metrics["run"]["id"],
+        "data": DATA[data["source"]],
         "title": data.get("title", settings["dataset"]),
         "copied_in": copied_in(metrics),
         "members": data["sizes"]["members"],
@@ -127,7 +165,7 @@ def _mean(runs: pd.DataFrame) -> dict[str, Any]:
         return {}
     numbers = runs.select_dtypes("number").mean().to_dict()
     spread = runs["mint_calibrated"].std() if len(runs) > 1 else None
-    texts = {name: runs[name].iloc[0] for name in ("run", "hardware")}
+    texts = {name: runs[name].iloc[0] for name in ("run", "data", "hardware")}
     return numbers | texts | {"mint_spread": spread}
 
 
@@ -199,18 +237,28 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def others(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the controls and models beside the paper's: loss attack, λ = 0, ConvNet."""
-    beside = runs["method"].isin(["yeom", "joint", "plain"]) | ~runs["model"].isin(paper.MODELS)
+    """Return the runs of no cell: loss attack, λ = 0, ConvNet, taps of one's own."""
     columns = ["dataset", "model", "setup", "method", "seed", "epochs", "audited"]
     columns += ["audited_on_members", "mint_paper", "mint_calibrated", "auc", "tpr_at_1pct"]
-    return runs.loc[beside, columns].sort_values(columns[:5]).reset_index(drop=True)
+    return runs.loc[~_in_cells(runs), columns].sort_values(columns[:5]).reset_index(drop=True)
+
+
+def images(table: pd.DataFrame) -> str:
+    """Say where the images of runs or cells come from."""
+    made_up = table["data"] == DATA["standin"]
+    if not made_up.any():
+        return "real images"
+    if made_up[table["data"].notna()].all():
+        return "STAND-IN images"
+    names = (DATASETS.get(name, name) for name in table.loc[made_up, "dataset"].unique())
+    return f"real images (STAND-IN: {', '.join(names)})"
 
 
 def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
     """Return all sheets as Markdown."""
     hardware = ", ".join(sorted(runs["hardware"].unique()))
     parts = [
-        "# Table 1 on real images\n\n"
+        f"# Table 1 on {images(runs)}\n\n"
         f"{len(runs)} runs on {hardware}. MINT / audited accuracy, the paper's in brackets. MINT "
         "as the paper judges it: probability .5, all members against the official test images "
         f"(Tiny ImageNet: validation). A dash: not reached. The published noise is ±{NOISE:.2f}: "
