@@ -296,6 +296,19 @@ def test_a_unit_that_fails_is_left_with_its_error_and_the_command_says_so(
         assert "finds no GPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("taps", "said"),
+    [(["stem", "stage_1"], "Did you mean 'stage1'"), (["stem", "stem"], "different modules")],
+)
+def test_taps_that_are_not_in_the_model_leave_their_unit_and_no_other(tmp_path, taps, said):
+    path = tmp_path / "small.yaml"
+    runs = [{"method": ["plain"]}, {"method": "attached", "taps": [taps]}, {"method": "joint"}]
+    path.write_text(yaml.safe_dump({"defaults": SMALL, "runs": runs}))
+    left = timed(tmp_path).run(list(load_grid(path, "small").values()))
+    assert len(left) == 2
+    assert all(said in one["why"] for one in left)
+
+
 class Failing:
     asked = 0
 

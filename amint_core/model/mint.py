@@ -107,12 +107,7 @@ def enhance(
             what lies before the deepest tap behind it, too; or it refuses such images, or gives no
             class logits for them, be it in training alone.
     """
-    modules = dict(audited.named_modules())
-    for name in taps:
-        if not name or name not in modules:
-            raise ModelError(unknown_name("tap", name, filter(None, modules)))
-    if not taps or len(set(taps)) != len(taps):
-        raise ModelError(f"taps = {list(taps)}: name one or more different modules.")
+    require_taps(audited, taps)
     shapes, images, channels_last = _look(audited, taps, images)
     read = list(shapes.values())
     if width == "fit":
@@ -124,6 +119,20 @@ def enhance(
             check_cut(enhanced, images)
             check_training(enhanced, images)
     return enhanced
+
+
+def require_taps(audited: nn.Module, taps: Sequence[str]) -> None:
+    """Refuse taps that are no modules of the model.
+
+    Raises:
+        ModelError: one is not in the model, or stands twice; or there are none.
+    """
+    modules = dict(audited.named_modules())
+    for name in taps:
+        if not name or name not in modules:
+            raise ModelError(unknown_name("tap", name, filter(None, modules)))
+    if not taps or len(set(taps)) != len(taps):
+        raise ModelError(f"taps = {list(taps)}: name one or more different modules.")
 
 
 def _look(

@@ -22,7 +22,7 @@ from amint_core.errors import SettingsError, unknown_name
 from amint_core.methods import METHODS
 from amint_core.model import zoo
 from amint_core.model.heads import build_head
-from amint_core.model.mint import EnhancedAuditedModel, parameter_count
+from amint_core.model.mint import EnhancedAuditedModel, parameter_count, require_taps
 from amint_core.run.needs import kind_of
 from amint_core.run.staged import copies_of, first_schedule, objective_of, second_schedule
 from amint_core.training.activations import Part, Recording, record, shapes_of, size_of
@@ -145,10 +145,11 @@ def do(
 
     Raises:
         TrainingError: training diverged.
+        ModelError: a run's taps are not in the model.
     """
     started, first, rows = time.perf_counter(), unit.runs[0], dealt.rows
     half = chosen_precision(first.precision) == "bf16"
-    model = _build(first, dealt, half)
+    model = _build(unit.runs, dealt, half)
     history = train_trunk(
         model,
         dealt.images,
@@ -173,25 +174,32 @@ def do(
         del recording
 
 
-def _build(run: RunConfig, dealt: Dealt, half: bool) -> EnhancedAuditedModel:
-    """Build the model where it computes; its weights follow from the seed and the device.
+def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAuditedModel:
+    """Build the runs' model where it computes; its weights follow from the seed and the device.
 
     `run.models.build` initialises on the CPU and looks whether the batch can be cut at the taps,
     which takes longer than a small model's epoch on a GPU.
     """
-    dataset, device = dealt.dataset, dealt.images.pixels.device
+    run, dataset, device = runs[0], dealt.dataset, dealt.images.pixels.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(run.seed)
         with device:
             given = dataset.channels, dataset.image_size, dataset.num_classes
             audited = zoo.create(run.model, *given)
         audited = audited.to(memory_format=torch.channels_last)
-        taps = run.taps or zoo.default_taps(run.model, audited, run.setup)
+        for one in runs:  # those of later runs, too, before anything is trained
+            require_taps(audited, taps_of(one, audited))
+        taps = taps_of(run, audited)
         shapes = shapes_of(audited, taps, dealt.images, half)
         maps = [shapes[tap] for tap in taps]
         head = build_head(run.head, maps, run.model, run.head_width, dataset.channels)
     model = EnhancedAuditedModel(audited, head, taps)
     return model.to(device, memory_format=torch.channels_last)
+
+
+def taps_of(run: RunConfig, audited: torch.nn.Module) -> list[str]:
+    """Return the taps of a run."""
+    return list(run.taps or zoo.default_taps(run.model, audited, run.setup))
 
 
 @dataclass
@@ -219,8 +227,7 @@ class _Trunk:
         return self._result(run, scores, [], 0.0)
 
     def taps(self, run: RunConfig) -> list[str]:
-        """Return the taps of a run, the deepest last."""
-        return list(run.taps or zoo.default_taps(run.model, self.model.audited, run.setup))
+        return taps_of(run, self.model.audited)
 
     def recorded_together(self, runs: Sequence[RunConfig]) -> list[list[RunConfig]]:
         """Group runs whose heads read the same images, as far as the device's memory allows."""
