@@ -135,6 +135,8 @@ def grid(options: argparse.Namespace) -> int:
     _require_datasets(options.datasets or ())
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: PyTorch finds no GPU here. Leave it out.")
+    if not options.minutes > 0:  # as is no number, which no time is longer than
+        raise SettingsError(f"--minutes {options.minutes:g}: give a number above 0.")
     runs = load_grid(options.grid or grid_file(options.profile), options.profile).values()
     timed = Timed(
         root=results_root() / options.profile,

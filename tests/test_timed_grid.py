@@ -278,6 +278,9 @@ def test_the_command_runs_a_grid(tmp_path, monkeypatch, capsys):
     assert main([*command, "--minutes", "1000", "--datasets", "gtsrb"]) == 0
     assert main([*command, "--minutes", "1000", "--datasets", "gtsb"]) == 2
     assert "Did you mean 'gtsrb'" in capsys.readouterr().err
+    for minutes in ("nan", "-1", "0"):
+        assert main([*command, "--minutes", minutes]) == 2
+        assert f"--minutes {minutes}: give a number above 0" in capsys.readouterr().err
 
 
 def test_a_unit_that_fails_is_left_with_its_error_and_the_command_says_so(
