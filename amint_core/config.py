@@ -328,7 +328,7 @@ class RunConfig(BaseModel):
         digest = hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:6]
         words = [self.dataset, *(["standin"] if self.data == "standin" else []), self.model]
         words += [self.setup, self.method, self.protocol, f"s{self.seed}", digest]
-        return "-".join(map(_as_name, words))
+        return "-".join(map(as_name, words))
 
     def has(self, defect: str) -> bool:
         """Tell whether a published defect is on."""
@@ -349,7 +349,7 @@ def require_sizes(head: str | None, width: int) -> None:
         )
 
 
-def _as_name(text: str) -> str:
+def as_name(text: str) -> str:
     """Return a text as a part of a file's name; another text never gives the same one."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
     return name if name == text else f"{name[-40:]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

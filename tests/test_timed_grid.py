@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from amint_core.batch.grid import load_grid
 from amint_core.batch.timed import grid as timed_grid
@@ -310,6 +311,25 @@ def test_taps_that_are_not_in_the_model_leave_their_unit_and_no_other(tmp_path, 
     left = timed(tmp_path).run(list(load_grid(path, "small").values()))
     assert len(left) == 2
     assert all(said in one["why"] for one in left)
+
+
+def test_a_folder_of_images_has_its_split_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cache"))
+    pixels = np.random.default_rng(0).integers(0, 256, (500, 8, 8, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        place = tmp_path / "photos" / str(number % 2) / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
+    path = tmp_path / "small.yaml"
+    own = {**SMALL, "dataset": f"folder:{tmp_path / 'photos'}", "data": "real", "method": "plain"}
+    path.write_text(yaml.safe_dump({"runs": [own]}))
+    (run,) = load_grid(path, "small").values()
+    grid = timed(tmp_path)
+    assert grid.run([run]) == []
+    folder = grid.root / "runs" / run.id
+    (images,) = (grid.root / "splits").glob("*.parquet")
+    assert len(read_scores(grid.root, folder, images.name)) == len(pd.read_parquet(images))
+    assert not saving.lacks_images(grid.root, run)
 
 
 class Failing:

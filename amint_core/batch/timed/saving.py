@@ -23,7 +23,7 @@ from pyarrow.parquet import read_schema
 from amint_core import provenance
 from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
-from amint_core.config import RunConfig
+from amint_core.config import RunConfig, as_name
 from amint_core.errors import DamagedError
 from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import atomic_path, read_json
@@ -120,7 +120,7 @@ def restore_images(root: Path, dealt: Dealt) -> None:
 
 
 def _images_of(root: Path, dealt: Dealt) -> Path:
-    return root / "splits" / f"{dealt.dataset.spec.name}-{dealt.split.digest[:12]}.parquet"
+    return root / "splits" / f"{as_name(dealt.dataset.spec.name)}-{dealt.split.digest[:12]}.parquet"
 
 
 def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
