@@ -132,12 +132,13 @@ def grid(options: argparse.Namespace) -> int:
     from amint_core.batch.timed.grid import NO_TIME, Clock, Timed
     from amint_core.locations import results_root
 
-    _require_datasets(options.datasets or ())
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: PyTorch finds no GPU here. Leave it out.")
     if not options.minutes > 0:  # as is no number, which no time is longer than
         raise SettingsError(f"--minutes {options.minutes:g}: give a number above 0.")
     runs = load_grid(options.grid or grid_file(options.profile), options.profile).values()
+    own = {run.dataset for run in runs}  # a folder of images, too
+    _require_datasets([name for name in options.datasets or () if name not in own])
     timed = Timed(
         root=results_root() / options.profile,
         device=torch.device(options.device),

@@ -313,7 +313,7 @@ def test_taps_that_are_not_in_the_model_leave_their_unit_and_no_other(tmp_path, 
     assert all(said in one["why"] for one in left)
 
 
-def test_a_folder_of_images_has_its_split_beside_the_others(tmp_path, monkeypatch):
+def test_a_folder_of_images_can_be_named_and_has_its_split_beside_the_others(tmp_path, monkeypatch):
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cache"))
     pixels = np.random.default_rng(0).integers(0, 256, (500, 8, 8, 3), np.uint8)
     for number, image in enumerate(pixels):
@@ -323,8 +323,11 @@ def test_a_folder_of_images_has_its_split_beside_the_others(tmp_path, monkeypatc
     path = tmp_path / "small.yaml"
     own = {**SMALL, "dataset": f"folder:{tmp_path / 'photos'}", "data": "real", "method": "plain"}
     path.write_text(yaml.safe_dump({"runs": [own]}))
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "results"))
+    command = ["grid", "--profile", "small", "--grid", str(path), "--minutes", "1000"]
+    assert main([*command, "--datasets", own["dataset"]]) == 0
     (run,) = load_grid(path, "small").values()
-    grid = timed(tmp_path)
+    grid = timed(tmp_path / "results")
     assert grid.run([run]) == []
     folder = grid.root / "runs" / run.id
     (images,) = (grid.root / "splits").glob("*.parquet")
