@@ -51,14 +51,13 @@ def sources(grid: Mapping[str, RunConfig]) -> set[Path]:
         for path in Path(PACKAGE).rglob("*.py")
         if not any(part.startswith(".") for part in path.parts)  # such as .ipynb_checkpoints
     }
-    roots = {one for settings in grid.values() for one in METHODS.roots(settings.method)}
-    roots |= {one for settings in grid.values() for one in _roots_of_model(settings.model)}
+    # A model that is not registered is timm's, whose version stands for its code.
+    models = {settings.model for settings in grid.values()} & {*AUDITED}
+    methods = {settings.method for settings in grid.values()}
+    roots = {one for name in models for one in AUDITED.roots(name)}
+    roots |= {one for name in methods for one in METHODS.roots(name)}
     added = {path for name, path in reached(*roots).items() if name.split(".")[0] != PACKAGE}
     return own | added
-
-
-def _roots_of_model(name: str) -> tuple[str, ...]:
-    return AUDITED.roots(name) if name in AUDITED else ()
 
 
 def notebook_file(settings: RunConfig) -> str:

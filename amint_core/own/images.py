@@ -240,14 +240,19 @@ def _of_dataset(source: Any, how: Preprocessing | None, labelled: bool) -> Image
             stacklevel=4,
         )
     found = Images(np.stack(pixels), how or Preprocessing(*pixels[0].shape))
-    without = sum(one is None for one in labels)
-    if not labelled or without:
-        if labelled and without < len(labels):
-            raise DataError(
-                f"{without} of the dataset's {len(labels)} images have no label. Leave them out, "
-                "or give labels=… of one number an image."
-            )
-        return found
+    own = _class_numbers(labels) if labelled else None
+    return found if own is None else replace(found, labels=own)
+
+
+def _class_numbers(labels: Sequence[Any]) -> np.ndarray | None:
+    """Return a dataset's (N,) class numbers; None: it has none."""
+    if without := sum(one is None for one in labels):
+        if without == len(labels):
+            return None
+        raise DataError(
+            f"{without} of the dataset's {len(labels)} images have no label. Leave them out, "
+            "or give labels=… of one number an image."
+        )
     try:
         plain = np.array([one.item() if hasattr(one, "item") else one for one in labels])
     except (TypeError, ValueError, RuntimeError) as error:  # one-hot vectors, several targets
@@ -256,8 +261,8 @@ def _of_dataset(source: Any, how: Preprocessing | None, labelled: bool) -> Image
             "an image."
         ) from error
     if (plain == -1).all():  # as datasets say that they have no labels
-        return found
-    return replace(found, labels=_numbers("labels", plain, len(found)))
+        return None
+    return _numbers("labels", plain, len(labels))
 
 
 def _require_dataset(source: Any) -> None:

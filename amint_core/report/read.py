@@ -262,11 +262,15 @@ def said_of_copies(runs: pd.DataFrame) -> str:
     )
 
 
-def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
-    # Settings that came later than a run have their default in it.
+def all_settings(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings; those that came later than the run have their default in it."""
     fields = RunConfig.model_fields
     defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
-    settings = defaults | metrics["run"]["settings"]
+    return defaults | metrics["run"]["settings"]
+
+
+def _facts(metrics: dict[str, Any], source: Path) -> dict[str, Any]:
+    settings = all_settings(metrics)
     metrics = metrics | {"run": metrics["run"] | {"settings": settings}}
     facts = {name: at(metrics, place) for name, place in FACTS.items()}
     facts["setup"] = setup_title(settings)

@@ -7,7 +7,7 @@ official test images as non-members), the strict one, and the audited accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,13 @@ from amint_core.report import paper
 from amint_core.report.averages import DATA
 from amint_core.report.checked import damaged, in_short, is_number, is_text
 from amint_core.report.names import setup_title
-from amint_core.report.read import copied_in, finished, require_own_name, said_of_copies
+from amint_core.report.read import (
+    all_settings,
+    copied_in,
+    finished,
+    require_own_name,
+    said_of_copies,
+)
 from amint_core.report.render import short
 from amint_core.store import run_json
 
@@ -45,9 +51,10 @@ def read(root: Path) -> pd.DataFrame:
             more than their seed.
     """
     files = finished(root, f"amint grid --profile {root.name}")
-    runs = pd.DataFrame([_checked(file) for file in files])
+    found = [_checked(file) for file in files]
+    runs = pd.DataFrame([row for row, _ in found])
     for _, own in runs[_in_cells(runs)].groupby([*KEY, "method"]):
-        _require_seeds_alone(own["run"], root)
+        _require_seeds_alone({run: found[place][1] for place, run in own["run"].items()})
     return runs
 
 
@@ -57,33 +64,32 @@ def _in_cells(runs: pd.DataFrame) -> pd.Series:
     return known.set_axis(runs.index) & runs["method"].isin(list(METHODS))
 
 
-def _require_seeds_alone(runs: pd.Series, root: Path) -> None:
+def _require_seeds_alone(runs: Mapping[str, dict[str, Any]]) -> None:
     """Refuse runs of one cell whose mean would be one of different settings.
+
+    Args:
+        runs: run → its settings.
 
     Raises:
         ResultsError: they are such.
     """
-    apart = {*settings_of("averaged"), *settings_of("name")}
-    first, *others = (run_json(root / "runs" / run / "metrics.json") for run in runs)
-    for other in others:
-        one, two = (metrics["run"]["settings"] for metrics in (first, other))
-        for name, field in RunConfig.model_fields.items():
-            # A setting that came later than a run has its default in it.
-            mine, its = (settings.get(name, field.default) for settings in (one, two))
-            if mine != its and name not in apart:
+    alike = [name for name in RunConfig.model_fields if name not in settings_of("averaged", "name")]
+    (first, mine), *others = runs.items()
+    for other, its in others:
+        for name in alike:
+            if mine[name] != its[name]:
                 raise ResultsError(
-                    f"{first['run']['id']} and {other['run']['id']} are of one cell of Table 1, "
-                    f"and differ in {name} ({in_short(mine)}, {in_short(its)}): their mean would "
-                    "be of neither. Run each with a --profile of its own, and move one of them "
-                    "there."
+                    f"{first} and {other} are of one cell of Table 1, and differ in {name} "
+                    f"({in_short(mine[name])}, {in_short(its[name])}): their mean would be of "
+                    "neither. Run each with a --profile of its own, and move one of them there."
                 )
 
 
-def _checked(file: Path) -> dict[str, Any]:
-    """Return a run's row; its texts are texts, and all else are numbers or missing."""
+def _checked(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a run's row and settings; its texts are texts, all else are numbers or missing."""
     metrics = run_json(file)
     try:
-        row = _row(metrics)
+        row, settings = _row(metrics), all_settings(metrics)
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(file, f"lacks a part of what a timed grid writes ({error!r})") from error
     for name, value in row.items():
@@ -91,7 +97,7 @@ def _checked(file: Path) -> dict[str, Any]:
         if not fits(value) and not (value is None and name not in TEXTS):
             raise damaged(file, f"has {name} = {in_short(value)}")
     require_own_name(row["run"], file)
-    return row
+    return row, settings
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ this imports: `trainings.py` takes its code fingerprint, so that a change here t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,9 +56,14 @@ def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed if seed is None else seed)
         audited = zoo.create(settings.model, dataset.channels, dataset.image_size, classes)
-        taps = settings.taps or zoo.default_taps(settings.model, audited, settings.setup)
+        taps = taps_of(settings, audited)
         head = settings.head, settings.model, settings.head_width
         return enhance(audited, taps, data.example, *head, low_pass=settings.low_pass)
+
+
+def taps_of(settings: RunConfig, audited: nn.Module) -> Sequence[str]:
+    """Return the modules of a run's model that the head reads, the shallower first."""
+    return settings.taps or zoo.default_taps(settings.model, audited, settings.setup)
 
 
 def fit_model(

@@ -23,6 +23,7 @@ from amint_core.methods import METHODS
 from amint_core.model import zoo
 from amint_core.model.heads import build_head
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count, require_taps
+from amint_core.run.models import taps_of
 from amint_core.run.needs import kind_of
 from amint_core.run.staged import copies_of, first_schedule, objective_of, second_schedule
 from amint_core.training.activations import Part, Recording, record, shapes_of, size_of
@@ -197,11 +198,6 @@ def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAudit
     return model.to(device, memory_format=torch.channels_last)
 
 
-def taps_of(run: RunConfig, audited: torch.nn.Module) -> list[str]:
-    """Return the taps of a run."""
-    return list(run.taps or zoo.default_taps(run.model, audited, run.setup))
-
-
 @dataclass
 class _Trunk:
     """A trained trunk, and the runs that it serves."""
@@ -227,7 +223,8 @@ class _Trunk:
         return self._result(run, scores, [], 0.0)
 
     def taps(self, run: RunConfig) -> list[str]:
-        return taps_of(run, self.model.audited)
+        """Return the taps of a run, the deepest last."""
+        return list(taps_of(run, self.model.audited))
 
     def recorded_together(self, runs: Sequence[RunConfig]) -> list[list[RunConfig]]:
         """Group runs whose heads read the same images, as far as the device's memory allows."""
