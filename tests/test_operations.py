@@ -134,13 +134,13 @@ def test_a_step_of_each_model_is_close_to_fp32(name):
     taps = zoo.default_taps(name, audited, "middle")
     model = enhance(audited, taps, torch.zeros(2, 3, 32, 32)).eval()
     model.to(memory_format=torch.channels_last)
-    images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    labels = torch.tensor([0])
+    images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    labels = torch.tensor([0, 1])
 
     def gradient():
         model.zero_grad()
-        logits, membership = model(images, 1)
-        (audited_loss(logits, labels) + mint_loss(membership, 1)).backward()
+        logits, membership = model(images, 2)
+        (audited_loss(logits, labels) + mint_loss(membership, 2)).backward()
         return torch.cat([weight.grad.float().flatten() for weight in model.parameters()])
 
     plain = gradient()
@@ -223,19 +223,17 @@ def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
 
     def measured(seed, precision):
         given = {"image_size": 16, "members": 200, "external": 300, "test": 300, "epochs": 6}
-        # A narrow head: where bf16 is slow, a wide one would take most of the time.
-        given |= {"seed": seed, "precision": precision, "head_width": 32}
+        given |= {"seed": seed, "precision": precision}
         found = steps.run_all(create(**SMALL | given))
         return [found["mint"]["auc"]["value"], found["audited"]["accuracy"]["value"]]
 
-    # Six seeds in fp32, which is quick: the range of three is often far less than the noise.
-    plain = np.array([measured(seed, "fp32") for seed in range(6)])
+    plain = np.array([measured(seed, "fp32") for seed in range(3)])
     assert taken == {True: set(), False: set()}
     fast = np.array([measured(seed, "bf16") for seed in range(3)])
     # In training; what is scored in the end is computed in fp32.
     assert taken[True] == DETOURS
     noise = np.ptp(plain, axis=0)
-    assert (np.abs((fast - plain[:3]).mean(0)) <= noise).all(), (plain, fast)
+    assert (np.abs((fast - plain).mean(0)) <= noise).all(), (plain, fast)
     assert plain.mean(0)[0] > 0.7  # something was learnt
 
 
