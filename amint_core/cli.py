@@ -160,6 +160,16 @@ def plan(options: argparse.Namespace) -> int:
     return show(options.profile, options.grid, options.seconds, options.jobs)
 
 
+def judge(options: argparse.Namespace) -> int:
+    """Judge the saved scores of a timed grid anew; nothing is trained."""
+    from amint_core.batch.timed.judging import judge_again
+    from amint_core.locations import results_root
+
+    changed = judge_again(results_root() / options.profile)
+    print(f"{len(changed)} runs have other metrics than before. Tables: amint report.")
+    return 0
+
+
 def report(options: argparse.Namespace) -> int:
     """Write a profile's tables and figures anew from its runs."""
     require("batch", "matplotlib", "jinja2", "tabulate")
@@ -270,6 +280,7 @@ def parser() -> argparse.ArgumentParser:
     )
     cost.add_argument("--jobs", type=int, help="runs side by side (default: what fits here)")
 
+    _command(commands, "judge", judge, profiled=True)
     _command(commands, "report", report, profiled=True)
     against = _command(commands, "compare", compare, profiled=True)
     keep = _command(commands, "reference", bless, profiled=True)

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 from made_runs import seal_files
 
+from amint_core.batch.timed.saving import read_scores
 from amint_core.errors import ResultsError
+from amint_core.evaluation.both_judgements import judge_twice
+from amint_core.files import read_json
 from amint_core.report import paper, sheets
 from amint_core.report.glance import draw
 
@@ -39,7 +42,9 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
         }
         if tested
         else None,
-        "paper": {"accuracy": metric("mint")} if tested else None,
+        "paper": {"accuracy": metric("mint"), "accuracy_calibrated": metric("calibrated")}
+        if tested
+        else None,
         "audited": {"accuracy": metric("audited"), "on_members": metric("audited")},
         "training": {"seconds_trunk": 1.0, "seconds_head": 2.0, "hardware": "made up"},
     }
@@ -71,6 +76,8 @@ def test_all_72_cells_stand_for_each_method_reached_or_not(tmp_path):
     found = sheets.counts(table)
     assert found.loc["attached: Audited"].tolist() == [1, 0, 0, 71]
     assert found.loc["active: Audited"].tolist() == [0, 0, 0, 72]
+    calibrated = "attached: MINT, on the paper's images, calibrated threshold"
+    assert found.loc[calibrated].tolist() == [1, 0, 0, 71]
 
 
 def test_a_copied_run_is_no_further_seed_and_a_renamed_one_is_refused(tmp_path):
@@ -91,6 +98,9 @@ def test_a_cell_is_printed_as_the_paper_prints_it(tmp_path):
     printed = sheets.laid_out(table, "attached", sheets.as_printed).set_index(["Dataset", "Setup"])
     assert printed.loc[("CIFAR-10", "middle"), "ViT"] == ".90/.70 (.87/.20)"
     assert printed.loc[("MNIST", "entry"), "MobileNet"] == "– (.86/.96)"
+    other = sheets.laid_out(table, "attached", sheets.calibrated).set_index(["Dataset", "Setup"])
+    assert other.loc[("CIFAR-10", "middle"), "ViT"] == ".99 (.87)"
+    assert other.loc[("MNIST", "entry"), "MobileNet"] == "– (.86)"
 
 
 def test_the_committed_sheets_follow_from_the_committed_runs(tmp_path):
@@ -100,6 +110,33 @@ def test_the_committed_sheets_follow_from_the_committed_runs(tmp_path):
     committed = pd.read_csv(COMMITTED / "tables" / "table1.csv")
     assert list(committed) == list(table)
     assert committed["mint_verdict"].tolist() == table["mint_verdict"].tolist()
+
+
+def _one_of_each_kind():
+    kinds = {}
+    for file in sorted(COMMITTED.glob("runs/*/metrics.json")):
+        settings = read_json(file)["run"]["settings"]
+        kinds.setdefault((settings["dataset"], settings["method"]), file)
+    return [pytest.param(file, id=" ".join(kind)) for kind, file in kinds.items()]
+
+
+@pytest.mark.parametrize("file", _one_of_each_kind())
+def test_committed_metrics_follow_from_committed_scores_as_scores_are_judged_now(file):
+    metrics = read_json(file)
+    scores = read_scores(COMMITTED, file.parent, metrics["data"]["split_file"])
+    for part, expected in judge_twice(scores).items():
+        assert _numbers(metrics[part]) == pytest.approx(_numbers(expected), abs=1e-9)
+
+
+def _numbers(metric, name=""):
+    """Flatten nested metrics: name → number."""
+    if not isinstance(metric, dict):
+        return {name: metric}
+    return {
+        key: value
+        for part, inner in metric.items()
+        for key, value in _numbers(inner, f"{name}.{part}").items()
+    }
 
 
 def test_the_figure_draws_every_cell(tmp_path):

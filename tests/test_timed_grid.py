@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -12,18 +14,19 @@ from PIL import Image
 
 from amint_core.batch.grid import load_grid
 from amint_core.batch.timed import grid as timed_grid
-from amint_core.batch.timed import saving
+from amint_core.batch.timed import judging, saving
 from amint_core.batch.timed.grid import Clock, Timed
+from amint_core.batch.timed.judging import judge_again
 from amint_core.batch.timed.saving import is_done, read_scores
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
-from amint_core.errors import SettingsError, TrainingError
+from amint_core.errors import DamagedError, ResultsError, SettingsError, TrainingError
 from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import read_json
 from amint_core.model.mint import parameter_count
-from amint_core.run.folder import Run
-from amint_core.store import read_sealed, write_sealed
+from amint_core.run.folder import Run, seal
+from amint_core.store import read_sealed, run_file, write_sealed
 from benchmarks.faults.damage import SCHEMAS, answer_for
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -165,6 +168,85 @@ def test_metrics_follow_from_the_stored_scores(done):
         again = json.loads(json.dumps(judge_twice(scores)))
         for part in ("mint", "paper", "audited"):
             assert again[part] == metrics[part]
+
+
+def _of_an_older_version(folder):
+    """Take from a run's metrics a number that its version did not have."""
+    metrics = read_json(folder / "metrics.json")
+    del metrics["paper"]["accuracy_calibrated"]
+    seal(folder, metrics, read_sealed(folder / "manifest.json"))
+
+
+def _with_head(root):
+    return next((root / "runs").glob("*-attached-*"))
+
+
+@pytest.fixture
+def older(done, tmp_path):
+    """A finished grid, one run of which an older version has judged; and its metrics by ours."""
+    root = shutil.copytree(done[0] / "small", tmp_path / "small")
+    metrics = read_json(_with_head(root) / "metrics.json")
+    _of_an_older_version(_with_head(root))
+    return root, metrics
+
+
+def test_saved_scores_are_judged_anew_and_nothing_else_of_a_run_changes(older):
+    root, metrics = older
+    run = _with_head(root)
+    before = read_sealed(run / "manifest.json")
+    assert judge_again(root) == [run.name]
+    assert read_json(run_file(run / "metrics.json")) == metrics
+    after = read_sealed(run / "manifest.json")
+    assert set(after.pop("judged")) == {"finished", "git"}
+    changed = {"metrics.json": after["files"]["metrics.json"]}
+    assert after == before | {"files": before["files"] | changed}
+    assert judge_again(root) == []
+
+
+def test_a_judging_that_was_cut_off_is_finished_by_the_next(older, monkeypatch):
+    root, metrics = older
+    with monkeypatch.context() as patched:
+        patched.setattr(judging, "write_text", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            judge_again(root)
+    with pytest.raises(DamagedError):
+        run_file(_with_head(root) / "metrics.json")
+    assert judge_again(root) == [_with_head(root).name]
+    assert read_json(run_file(_with_head(root) / "metrics.json")) == metrics
+
+
+def _of_ordinary_runs(run):
+    (run / "scores.parquet").unlink()
+    seal(run, {"run": {"id": run.name}, "data": {}}, {"run": run.name})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "metrics.json").write_text('{"data": {}}'), "metrics.json"),
+        (lambda run: (run / "metrics.json").write_text("{"), "metrics.json"),
+        (lambda run: (run / "scores.parquet").write_bytes(b""), "scores.parquet"),
+        (_of_ordinary_runs, "is not of a timed grid"),
+    ],
+)
+def test_what_a_run_did_not_write_is_not_judged(older, damage, message):
+    root, _ = older
+    damage(_with_head(root))
+    with pytest.raises(ResultsError, match=message):
+        judge_again(root)
+
+
+def test_where_there_is_no_run_nothing_is_judged(tmp_path):
+    with pytest.raises(ResultsError, match="holds no finished run"):
+        judge_again(tmp_path)
+
+
+def test_without_the_images_of_a_split_nothing_is_judged(older):
+    root, _ = older
+    (images,) = (root / "splits").iterdir()
+    images.unlink()
+    with pytest.raises(ResultsError, match=images.name):
+        judge_again(root)
 
 
 def test_what_is_done_is_not_done_again(done, monkeypatch):
@@ -390,6 +472,10 @@ def test_one_training_is_judged_twice():
     paper = ((members["score"] > 0).mean() + (test["score"] <= 0).mean()) / 2
     assert found["paper"]["accuracy"]["value"] == pytest.approx(paper)
     assert found["paper"]["judged"] == {"members": 200, "non_members": 50}
+    threshold = found["mint"]["threshold_calibrated"]
+    calibrated = ((inside["score"] > threshold).mean() + (test["score"] <= threshold).mean()) / 2
+    assert found["paper"]["accuracy_calibrated"]["value"] == pytest.approx(calibrated)
+    assert found["paper"]["judged_calibrated"] == {"members": 100, "non_members": 50}
     assert found["mint"]["judged"] == {"members": 100, "non_members": 100}
     assert found["audited"]["accuracy"]["value"] == pytest.approx((test["label"] == 0).mean())
 

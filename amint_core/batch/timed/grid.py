@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import psutil
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from amint_core import data
 from amint_core.batch.timed.dealt import Dealt, deal
-from amint_core.batch.timed.saving import Saver, is_done, lacks_images, restore_images
+from amint_core.batch.timed.saving import (
+    Saver,
+    is_done,
+    lacks_images,
+    restore_images,
+    writing_alone,
+)
 from amint_core.batch.timed.units import Unit, do, units_of
 from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.prepare import in_groups
 from amint_core.data.split import ROLES
-from amint_core.errors import AmintError, DamagedError, ResultsError
-from amint_core.files import writable, write_json
-from amint_core.locations import shown
+from amint_core.errors import AmintError, DamagedError
+from amint_core.files import write_json
 from amint_core.training.cpu_bf16 import fast_operations
 
 #: Begins the reason of what is left for want of time; other reasons are errors.
 NO_TIME = "no time"
-_PATIENCE = 5.0  # seconds to wait for another process to let go of the grid
 MARGIN = 4.0  # seconds before the limit in which nothing is computed: what is done gets written
 
 
@@ -94,25 +96,8 @@ class Timed:
             SettingsError: a timed grid does not know a run's method, protocol or target.
             ResultsError: another process is running a grid into the same folder.
         """
-        with self._alone():
+        with writing_alone(self.root):
             return self._run(runs)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from writing the same runs."""
-        lock = FileLock(self.root / ".grid.lock")
-        with writable(self.root, "AMINT_RESULTS"):
-            try:
-                lock.acquire(timeout=_PATIENCE)
-            except Timeout:
-                raise ResultsError(
-                    f"Another process is running a grid into {shown(self.root)}. Wait until it has "
-                    "ended, or stop it."
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
         done = [run for run in runs if is_done(self.root, run)]

@@ -8,8 +8,9 @@ runs of a split and stand once, in `splits/` of the profile.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,15 +19,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from pyarrow.parquet import read_schema
 
 from amint_core import provenance
 from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig, as_name
-from amint_core.errors import DamagedError
+from amint_core.errors import DamagedError, ResultsError
 from amint_core.evaluation.both_judgements import judge_twice
-from amint_core.files import atomic_path, read_json
+from amint_core.files import atomic_path, read_json, writable
 from amint_core.locations import shown
 from amint_core.model import zoo
 from amint_core.run.folder import seal
@@ -45,7 +47,33 @@ from amint_core.store import (
 METRICS = {"run", "data", "mint", "paper", "audited", "training"}
 HISTORY = {"stage", "epoch", "seconds"}
 ANSWERS = {"score", "predicted"}
+_PATIENCE = 5.0  # seconds to wait for another process to let go of the grid
 DIGITS = 3  # of a stored score; metrics are computed from scores as they are stored
+
+
+@contextmanager
+def writing_alone(root: Path) -> Iterator[None]:
+    """Keep other processes from writing the same runs.
+
+    Args:
+        root: results/<profile>.
+
+    Raises:
+        ResultsError: another process is writing them, or the folder cannot be written.
+    """
+    lock = FileLock(root / ".grid.lock")
+    with writable(root, "AMINT_RESULTS"):
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            raise ResultsError(
+                f"Another process is running a grid into {shown(root)}. Wait until it has ended, "
+                "or stop it."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_done(root: Path, run: RunConfig) -> bool:
@@ -127,9 +155,12 @@ def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
     """Return a run's scores beside the images they belong to; see `Dealt.table`.
 
     Raises:
+        ResultsError: the images are missing.
         DamagedError: a file is not what the run wrote.
     """
     images, expected = root / "splits" / split, run_manifest(run).get("split_file")
+    if not images.is_file():
+        raise ResultsError(f"{shown(images)} is missing. Run the grid again, which writes it anew.")
     if expected is not None and sha256(images) != expected:
         raise DamagedError(
             f"{shown(images)} is not what the runs of this split were judged on. Restore it, or "

@@ -1,0 +1,73 @@
+"""Judge the saved scores of a timed grid anew, by the judgement as it is now.
+
+What a run's metrics say of its scores follows from the scores alone. Where the judgement has
+changed since (a number more, another interval), nothing needs to be trained for it again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from pathlib import Path
+
+from amint_core import provenance
+from amint_core.batch.timed.saving import read_scores, writing_alone
+from amint_core.errors import ResultsError
+from amint_core.evaluation.both_judgements import judge_twice
+from amint_core.files import json_text, read_json, write_text
+from amint_core.locations import shown
+from amint_core.progress import progress_bar
+from amint_core.store import run_file, run_manifest, sha256, without_copies, write_sealed
+
+
+def judge_again(root: Path) -> list[str]:
+    """Judge all runs of a timed grid, and return those whose metrics changed.
+
+    A run's manifest then also says when it was judged, and by which commit; all else stays.
+
+    Args:
+        root: results/<profile>.
+
+    Raises:
+        ResultsError: there is no run, one is not a timed grid's, or another process is writing
+            them.
+        DamagedError: a file is not what its run wrote. Runs judged before it keep their new
+            metrics.
+    """
+    runs = without_copies([file.parent for file in sorted(root.glob("runs/*/metrics.json"))])
+    if not runs:
+        raise ResultsError(
+            f"{shown(root / 'runs')} holds no finished run. Run the grid first: amint grid "
+            f"--profile {root.name}."
+        )
+    with writing_alone(root), progress_bar(runs, desc="judging", unit="run") as bar:
+        return [run.name for run in bar if _judge(root, run)]
+
+
+def _judge(root: Path, run: Path) -> bool:
+    """Judge a run, and tell whether its metrics changed."""
+    file, manifest = run / "metrics.json", run_manifest(run)
+    metrics = read_json(file)
+    try:
+        scores = read_scores(root, run, metrics["data"]["split_file"])
+        text = json_text(metrics | judge_twice(scores))
+    except (KeyError, TypeError) as error:
+        run_file(file)
+        raise ResultsError(
+            f"{shown(run)} is not of a timed grid, whose runs alone are judged anew: its metrics "
+            f"lack a part that such a run has ({error!r}). Move it out of the profile's results."
+        ) from error
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    if wanted == sha256(file):
+        run_file(file)
+        return False
+    # The manifest comes first. Whoever was cut off between the two finds metrics of which it does
+    # not know, and writes those that it does know of.
+    if manifest["files"].get(file.name) != wanted:
+        run_file(file)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        judged = {"finished": now, "git": provenance.git_state()}
+        files = manifest["files"] | {file.name: wanted}
+        write_sealed(run / "manifest.json", {**manifest, "files": files, "judged": judged})
+    write_text(file, text)
+    return True
