@@ -30,6 +30,14 @@ def fixed_seeds():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def tables_alone(monkeypatch):
+    """Write reports without figures, which take most of their time, where tables are looked at."""
+    from amint_core import report
+
+    monkeypatch.setattr(report, "FIGURES", {})
+
+
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory) -> Path:
     """One cache for the whole session, so that real images are decoded once."""

@@ -136,6 +136,7 @@ def test_without_a_common_seed_the_means_are_compared(results):
     assert row["mint_accuracy_difference"] == pytest.approx(-0.1)
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_nothing_switched_is_said_in_words(results):
     put(results, made_metrics())
     files = report.write("quick")

@@ -71,6 +71,7 @@ def test_latex_is_balanced_and_escaped(results):
     assert not [line for line in body if "%" in line.replace(r"\%", "")]
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_latex_compiles(results, tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("pdflatex is not installed; the table's LaTeX is only checked by its parts.")

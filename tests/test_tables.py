@@ -69,6 +69,7 @@ def test_taps_of_ones_own_stand_under_their_names_and_beside_no_cell_of_the_pape
     assert "middle" not in shown.columns.name
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_values_are_exact_and_beside_the_right_cell(results):
     put(results, made_metrics(mint=0.9132000000000001, audited=0.4471))
     files = report.write("quick")
@@ -191,6 +192,7 @@ def test_real_data_are_not_called_standin(results):
             assert "STAND-IN" not in path.read_text(encoding="utf-8"), path.name
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_runs_csv_has_a_row_per_run_with_all_metrics_and_settings(results):
     put_many(results, EIGHT[:2])
     runs = pd.read_csv(report.write("quick")["runs.csv"])
@@ -221,6 +223,7 @@ def test_runs_of_a_method_that_is_no_longer_there_are_reported(results, monkeypa
     assert "gone" in files["differences.md"].read_text()
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_every_table_says_that_images_were_read_from_a_lossy_copy():
     folder = put_judged(results_root(), n=50)
     metrics = json.loads((folder / "metrics.json").read_text())
