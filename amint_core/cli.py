@@ -37,6 +37,13 @@ def data(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _require_profile(options: argparse.Namespace) -> None:
+    from amint_core.config import require_profile_name
+
+    require_checkout(f"amint {options.command}")
+    require_profile_name(options.profile)
+
+
 def _require_datasets(names: Sequence[str]) -> None:
     from amint_core.data import DATASETS
 
@@ -163,9 +170,9 @@ def plan(options: argparse.Namespace) -> int:
 def judge(options: argparse.Namespace) -> int:
     """Judge the saved scores of a timed grid anew; nothing is trained."""
     from amint_core.batch.timed.judging import judge_again
-    from amint_core.locations import results_root
+    from amint_core.report.read import profile_folder
 
-    changed = judge_again(results_root() / options.profile)
+    changed = judge_again(profile_folder(options.profile))
     print(f"{len(changed)} runs have other metrics than before. Tables: amint report.")
     return 0
 
@@ -342,7 +349,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _no_interrupt_lost():
             options = parser().parse_args(arguments)
             if "profile" in options:
-                require_checkout(f"amint {options.command}")
+                _require_profile(options)
             status = options.action(options)
             sys.stdout.flush()
             return status

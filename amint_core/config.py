@@ -249,11 +249,7 @@ class RunConfig(BaseModel):
                 raise SettingsError(unknown_name("defect", name, DEFECTS))
         self._check_augmentation()
         self._check_stages()
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", self.profile):
-            raise SettingsError(
-                f"profile = {self.profile!r} names a folder: use letters, digits, '_', '-', and "
-                "'.' after the first."
-            )
+        require_profile_name(self.profile)
         if self.near_twins == "together" and "tracks_ignored" in self.defects:
             raise SettingsError(
                 "near_twins = 'together' keeps images whole that the defect 'tracks_ignored' deals "
@@ -335,6 +331,19 @@ class RunConfig(BaseModel):
         if defect not in DEFECTS:
             raise SettingsError(unknown_name("defect", defect, DEFECTS))
         return defect in self.defects
+
+
+def require_profile_name(profile: str) -> None:
+    """Refuse a profile that is no plain name of a folder.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", profile):
+        raise SettingsError(
+            f"profile = {profile!r} names a folder: use letters, digits, '_', '-', and '.' after "
+            "the first."
+        )
 
 
 def require_sizes(head: str | None, width: int) -> None:

@@ -300,7 +300,17 @@ def test_a_run_loads_no_more_than_it_needs():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["plan", "reproduce", "report", "compare", "reference"])
+PROFILED = ["plan", "reproduce", "judge", "report", "compare", "reference"]
+
+
+@pytest.mark.parametrize("command", PROFILED)
+@pytest.mark.parametrize("profile", ["", "..", "../quick", "/tmp", "a b"])
+def test_a_profile_that_names_no_folder_is_refused(command, profile, capsys):
+    assert command_line.main([command, "--profile", profile]) == 2
+    assert "names a folder: use letters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", PROFILED)
 def test_without_a_checkout_the_batch_says_so(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(locations, "__file__", str(tmp_path / "site" / "amint_core" / "l.py"))
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from amint_core.config import RunConfig
+from amint_core.config import RunConfig, require_profile_name
 from amint_core.errors import ResultsError
 from amint_core.evaluation.metrics import threshold_at_fpr
 from amint_core.evaluation.scores import JUDGED_FILE
@@ -206,8 +206,10 @@ def profile_folder(profile: str) -> Path:
     """Return the folder of a profile's results.
 
     Raises:
+        SettingsError: it is no name of a folder.
         ResultsError: there is no such folder; the message names those that are there.
     """
+    require_profile_name(profile)
     folder = results_root() / profile
     if not folder.is_dir():
         root = results_root()
