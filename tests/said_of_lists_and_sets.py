@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from said_of_table1 import FOLDER, two
 
-from amint_core.batch.timed.saving import read_scores
+from amint_core.evaluation.both_judgements import read_scores
 from amint_core.evaluation.sets import power
 from amint_core.files import read_json
 

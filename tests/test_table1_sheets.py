@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from made_runs import seal_files
 
-from amint_core.batch.timed.saving import read_scores
 from amint_core.errors import ResultsError
-from amint_core.evaluation.both_judgements import judge_twice
+from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import read_json
 from amint_core.report import paper, sheets
 from amint_core.report.glance import draw

@@ -17,12 +17,12 @@ from amint_core.batch.timed import grid as timed_grid
 from amint_core.batch.timed import judging, saving
 from amint_core.batch.timed.grid import Clock, Timed
 from amint_core.batch.timed.judging import judge_again
-from amint_core.batch.timed.saving import is_done, read_scores
+from amint_core.batch.timed.saving import is_done
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
 from amint_core.errors import DamagedError, ResultsError, SettingsError, TrainingError
-from amint_core.evaluation.both_judgements import judge_twice
+from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import read_json
 from amint_core.model.mint import parameter_count
 from amint_core.run.folder import Run, seal

@@ -11,14 +11,42 @@ The second row tells how much of the paper's number its threshold takes away.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from amint_core.data.twins import NEAR_TWIN
+from amint_core.errors import DamagedError, ResultsError
 from amint_core.evaluation import metrics
 from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD, share_of
+from amint_core.locations import shown
+from amint_core.store import run_file, run_manifest, sha256
+
+
+def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
+    """Return a run's scores beside the images they belong to; see `judge_twice`.
+
+    Args:
+        root: results/<profile> of a timed grid.
+        run: the run's folder.
+        split: name of the file in `splits/` that holds the images.
+
+    Raises:
+        ResultsError: the images are missing.
+        DamagedError: a file is not what the run wrote.
+    """
+    images, expected = root / "splits" / split, run_manifest(run).get("split_file")
+    if not images.is_file():
+        raise ResultsError(f"{shown(images)} is missing. Run the grid again, which writes it anew.")
+    if expected is not None and sha256(images) != expected:
+        raise DamagedError(
+            f"{shown(images)} is not what the runs of this split were judged on. Restore it, or "
+            "delete it and run the grid again."
+        )
+    answers = pd.read_parquet(run_file(run / "scores.parquet"))
+    return pd.concat([pd.read_parquet(images), answers], axis=1)
 
 
 def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def draw(table: pd.DataFrame) -> Figure:
         f"(colour: difference; white within ±{NOISE:.2f})",
         fontsize=13,
     )
+    plt.close(figure)  # one that ends a notebook cell is shown once then
     return figure
 
 

@@ -11,9 +11,9 @@ import hashlib
 from pathlib import Path
 
 from amint_core import provenance
-from amint_core.batch.timed.saving import read_scores, writing_alone
+from amint_core.batch.timed.saving import writing_alone
 from amint_core.errors import ResultsError
-from amint_core.evaluation.both_judgements import judge_twice
+from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import json_text, read_json, write_text
 from amint_core.locations import shown
 from amint_core.progress import progress_bar

@@ -151,25 +151,6 @@ def _images_of(root: Path, dealt: Dealt) -> Path:
     return root / "splits" / f"{as_name(dealt.dataset.spec.name)}-{dealt.split.digest[:12]}.parquet"
 
 
-def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
-    """Return a run's scores beside the images they belong to; see `Dealt.table`.
-
-    Raises:
-        ResultsError: the images are missing.
-        DamagedError: a file is not what the run wrote.
-    """
-    images, expected = root / "splits" / split, run_manifest(run).get("split_file")
-    if not images.is_file():
-        raise ResultsError(f"{shown(images)} is missing. Run the grid again, which writes it anew.")
-    if expected is not None and sha256(images) != expected:
-        raise DamagedError(
-            f"{shown(images)} is not what the runs of this split were judged on. Restore it, or "
-            "delete it and run the grid again."
-        )
-    answers = pd.read_parquet(run_file(run / "scores.parquet"))
-    return pd.concat([pd.read_parquet(images), answers], axis=1)
-
-
 @cache
 def _code_of(model: str) -> str:
     """Return a hash of all sources that compute a run; made once, as reading them takes a while."""
