@@ -64,7 +64,7 @@ def test_the_figure_draws_what_is_judged(one):
         upright = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 2]
         assert {0.0, calibrated} <= set(upright)
     curves = {line.get_label(): line for line in accuracy.lines}
-    against_test = curves["against official test images"]
+    against_test = curves["official test images"]
     at = np.interp(calibrated, *against_test.get_data())
     assert at == pytest.approx(one.metrics["paper"]["accuracy_calibrated"]["value"], abs=2e-3)
     assert curves["the paper's cell (.89)"].get_ydata()[0] == 0.89

@@ -49,6 +49,7 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     }
     folder = root / "runs" / metrics["run"]["id"]
     folder.mkdir(parents=True)
+    (root / "splits").mkdir(exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     seal_files(folder)
 
@@ -100,6 +101,11 @@ def test_a_cell_is_printed_as_the_paper_prints_it(tmp_path):
     other = sheets.laid_out(table, "attached", sheets.calibrated).set_index(["Dataset", "Setup"])
     assert other.loc[("CIFAR-10", "middle"), "ViT"] == ".99 (.87)"
     assert other.loc[("MNIST", "entry"), "MobileNet"] == "– (.86)"
+
+
+def test_runs_of_no_timed_grid_have_no_sheets():
+    with pytest.raises(ResultsError, match="aMINTResults shows the tables of quick"):
+        sheets.read(COMMITTED.with_name("quick"))
 
 
 def test_the_committed_sheets_follow_from_the_committed_runs(tmp_path):

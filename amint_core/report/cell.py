@@ -167,7 +167,7 @@ def draw(run: Closely) -> Figure:
     for role in ("test", "holdout"):
         if len(scores[role]):
             accuracies = _at_every(thresholds, scores["members"], scores[role])
-            right.plot(thresholds, accuracies, color=ROLES[role], label=f"against {DRAWN[role]}")
+            right.plot(thresholds, accuracies, color=ROLES[role], label=DRAWN[role])
     if run.printed is not None:
         label = f"the paper's cell ({short(run.printed, 2)})"
         right.axhline(run.printed, color=GREY, ls=":", lw=1.5, label=label)
@@ -177,7 +177,7 @@ def draw(run: Closely) -> Figure:
         axes.set_xlabel("membership logit")
     left.legend(loc="upper left")
     left.set(title="Scores", ylabel="density")
-    right.set(title="MINT accuracy at every threshold", ylabel="mean of both sides' accuracy")
+    right.set(title="MINT accuracy at every threshold, against", ylabel="MINT accuracy")
     return figure
 
 

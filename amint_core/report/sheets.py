@@ -15,6 +15,7 @@ import pandas as pd
 
 from amint_core.config import RunConfig, settings_of
 from amint_core.errors import ResultsError
+from amint_core.locations import shown
 from amint_core.report import paper
 from amint_core.report.averages import DATA
 from amint_core.report.checked import damaged, in_short, is_number, is_text
@@ -23,6 +24,7 @@ from amint_core.report.read import (
     all_settings,
     copied_in,
     finished,
+    is_timed,
     require_own_name,
     said_of_copies,
 )
@@ -57,10 +59,15 @@ def read(root: Path) -> pd.DataFrame:
     """Return one row per saved run: its settings that matter, and its numbers.
 
     Raises:
-        ResultsError: there is none, a file of one is damaged (named), or runs of one cell differ in
-            more than their seed.
+        ResultsError: there is none, they are not of a timed grid, a file of one is damaged (named),
+            or runs of one cell differ in more than their seed.
     """
     files = finished(root, f"amint grid --profile {root.name}")
+    if not is_timed(root):
+        raise ResultsError(
+            f"{shown(root)} holds no runs of a timed grid, which alone have these sheets. The "
+            f"notebook aMINTResults shows the tables of {root.name}."
+        )
     found = [_checked(file) for file in files]
     runs = pd.DataFrame([row for row, _ in found])
     for _, own in runs[_in_cells(runs)].groupby([*KEY, "method"]):
