@@ -417,6 +417,22 @@ def given_values(namespace: Mapping[str, Any], also: Collection[str] = ()) -> di
     }
 
 
+def only_given(namespace: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the parameters of a notebook that takes `known` ones alone.
+
+    Every other plain value counts as a mistyped papermill parameter, for which papermill itself
+    only warns.
+
+    Raises:
+        SettingsError: there is another value; the message names it.
+    """
+    given = given_values(namespace)
+    for name in given:
+        if name not in known:
+            raise SettingsError(unknown_name("parameter", name, known))
+    return given
+
+
 def choices(annotation: Any) -> list[str]:
     """Return the names that a type allows: those of the `Literal`s in it."""
     if isinstance(annotation, str):

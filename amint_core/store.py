@@ -231,6 +231,24 @@ def without_copies(runs: Sequence[Path]) -> list[Path]:
     return kept
 
 
+def finished_runs(folder: Path, command: str) -> list[Path]:
+    """Return the metrics.json of every finished run in a profile's folder, copies left out.
+
+    Args:
+        command: what runs the grid, for the message.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    found = [file.parent for file in sorted(folder.glob("runs/*/metrics.json"))]
+    if not found:
+        raise ResultsError(
+            f"{shown(folder / 'runs')} holds no finished run (no metrics.json). Run the grid "
+            f"first: {command}."
+        )
+    return [run / "metrics.json" for run in without_copies(found)]
+
+
 def files_to_hash(run: Path) -> list[Path]:
     """Return the files of a run's folder that its manifest answers for."""
     kinds = (".json", ".csv", ".parquet", ".safetensors")

@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from amint_core.config import given_values
-from amint_core.errors import SettingsError, unknown_name
+from amint_core.config import only_given
 from amint_core.files import write_text
 from amint_core.report import glance, render, sheets, style
 from amint_core.report.figures import FIGURES
@@ -54,18 +53,12 @@ __all__ = [
 
 
 def profile_of(namespace: Mapping[str, Any]) -> str:
-    """Return the profile that a notebook's `globals()` name, its only parameter.
-
-    Every other plain value counts as a mistyped papermill parameter, for which papermill itself
-    only warns.
+    """Return the profile that a notebook's `globals()` name, its only parameter; see `only_given`.
 
     Raises:
         SettingsError: there is another value; the message names it.
     """
-    for name in given_values(namespace):
-        if name != "profile":
-            raise SettingsError(unknown_name("parameter", name, ["profile"]))
-    return namespace["profile"]
+    return only_given(namespace, ["profile"])["profile"]
 
 
 def write(profile: str) -> dict[str, Path]:

@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amint_core.config import given_values
-from amint_core.errors import ResultsError, SettingsError, unknown_name
+from amint_core.config import only_given
+from amint_core.errors import ResultsError
 from amint_core.evaluation.both_judgements import read_scores
 from amint_core.evaluation.judge import PAPER_THRESHOLD
 from amint_core.locations import shown
@@ -44,11 +44,9 @@ class Cell:
         Raises:
             SettingsError: a parameter does not exist.
         """
-        given, known = given_values(namespace), [field.name for field in fields(cls)]
-        for name in given:
-            if name not in (*known, "profile"):
-                raise SettingsError(unknown_name("parameter", name, [*known, "profile"]))
-        return cls(**{name: given[name] for name in known})
+        names = [field.name for field in fields(cls)]
+        given = only_given(namespace, [*names, "profile"])
+        return cls(**{name: given[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -79,16 +77,18 @@ def read(folder: Path, runs: pd.DataFrame, cell: Cell) -> Closely:
         ResultsError: there is no such run, or it tests nothing.
         DamagedError: a file is not what the run wrote.
     """
-    left = runs
+    chosen: list[str] = []
     for name, value in asdict(cell).items():
-        there = sorted(left[name].unique())
+        there = sorted(runs[name].unique())
         if value not in there:
+            of = f" for {', '.join(chosen)}" if chosen else ""
             raise ResultsError(
-                f"{shown(folder)} has no run with {name} = {value!r}"
-                f"{_of(left, runs)}. There are: {', '.join(map(str, there))}."
+                f"{shown(folder)} has no run with {name} = {value!r}{of}. There are: "
+                f"{', '.join(map(str, there))}."
             )
-        left = left[left[name] == value]
-    row = left.iloc[0]
+        chosen.append(str(value))
+        runs = runs[runs[name] == value]
+    row = runs.iloc[0]
     run = folder / "runs" / row["run"]
     metrics = run_json(run / "metrics.json")
     if not metrics["mint"]:
@@ -103,30 +103,14 @@ def read(folder: Path, runs: pd.DataFrame, cell: Cell) -> Closely:
     )
 
 
-def _of(left: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """Say what has been chosen of a run so far."""
-    names = [field.name for field in fields(Cell)]
-    chosen = [str(left[name].iloc[0]) for name in names if left[name].nunique() == 1]
-    return f" for {', '.join(chosen)}" if len(left) < len(runs) else ""
-
-
 def judgements(run: Closely) -> pd.DataFrame:
     """Return a row per judgement of the same scores, with 95 % intervals."""
     mint, as_paper = run.metrics["mint"], run.metrics["paper"] or {}
+    chosen, calibrated = mint.get("threshold_calibrated"), "accuracy_calibrated"
     rows = [
-        ("the paper's", "official test images", PAPER_THRESHOLD, as_paper.get("accuracy")),
-        (
-            "calibrated",
-            "official test images",
-            mint.get("threshold_calibrated"),
-            as_paper.get("accuracy_calibrated"),
-        ),
-        (
-            "strict",
-            "holdout images",
-            mint.get("threshold_calibrated"),
-            mint.get("accuracy_calibrated"),
-        ),
+        ("the paper's", DRAWN["test"], PAPER_THRESHOLD, as_paper.get("accuracy")),
+        ("calibrated", DRAWN["test"], chosen, as_paper.get(calibrated)),
+        ("strict", DRAWN["holdout"], chosen, mint.get(calibrated)),
     ]
     return pd.DataFrame(
         [
@@ -149,12 +133,8 @@ def draw(run: Closely) -> Figure:
     official test images and against holdout images at every threshold. Lines stand at probability
     .5 and at the calibrated threshold.
     """
-    inside = run.scores["role"].eq("members") & run.scores["judged"]
-    scores = {"members": run.scores.loc[inside, "score"].to_numpy()} | {
-        role: run.scores.loc[run.scores["role"] == role, "score"].to_numpy()
-        for role in DRAWN
-        if role != "members"
-    }
+    drawn = run.scores[run.scores["judged"] | (run.scores["role"] != "members")]
+    scores = {role: drawn.loc[drawn["role"] == role, "score"].to_numpy() for role in DRAWN}
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
     headed(figure, run.title)
     everything = np.concatenate(list(scores.values()))

@@ -28,7 +28,7 @@ from amint_core.report.checked import (
     read_metrics,
 )
 from amint_core.report.names import method_order, setup_title
-from amint_core.store import run_file, without_copies
+from amint_core.store import finished_runs, run_file
 
 #: False-positive rate on judged non-members at which methods say which images are members.
 VERDICT_FPR = 0.01
@@ -123,7 +123,7 @@ def read(profile: str) -> Results:
             f"{shown(folder)} holds the runs of `amint grid`, which have sheets and a figure of "
             f"their own: `amint report --profile {profile}` writes them."
         )
-    files = finished(folder, f"make reproduce PROFILE={profile}")
+    files = finished_runs(folder, f"make reproduce PROFILE={profile}")
     found = [(_facts(metrics, file), metrics) for file in files for metrics in [read_metrics(file)]]
     found.sort(key=lambda pair: _order(pair[0]))
     runs = pd.DataFrame([facts for facts, _ in found])
@@ -136,24 +136,6 @@ def read(profile: str) -> Results:
 def is_timed(folder: Path) -> bool:
     """Tell whether a profile's runs are of `amint grid`, which judges each both ways."""
     return (folder / "splits").is_dir()
-
-
-def finished(folder: Path, command: str) -> list[Path]:
-    """Return the metrics.json of every finished run in a profile's folder, copies left out.
-
-    Args:
-        command: what runs the grid, for the message.
-
-    Raises:
-        ResultsError: there is none.
-    """
-    found = [file.parent for file in sorted(folder.glob("runs/*/metrics.json"))]
-    if not found:
-        raise ResultsError(
-            f"{shown(folder / 'runs')} holds no finished run (no metrics.json), so there is "
-            f"nothing to report. Run the grid first: {command}."
-        )
-    return [run / "metrics.json" for run in without_copies(found)]
 
 
 def require_own_name(run: str, source: Path) -> None:

@@ -2,7 +2,8 @@
 
 `amint report --profile table1` writes results/table1/tables/table1.{csv,md} and
 results/table1/figures/table1.{png,svg}. A cell has the paper's own judgement (threshold .5, the
-official test images as non-members), the strict one, and the audited accuracy.
+official test images as non-members), the same at a calibrated threshold, the strict one, and the
+audited accuracy.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from amint_core.report.names import setup_title
 from amint_core.report.read import (
     all_settings,
     copied_in,
-    finished,
     is_timed,
     require_own_name,
     said_of_copies,
 )
 from amint_core.report.render import short
-from amint_core.store import run_json
+from amint_core.store import finished_runs, run_json
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
 #: stopped by hand: a published value is known to about this much.
@@ -62,7 +62,7 @@ def read(root: Path) -> pd.DataFrame:
         ResultsError: there is none, they are not of a timed grid, a file of one is damaged (named),
             or runs of one cell differ in more than their seed.
     """
-    files = finished(root, f"amint grid --profile {root.name}")
+    files = finished_runs(root, f"amint grid --profile {root.name}")
     if not is_timed(root):
         raise ResultsError(
             f"{shown(root)} holds no runs of a timed grid, which alone have these sheets. The "

@@ -17,7 +17,7 @@ from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import json_text, read_json, write_text
 from amint_core.locations import shown
 from amint_core.progress import progress_bar
-from amint_core.store import run_file, run_manifest, sha256, without_copies, write_sealed
+from amint_core.store import finished_runs, run_file, run_manifest, sha256, write_sealed
 
 
 def judge_again(root: Path) -> list[str]:
@@ -34,20 +34,15 @@ def judge_again(root: Path) -> list[str]:
         DamagedError: a file is not what its run wrote. Runs judged before it keep their new
             metrics.
     """
-    runs = without_copies([file.parent for file in sorted(root.glob("runs/*/metrics.json"))])
-    if not runs:
-        raise ResultsError(
-            f"{shown(root / 'runs')} holds no finished run. Run the grid first: amint grid "
-            f"--profile {root.name}."
-        )
-    with writing_alone(root), progress_bar(runs, desc="judging", unit="run") as bar:
-        return [run.name for run in bar if _judge(root, run)]
+    files = finished_runs(root, f"amint grid --profile {root.name}")
+    with writing_alone(root), progress_bar(files, desc="judging", unit="run") as bar:
+        return [file.parent.name for file in bar if _judge(root, file)]
 
 
-def _judge(root: Path, run: Path) -> bool:
-    """Judge a run, and tell whether its metrics changed."""
-    file, manifest = run / "metrics.json", run_manifest(run)
-    metrics = read_json(file)
+def _judge(root: Path, file: Path) -> bool:
+    """Judge the run of a metrics.json, and tell whether its metrics changed."""
+    run = file.parent
+    manifest, metrics = run_manifest(run), read_json(file)
     try:
         scores = read_scores(root, run, metrics["data"]["split_file"])
         text = json_text(metrics | judge_twice(scores))
