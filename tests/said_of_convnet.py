@@ -7,6 +7,8 @@ from said_of_profiles import PRECISION, alone, difference, side_by_side, with_in
 from said_of_table1 import signed
 
 from amint_core.batch.grid import grid_file, load_grid
+from amint_core.files import read_json
+from amint_core.locations import project_root
 from amint_core.methods import METHODS
 
 #: Of each row: recipe, method and target, in the page's order; those without runs are left out.
@@ -169,6 +171,13 @@ def of_what_holds() -> Iterator[str]:
     yield f"`best` is right about {right:.0f} % of the images that it accuses"
 
 
+def of_manifests() -> Iterator[str]:
+    """Yield of how many runs nobody can say exactly which code made them."""
+    files = list((project_root() / "results" / "convnet").glob("runs/*/manifest.json"))
+    changed = sum(read_json(file)["git"]["changed"] for file in files)
+    yield f"{changed} of the {len(files)} say besides that the checkout held uncommitted changes"
+
+
 def of_attacks_on_both() -> Iterator[str]:
     """Yield what holds of attacks on the plain model and on the auditable one."""
     runs = said_of_profiles.runs("convnet")
@@ -205,5 +214,6 @@ SOURCES = (
     of_what_follows,
     of_readme_text,
     of_what_holds,
+    of_manifests,
     of_attacks_on_both,
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from amint_core.data import DATASETS
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
 from amint_core.files import read_json
@@ -236,7 +237,31 @@ def said_of_what_falls_short() -> Iterator[str]:
     yield f"the means over {len(table)} cells are {' and '.join(map(three, rates))}."
 
 
+def said_of_sizes() -> Iterator[str]:
+    sizes: dict[str, dict[str, int]] = {}
+    for file in FOLDER.glob("runs/*/metrics.json"):
+        data = read_json(file)["data"]
+        sizes.setdefault(data["dataset"], data["sizes"])
+        assert sizes[data["dataset"]] == data["sizes"]
+    # Of the paper's notebooks: external images.
+    of_notebooks = {"mnist": 35_000, "cifar10": 30_000, "gtsrb": 15_640}
+    external = [
+        f"{sizes[name]['external']:,} on {TITLES[name]} ({theirs:,})"
+        for name, theirs in of_notebooks.items()
+    ]
+    tiny = sizes["tiny_imagenet"]
+    yield f"{', '.join(external)}, {tiny['external']:,} on {TITLES['tiny_imagenet']}."
+    official = {name: DATASETS[name].official_sizes["test"] for name in sizes}
+    for name in ("mnist", "cifar10"):
+        assert sizes[name]["test"] == official[name]
+    yield (
+        f"GTSRB has {sizes['gtsrb']['test']:,} of {official['gtsrb']:,} here, Tiny ImageNet "
+        f"{tiny['test']:,} of its {official['tiny_imagenet']:,} validation images"
+    )
+
+
 SOURCES = (
+    said_of_sizes,
     said_of_thresholds,
     said_of_cifar10,
     said_of_the_joint_stage,

@@ -7,6 +7,7 @@ from made_runs import seal_files
 
 from amint_core.errors import ResultsError
 from amint_core.files import read_json, write_json
+from amint_core.locations import project_root
 from amint_core.run import reference
 
 METRICS = {
@@ -145,3 +146,14 @@ def test_whoever_has_the_official_files_learns_what_the_reference_was_computed_f
     # The same files dealt otherwise are no other files.
     put(results / "a", changed("data.split", "07h3r", of=copy_of))
     assert "other files" not in only().detail
+
+
+KEPT = sorted(path.parent.name for path in (project_root() / "results").glob("*/reference.json"))
+
+
+@pytest.mark.parametrize("profile", KEPT)
+def test_committed_reference_values_are_those_of_the_committed_runs(profile):
+    kept = read_json(reference.reference_file(profile))
+    runs = project_root() / "results" / profile / "runs"
+    assert kept == {run: reference.key_values(runs / run) for run in kept}
+    assert {file.parent.name for file in runs.glob("*/metrics.json")} <= set(kept)
