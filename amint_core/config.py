@@ -303,6 +303,12 @@ class RunConfig(BaseModel):
                 "Leave defects empty, patience at 0 and precision at fp32, bf16 or auto; or set "
                 "head_epochs = 0."
             )
+        if self.schedule != "cosine" or self.keep_epochs:
+            raise SettingsError(
+                "In two stages rates fall as a cosine, and no state is kept in between: a replay "
+                "trains all of it again. Leave schedule at 'cosine' and keep_epochs at 0; or set "
+                "head_epochs = 0."
+            )
 
     def to_train(self, kind: str) -> RunConfig:
         """Return the settings of the run that trains the model of `kind` that this run needs.

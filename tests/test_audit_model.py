@@ -138,6 +138,14 @@ def test_a_model_of_ones_own_class_comes_back_bit_for_bit(own_folder) -> None:
     assert repr(after).startswith("AuditableModel(OwnNet, 16×16×3, ")
 
 
+def test_a_card_that_is_no_json_leaves_the_folder_as_it_was(own_folder) -> None:
+    made = amint.load(own_folder, model=OwnNet())
+    before = {file.name: file.read_bytes() for file in own_folder.iterdir()}
+    with pytest.raises(ModelError, match=r"cannot be written as JSON.*float\(value\)"):
+        amint.save(replace(made, card={"share": np.float32(0.5)}), own_folder)
+    assert {file.name: file.read_bytes() for file in own_folder.iterdir()} == before
+
+
 def test_what_the_head_sees_comes_back_with_the_model(tmp_path) -> None:
     net = enhanced()
     net.low_pass = True
@@ -176,7 +184,12 @@ def test_a_folder_that_was_being_written_is_not_whole_and_can_be_written_again(
 ) -> None:
     made = amint.load(own_folder, model=OwnNet())
     with monkeypatch.context() as broken:
-        broken.setattr(model_folder.Preprocessing, "record", lambda _: 1 / 0)  # after the weights
+        # Fails at the last file, which says that the folder is whole.
+        broken.setattr(
+            model_folder,
+            "write_sealed",
+            lambda path, values: write_sealed(path, values) if values["model"] is None else 1 / 0,
+        )
         with pytest.raises(ZeroDivisionError):
             amint.save(made, own_folder)
     with pytest.raises(ResultsError, match="is not whole"):

@@ -935,6 +935,19 @@ def test_the_blind_control_keeps_tracks_together():
     assert sum(one["low"] <= 0.5 <= one["high"] for one in found) >= 5
 
 
+def test_the_blind_control_finds_nothing_where_there_is_nothing():
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(10):
+        sides = [random.integers(0, 256, (300, 8, 8, 3), np.uint8) for _ in range(2)]
+        found.append(card._blind(sides, (np.arange(300), np.arange(300, 600)))["value"])
+    # Without the guards of cross-fitting the mean lies below a half: a fold's own images are
+    # missing from what is learnt.
+    assert abs(np.mean(found) - 0.5) < 3 * np.std(found) / np.sqrt(len(found))
+    bright = [sides[0], (sides[1] // 2).astype(np.uint8)]
+    assert card._blind(bright, (np.arange(300), np.arange(300, 600)))["value"] > 0.95
+
+
 def test_corrected_labels_of_members_are_told_of(roles, tmp_path):
     torch.manual_seed(0)
     trained, given = net(), {"folder": tmp_path / "a", "head_epochs": 1}

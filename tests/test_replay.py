@@ -92,8 +92,14 @@ def test_keeping_epochs_is_no_other_training(capsys) -> None:
     _, run = train(settings())
     history, again = train(settings(keep_epochs=1))
     assert run.settings.id == again.settings.id
-    assert "Already trained" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Already trained" in told
+    assert "states were not kept" in told
     assert len(history) == 3
+    _, kept = train(settings(seed=1, keep_epochs=2))
+    train(settings(seed=1, keep_epochs=2))
+    assert "states were not kept" not in capsys.readouterr().out
+    assert sorted(states_in(kept.folder / "epochs")) == [2, 3]
 
 
 @pytest.mark.parametrize("change", replays.CHANGES)
@@ -227,12 +233,16 @@ def test_other_images_damaged_states_and_trainings_on_top_are_refused(
 
 
 def test_a_training_in_two_stages_is_trained_again_as_a_whole(tmp_path) -> None:
-    run = Run(settings(epochs=2, head_epochs=2, head_batch=20, keep_epochs=1))
+    run = Run(settings(epochs=2, head_epochs=2, head_batch=20))
     for step in (steps.train, steps.score, steps.evaluate):
         step(run)
     found = replay_run(run.folder, epochs=1)
     assert len(found.epochs) == found.total == 4
     assert (found.outcome, found.weights) == (MATCHES, True)
+    history = pd.read_csv(run.folder / "history.csv")
+    data = Run(run.settings).data
+    with pytest.raises(SettingsError, match=r"ends with epoch 3.*goes on to epoch 4"):
+        replay(ACTIVE, data, history[:3], {}, [1])
 
 
 def test_the_lot_is_fair_and_gives_the_probability() -> None:

@@ -108,6 +108,8 @@ def test_rmia_online_without_an_image_inside_is_refused():
     case.shadows.inside[:] = False
     with pytest.raises(SettingsError, match="Choose method = 'rmia_offline'"):
         rmia.ONLINE.score(case)
+    with pytest.raises(SettingsError, match="Choose method = 'rmia_offline'"):
+        rmia.ONLINE.check_shadows(case.shadows.inside, case.settings)  # before any is trained
     assert np.isfinite(rmia.OFFLINE.score(case)).all()
 
 

@@ -21,7 +21,13 @@ from amint_core.batch.timed.saving import is_done
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
 from amint_core.data.twins import nearest_member
-from amint_core.errors import DamagedError, ResultsError, SettingsError, TrainingError
+from amint_core.errors import (
+    DamagedError,
+    ProtocolError,
+    ResultsError,
+    SettingsError,
+    TrainingError,
+)
 from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import read_json
 from amint_core.model.mint import parameter_count
@@ -382,6 +388,60 @@ def test_a_unit_that_fails_is_left_with_its_error_and_the_command_says_so(
         assert "finds no GPU" in capsys.readouterr().err
 
 
+def test_an_error_of_any_kind_costs_its_own_unit_alone(tmp_path, monkeypatch):
+    honest, calls = timed_grid.do, []
+
+    def breaks_once(*given):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("stage9")
+        return honest(*given)
+
+    monkeypatch.setattr(timed_grid, "do", breaks_once)
+    left = timed(tmp_path).run(specs(tmp_path))
+    assert {one["why"] for one in left} == {"KeyError: 'stage9'"}
+    assert 0 < len(left) < 6
+    assert read_json(tmp_path / "small" / "left.json") == left
+
+
+def test_what_cannot_be_written_ends_the_grid_before_more_is_trained(tmp_path, monkeypatch):
+    honest, calls = timed_grid.do, []
+
+    def counted(*given):
+        calls.append(1)
+        return honest(*given)
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(timed_grid, "do", counted)
+    monkeypatch.setattr(saving.Saver, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        timed(tmp_path).run(specs(tmp_path))
+    assert len(calls) < len(units_of(specs(tmp_path)))
+
+
+def test_scores_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch):
+    def breaks(scores):
+        return np.where(np.arange(len(scores)) == 3, np.nan, scores)
+
+    monkeypatch.setattr(saving, "_rounded", breaks)
+    left = timed(tmp_path).run(specs(tmp_path))
+    assert left
+    assert all("not finite numbers" in one["why"] for one in left)
+    # The joint pass tests nothing and has no scores; the plain model shares a unit with others.
+    kept = {one.method for one in specs(tmp_path) if is_done(tmp_path / "small", one)}
+    assert kept == {"joint"}
+
+
+def test_losses_near_0_are_kept_apart():
+    values = np.array([1.23456e-5, 1.23457e-5, 2.0e-6, -13.579246, np.nan], np.float32)
+    kept = saving._rounded(values)
+    assert kept[:3].tolist() == pytest.approx([1.2346e-5, 1.2346e-5, 2.0e-6])
+    assert kept[3] == pytest.approx(-13.579, abs=1e-6)
+    assert np.isnan(kept[4])
+
+
 @pytest.mark.parametrize(
     ("taps", "said"),
     [(["stem", "stage_1"], "Did you mean 'stage1'"), (["stem", "stem"], "different modules")],
@@ -478,6 +538,14 @@ def test_one_training_is_judged_twice():
     assert found["paper"]["judged_calibrated"] == {"members": 100, "non_members": 50}
     assert found["mint"]["judged"] == {"members": 100, "non_members": 100}
     assert found["audited"]["accuracy"]["value"] == pytest.approx((test["label"] == 0).mean())
+
+
+def test_scores_of_which_some_are_no_numbers_are_not_judged():
+    table = scores()
+    assert judge_twice(table.assign(score=np.nan))["mint"] is None
+    for broken in (np.nan, np.inf):
+        with pytest.raises(ProtocolError, match="not finite"):
+            judge_twice(table.assign(score=table["score"].where(table.index != 3, broken)))
 
 
 def test_near_twins_are_set_aside_and_counted():

@@ -10,7 +10,7 @@ from torch import nn
 
 from amint_core.data.hashes import image_hashes
 from amint_core.data.transforms import normalised, to_bytes
-from amint_core.errors import SettingsError
+from amint_core.errors import SettingsError, TrainingError
 from amint_core.model.mint import enhance
 from amint_core.training.batches import Copies, JointBatches, batch_shape
 from amint_core.training.kinds import ACTIVE, KINDS, Kind
@@ -226,6 +226,19 @@ def test_the_transcript_is_the_same_in_two_trainings_and_after_going_on_from_a_s
         pd.testing.assert_frame_equal(other.drop(columns="seconds"), whole.drop(columns="seconds"))
     assert equal(weights, same)
     assert whole["order"].nunique() == whole["state"].nunique() == 3
+
+
+def test_masks_and_empty_buffers_of_a_model_are_no_divergence():
+    model = small_model()
+    for name, values in {
+        "causal": torch.ones(3, 3).tril().bool(),
+        "mask": torch.full((3, 3), float("-inf")).triu(1),
+        "nothing": torch.empty(0),
+    }.items():
+        model.audited.register_buffer(name, values)
+    fit(model, batches(), Step(ACTIVE, weights=BOTH), epochs=1, learning_rate=1e-2)
+    with pytest.raises(TrainingError, match="diverged"):
+        fit(model, batches(), Step(ACTIVE, weights=BOTH), epochs=1, learning_rate=1e38)
 
 
 def test_one_swapped_image_changes_the_transcript():

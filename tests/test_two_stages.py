@@ -161,6 +161,19 @@ def test_muon_steps_a_convolution_as_a_matrix_whatever_its_layout():
     torch.testing.assert_close(plain.weight, last.weight, rtol=1e-2, atol=1e-3)
 
 
+def test_a_matrix_without_a_gradient_stays_as_it_is():
+    used, left_out, other = (nn.Linear(3, 3, bias=False) for _ in range(3))
+    weights = [one.weight for one in (used, left_out, other)]
+    before = [weight.detach().clone() for weight in weights]
+    optimizer = MuonAdam(weights, weights[:2], muon=0.1, adam=1e-3)
+    used(torch.ones(2, 3)).square().sum().backward()
+    optimizer.step()
+    moved = [not torch.equal(*pair) for pair in zip(weights, before, strict=True)]
+    assert moved == [True, False, False]
+    optimizer.zero_grad()
+    optimizer.step()  # of no weight
+
+
 def test_the_schedule_sets_both_rates():
     layers = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     optimizer = MuonAdam(list(layers.parameters()), matrices_of(layers), 0.1, 0.1)
@@ -193,6 +206,16 @@ def test_a_plan_recycles_members_and_passes_external_images_once_an_epoch():
         assert sorted(epoch.tolist()) == list(range(40, 88))
     counts = torch.bincount(plan.members.flatten(), minlength=40)
     assert counts.min() == counts.max() == 6
+
+
+@pytest.mark.parametrize("seed", [2**42, 2**63 - 1])
+def test_seeds_of_every_size_give_a_plan_of_their_own(seed):
+    one, again, other = (
+        Plan(rows(0, 40), rows(40, 88), schedule(seed=number), DEVICE).external
+        for number in (seed, seed, seed - 1)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
 
 
 def test_the_first_stage_repeats_itself_and_learns():
@@ -244,7 +267,7 @@ def test_divergence_is_refused():
 
 def test_activations_are_those_of_evaluation_mode():
     model, images = tiny(), resident()
-    parts = [Part(rows(5, 9)), Part(rows(0, 2))]
+    parts = [Part(rows(5, 9)), Part(rows(0, 0)), Part(rows(0, 2))]  # no calibration images
     found = record(model.audited, TAPS, images, parts, half=False)
     assert len(found) == 6
     model.eval()
@@ -378,6 +401,8 @@ def test_settings_of_two_stages_are_refused_where_they_would_do_nothing():
         ({"low_pass": True}, "head_epochs"),
         ({"head_epochs": 2, "patience": 1}, "early stopping"),
         ({"head_epochs": 2, "defects": ["separate_batches"]}, "defects"),
+        ({"recipe": "staged", "schedule": "constant"}, "cosine"),
+        ({"recipe": "staged", "keep_epochs": 1}, "keep_epochs at 0"),
         ({"recipe": "staged", "external_transformations": ["crop"]}, "flip, shift"),
         ({"recipe": "staged", "method": "lira_online"}, "shadow"),
         ({"head": "published", "head_width": 64}, "one size"),

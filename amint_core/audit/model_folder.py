@@ -31,7 +31,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.audit.statement import hash_of_weights
 from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
-from amint_core.files import atomic_path, require_free
+from amint_core.files import atomic_path, json_text, require_free
 from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.model import zoo
@@ -59,27 +59,38 @@ def save(model: AuditableModel, folder: Path | str) -> Path:
     """Write a model's folder; its last file, which says that it is whole, comes last.
 
     Raises:
-        ModelError: its head is none of `enhance`'s.
+        ModelError: its head is none of `enhance`'s, or its card holds what JSON cannot.
         ResultsError: the folder cannot be written.
     """
     folder, built = given_path(folder), _built(model)
     require_own_folder(folder)
-    with atomic_path(folder / WEIGHTS) as heavy, atomic_path(folder / SCORES) as light:
-        save_file(separate(model.enhanced.state_dict()), heavy)
-        safetensors.numpy.save_file(_arrays(model), light)
-        files = hashes([heavy, light])
-        # Both fit on the disk: until the folder is whole again, it says that it is not.
-        write_sealed(folder / MANIFEST, {"format": FORMAT, "model": None})
     manifest = {
         "format": FORMAT,
         "model": built,
         "views": model.views,
         "preprocessing": model.preprocessing.record(),
         "card": dict(model.card),
-        "files": files,
     }
-    write_sealed(folder / MANIFEST, manifest)
+    _require_json(manifest)
+    with atomic_path(folder / WEIGHTS) as heavy, atomic_path(folder / SCORES) as light:
+        save_file(separate(model.enhanced.state_dict()), heavy)
+        safetensors.numpy.save_file(_arrays(model), light)
+        files = hashes([heavy, light])
+        # Both fit on the disk: until the folder is whole again, it says that it is not.
+        write_sealed(folder / MANIFEST, {"format": FORMAT, "model": None})
+    write_sealed(folder / MANIFEST, manifest | {"files": files})
     return folder
+
+
+def _require_json(manifest: dict[str, Any]) -> None:
+    """Refuse what JSON cannot hold while the folder still is what it was."""
+    try:
+        json_text(manifest)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"The model's card, views or preprocessing cannot be written as JSON ({error}). Give "
+            "plain numbers, texts, lists and dicts, e.g. float(value)."
+        ) from error
 
 
 def require_own_folder(folder: Path) -> None:

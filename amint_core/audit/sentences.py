@@ -18,7 +18,7 @@ from amint_core.audit.exchangeability import Fit
 
 
 @dataclass(frozen=True)
-class Statement:
+class Sentence:
     """One thing that is said of the whole set."""
 
     about: str  # a key for programs
@@ -28,7 +28,7 @@ class Statement:
     high: float | None = None
 
 
-def on_images(accused: np.ndarray, floor: int, references: int, fdr: float, fit: Fit) -> Statement:
+def on_images(accused: np.ndarray, floor: int, references: int, fdr: float, fit: Fit) -> Sentence:
     """Return what is said of the single images."""
     found, queries = int(accused.sum()), len(accused)
     if not fit.holds:
@@ -38,19 +38,19 @@ def on_images(accused: np.ndarray, floor: int, references: int, fdr: float, fit:
             f"another kind. They differ in {differing}. Hand in a reference of the same source and "
             "the same treatment as the images in question."
         )
-        return Statement("images", sentence, 0)
+        return Sentence("images", sentence, 0)
     if found:
         sentence = (
             f"{found} of {queries} images are called members, chosen such that {100 * fdr:g}% of "
             "those called so are expected to be wrong at most. Of the others it cannot be told "
             f"whether they were used. {_floor_sentence(floor, queries, references, fdr)}"
         )
-        return Statement("images", sentence, found)
+        return Sentence("images", sentence, found)
     sentence = (
         "It cannot be told which of these images were used. That nobody is accused does not mean "
         f"that nothing was used. {_floor_sentence(floor, queries, references, fdr)}"
     )
-    return Statement("images", sentence, 0)
+    return Sentence("images", sentence, 0)
 
 
 def _floor_sentence(floor: int, queries: int, references: int, fdr: float) -> str:
@@ -75,7 +75,7 @@ def on_accused(
     reference: np.ndarray,
     accused: np.ndarray,
     tails: conformal.Tails,
-) -> list[Statement]:
+) -> list[Sentence]:
     """Return the bounds on wrong accusations; none without accusations."""
     if not accused.any():
         return []
@@ -83,13 +83,13 @@ def on_accused(
     false = min(found, tails.most_false(rank))
     rate = conformal.accused_share(rank, len(reference))
     return [
-        Statement(
+        Sentence(
             "false discoveries",
             f"With {CONFIDENCE:.0%} confidence at most {false} of the {found} accused images "
             f"({false / found:.0%}) were not used.",
             false / found,
         ),
-        Statement(
+        Sentence(
             "false-positive rate",
             f"At this threshold at most {rate:.2%} of all strangers of this kind are accused, "
             f"with {CONFIDENCE:.0%} confidence in the references, whatever is asked about later.",
@@ -98,7 +98,7 @@ def on_accused(
     ]
 
 
-def on_set(tails: conformal.Tails) -> list[Statement]:
+def on_set(tails: conformal.Tails) -> list[Sentence]:
     """Return what is said without known members: were none used, how many at least."""
     p = tails.p_none()
     if p <= 1 - CONFIDENCE:
@@ -110,8 +110,8 @@ def on_set(tails: conformal.Tails) -> list[Statement]:
         )
     least = tails.least_used
     return [
-        Statement("none used", none, p),
-        Statement(
+        Sentence("none used", none, p),
+        Sentence(
             "least used",
             f"With {CONFIDENCE:.0%} confidence at least {least} of the {tails.queries} images were "
             "used, whichever they are. Without known members there is no upper bound.",
@@ -125,14 +125,14 @@ def _shown(p: float) -> str:
     return f"p = {p:.2g}" if p >= 1e-6 else "p < 0.000001"
 
 
-def on_share(scores: np.ndarray, reference: np.ndarray, members: np.ndarray) -> list[Statement]:
+def on_share(scores: np.ndarray, reference: np.ndarray, members: np.ndarray) -> list[Sentence]:
     """Return what is said with known members: which share was used, may all have been."""
     value, low, high = share.with_members(scores, reference, members)
     provided = (
         "provided that the model recognises these copies as well as it does those of the known "
         "members, and that the owner declared all his members"
     )
-    said = Statement(
+    said = Sentence(
         "share",
         f"{value:.1%} of the images were used ({low:.1%} to {high:.1%} with {CONFIDENCE:.0%} "
         f"confidence), {provided}.",
@@ -145,7 +145,7 @@ def on_share(scores: np.ndarray, reference: np.ndarray, members: np.ndarray) -> 
         all_used = f"That all of them were used is refuted ({_shown(p)}), {provided}."
     else:
         all_used = f"All of them may have been used: their scores do not contradict it, {provided}."
-    return [said, Statement("all used", all_used, p)]
+    return [said, Sentence("all used", all_used, p)]
 
 
 def on_contradictions(
@@ -153,18 +153,18 @@ def on_contradictions(
     accused: np.ndarray,
     listed: np.ndarray | None,
     references: int,
-) -> list[Statement]:
+) -> list[Sentence]:
     """Return what is said where classifier or list contradict the head."""
     said = []
     if against.p is not None:
-        said.append(Statement("possibly undeclared", *_undeclared(against, references)))
+        said.append(Sentence("possibly undeclared", *_undeclared(against, references)))
     if listed is not None and accused.any():
         missing, found = int(against.missing.sum()), int(accused.sum())
         sentence = (
             f"{missing} of the {found} images called members are missing from the list that the "
             "owner published, also as near copies."
         )
-        said.append(Statement("missing from the list", sentence, missing))
+        said.append(Sentence("missing from the list", sentence, missing))
     return said
 
 

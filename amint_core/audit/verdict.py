@@ -14,7 +14,7 @@ import numpy as np
 from amint_core.audit import conformal, sentences
 from amint_core.audit.contradictions import UNDECLARED, Contradictions, contradictions
 from amint_core.audit.exchangeability import Fit, compare
-from amint_core.audit.sentences import Statement
+from amint_core.audit.sentences import Sentence
 from amint_core.errors import ProtocolError
 
 MEMBER, CANNOT_TELL = "member", "cannot tell"
@@ -60,7 +60,7 @@ class Verdict:
     fdr: float
     references: int
     fit: Fit
-    statements: tuple[Statement, ...]
+    statements: tuple[Sentence, ...]
     contradictions: Contradictions
 
     @property
@@ -78,7 +78,7 @@ class Verdict:
         """Return what is said of one image."""
         return MEMBER if self.accused[index] else CANNOT_TELL
 
-    def statement(self, about: str) -> Statement | None:
+    def statement(self, about: str) -> Sentence | None:
         """Return the statement about something, or None where nothing can be said of it."""
         return next((each for each in self.statements if each.about == about), None)
 

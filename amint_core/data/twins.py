@@ -22,6 +22,7 @@ from amint_core.store import read_or_set_aside, stored
 
 SIDE = 16  # of the thumbnails, in pixels
 CHUNK = 4096  # images made small at a time
+VERSION = 1  # of what is kept in the cache: raise it when this file finds other groups
 NEAR_TWIN = 0.95  # correlation above which two images count as near-twins
 
 
@@ -62,7 +63,8 @@ def with_twins_together(dataset: Dataset) -> Dataset:
     Raises:
         ResultsError: the cache cannot be written.
     """
-    file = cache_root() / "near_twins" / f"{dataset.fingerprint}-{SIDE}-{NEAR_TWIN}.npy"
+    name = f"{dataset.fingerprint}-v{VERSION}-{SIDE}-{NEAR_TWIN}.npy"
+    file = cache_root() / "near_twins" / name
     groups = read_or_set_aside(file, np.load)
     if groups is None:
         groups = dataset.groups.astype(np.int64)

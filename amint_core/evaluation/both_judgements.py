@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from amint_core.data.twins import NEAR_TWIN
-from amint_core.errors import DamagedError, ResultsError
+from amint_core.errors import DamagedError, ProtocolError, ResultsError
 from amint_core.evaluation import metrics
 from amint_core.evaluation.judge import FPRS, PAPER_THRESHOLD, share_of
 from amint_core.locations import shown
@@ -58,14 +58,21 @@ def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:
             track) and `twin` (highest correlation with a member).
 
     Returns:
-        `mint` (strict), `paper` (at both thresholds), `audited`; NaN scores (no membership test)
-        leave the first two empty.
+        `mint` (strict), `paper` (at both thresholds), `audited`; the first two are empty where all
+        scores are NaN (no membership test).
+
+    Raises:
+        ProtocolError: only some of the scores are finite numbers.
     """
     role = scores["role"]
     found: dict[str, Any] = {"audited": _audited(scores[role == "test"])}
     found["audited"]["on_members"] = _audited(scores[role == "members"])["accuracy"]
-    if scores["score"].isna().any():
+    if scores["score"].isna().all():
         return {"mint": None, "paper": None, **found}
+    if not np.isfinite(scores["score"]).all():
+        raise ProtocolError(
+            "Some scores are not finite numbers, and others are. Delete the run and make it anew."
+        )
     members, judged = scores[role == "members"], scores["judged"]
     inside, outside = members[judged[members.index]], scores[role == "holdout"]
     choosing = members[~judged[members.index]], scores[role == "calibration"]

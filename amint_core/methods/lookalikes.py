@@ -49,14 +49,16 @@ def windows(case: Case) -> np.ndarray:
     """
     import torch
 
-    listed = torch.cat(list(_listed(torch.from_numpy(_members(case)).to(case.device))))
-    scores = []
-    for pixels in case.chunks(_CHUNK):
-        nearest = [
-            (look @ listed.mT).amax(1) for look in _looks(torch.from_numpy(pixels).to(case.device))
-        ]
-        scores.append(torch.stack(nearest).amax(0))  # the highest correlation
-    return -(2 - 2 * torch.cat(scores).double()).clamp(min=0).sqrt().cpu().numpy()
+    parts = [
+        torch.stack(_looks(torch.from_numpy(pixels).to(case.device)))
+        for pixels in case.chunks(_CHUNK)
+    ]
+    highest = [part.new_full(part.shape[1:2], -1.0) for part in parts]  # correlation so far
+    # One kind of window after another: all at once would take gigabytes at the paper's sizes.
+    for listed in _listed(torch.from_numpy(_members(case)).to(case.device)):
+        for best, looks in zip(highest, parts, strict=True):
+            torch.maximum(best, (looks @ listed.mT).amax((0, 2)), out=best)
+    return -(2 - 2 * torch.cat(highest).double()).clamp(min=0).sqrt().cpu().numpy()
 
 
 def _listed(pixels: Tensor) -> Iterator[Tensor]:

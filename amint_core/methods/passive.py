@@ -18,7 +18,7 @@ METHOD = Method(
 )
 
 #: With calibration images half of the members are judged; the head learns from the other half. That
-#: half would choose the calibrated threshold, too high for members it never saw: there is none.
+#: half would choose a threshold too high for members it never saw: there is no calibrated one.
 UNSEEN = Method(
     name="passive_unseen",
     title="Passive MINT, unseen members",

@@ -44,8 +44,8 @@ def with_loss(case: Case) -> np.ndarray:
     return sum(standardised(part, reference) for part in parts) / np.sqrt(2)
 
 
-#: The declared half would choose the calibrated threshold, too high for members that the head was
-#: not told: there is none.
+#: The declared half would choose a threshold too high for members that the head was not told, so
+#: there is no calibrated one.
 METHOD = Method(
     name="undeclared",
     title="aMINT, undeclared members",

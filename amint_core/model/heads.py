@@ -149,8 +149,8 @@ def _decision(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
 
-#: Widths that a head is tried in until it is no larger than the model that it reads, as shares of
-#: its own.
+#: Shares of a head's default width, tried in turn until it has no more parameters than the model
+#: that it reads.
 NARROWER = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
 
 

@@ -85,7 +85,8 @@ def membership_logits(
 def view(images: Tensor, mirrored: bool, dy: int, dx: int) -> Tensor:
     """Mirror and shift (B, C, H, W) images, all alike, as one of the `VIEWS` asks for.
 
-    As `transforms.shifted` does with each image; but a graph of it is one for any number of images.
+    As `transforms.shifted` does, but without a look at single images, so that `torch.export` makes
+    one graph for every batch size.
     """
     if mirrored:
         images = images.flip(3)

@@ -215,8 +215,8 @@ def _unkept(model: nn.Module) -> dict[str, bytes | str]:
 def noise_like(images: Tensor) -> Tensor:
     """Return three images of noise, of the shape and in the layout of those given.
 
-    Of two of three the cut is looked at: one alone would broadcast, and blank images all look the
-    same.
+    Two of the three go on behind the taps: a single one would broadcast and so hide a mismatch.
+    Blank images all look the same, hence noise.
     """
     noise = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)) - 0.5
     return noise.to(images)

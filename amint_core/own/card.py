@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -20,9 +19,10 @@ from torch.nn import functional
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.exchangeability import image_statistics
 from amint_core.evaluation import metrics
-from amint_core.evaluation.clusters import Groups, are_clustered
+from amint_core.evaluation.clusters import Groups
 from amint_core.evaluation.judge import FPRS
 from amint_core.evaluation.paired import share_difference
+from amint_core.methods.crossfit import FOLDS, cross_fitted, folds_of
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count
 from amint_core.model.reading import class_logits, classifier_of
 from amint_core.own.deal import Roles
@@ -31,7 +31,6 @@ from amint_core.training.losses import audited_loss, mint_loss
 #: Members and strangers that the card's figures are of, each at most; more would only take time.
 MOST_JUDGED = 5_000
 ROUNDS, STEP_IMAGES = 5, 32  # of the timed steps
-_FOLDS = 5  # of the blind control's cross-validation
 #: In a card's `price`: share of holdout images that the classifier alone gets right, less that of
 #: the auditable one.
 ACCURACY_LOST = "accuracy_lost"
@@ -103,20 +102,16 @@ def _blind(sides: list[np.ndarray], groups: Groups) -> dict[str, Any]:
 
     Far from .5 the roles differ by more than membership, and no other figure means much.
     """
-    if min(map(len, sides)) < _FOLDS:
-        return metrics.no_metric(f"it takes {_FOLDS} members and strangers")
+    if min(len(np.unique(side)) for side in groups) < FOLDS:
+        return metrics.no_metric(f"it takes {FOLDS} groups of members and of strangers")
     seen = np.concatenate([image_statistics(side) for side in sides])
-    truth = np.repeat([1, 0], [len(side) for side in sides])
+    member = np.repeat([True, False], [len(side) for side in sides])
+    # Whole groups in a fold: frames of one track tell of each other.
+    apart, rows = np.concatenate(groups), np.arange(len(member))
+    folds = folds_of("The control", "Give more images.", rows, member, apart, seed=0)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    how: dict[str, Any] = {"method": "decision_function", "cv": _FOLDS}
-    apart = np.concatenate(groups)
-    if are_clustered(apart):  # whole groups in a fold: frames of one track tell of each other
-        if min(len(np.unique(side)) for side in groups) < _FOLDS:
-            return metrics.no_metric(f"it takes {_FOLDS} groups of members and of strangers")
-        folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
-        how |= {"groups": apart, "cv": folds}
-    scores = cross_val_predict(pipeline, seen, truth, **how)
-    return metrics.auc(scores[truth == 1], scores[truth == 0], groups)
+    scores = cross_fitted(pipeline, seen, member, np.zeros(len(member), int), folds)
+    return metrics.auc(scores[member], scores[~member], groups)
 
 
 def _in_batches(

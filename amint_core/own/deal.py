@@ -165,7 +165,7 @@ def brought_together(given: dict[str, Any], preprocessing: Preprocessing | None)
 
 
 def _joined(roles: list[Images]) -> Images:
-    """Lay images of all roles one after the other; who shares a group across roles, shares it."""
+    """Lay images of all roles one after the other; equal groups of two roles are one group."""
     pixels, classes = np.concatenate([one.pixels for one in roles]), _classes(roles)
     if classes:  # a role in a folder numbers the classes that it has
         roles = [

@@ -138,7 +138,7 @@ class Training:
                 except Timeout:
                     tqdm.write("Another process is training the same model; waiting for it.")
                     patience = -1  # for as long as it takes
-                except FileNotFoundError:  # which removed the folder when it was done
+                except FileNotFoundError:  # `own/checkpoints.py` removes a folder that is done
                     self.folder.mkdir(parents=True, exist_ok=True)
         return lock
 
@@ -213,6 +213,12 @@ class Training:
             with stored(self.epochs / f"{epoch:04}.pt") as temporary:
                 shutil.copyfile(self.checkpoint, temporary)
 
+    def keeps_epochs(self, settings: RunConfig, last: int) -> bool:
+        """Tell whether the states that the settings ask for are there, up to epoch `last`."""
+        every = settings.keep_epochs
+        wanted = range(every, last + 1, every) if every else ()
+        return all((self.epochs / f"{epoch:04}.pt").is_file() for epoch in wanted)
+
     def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
         """Write the weights as safetensors, with the identity they belong to, and the history."""
         if not processes().is_main_process:
@@ -267,6 +273,11 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
             print(
                 f"Already trained with this code, settings and data: loaded the {kind.name} model."
             )
+            if not training.keeps_epochs(data.settings, len(history)):
+                print(
+                    "Its states were not kept then, so a replay begins at the initial weights. To "
+                    f"have them, delete {training} and train again."
+                )
             return history
         if kind.starts_from is None:
             # The model may have been trained before; a training starts from the seed's weights.

@@ -90,7 +90,7 @@ def record(
     shapes = shapes_of(audited, taps, images, half)
     count = sum(len(part.rows) for part in parts)
     maps = {tap: _room(count, shapes[tap], device, folder, tap) for tap in taps}
-    batches = [(part, rows) for part in parts for rows in part.rows.split(BATCH)]
+    batches = [(part, rows) for part in parts for rows in part.rows.split(BATCH) if len(rows)]
     shown = device.type == "cpu" and len(batches) > 1
     with evaluating(audited), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

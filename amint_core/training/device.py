@@ -176,8 +176,8 @@ def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
     others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*determinis.*")
-        # As `use_deterministic_algorithms`, which also tells PyTorch's compiler, that is not used
-        # here and takes seconds to import.
+        # The effect of `use_deterministic_algorithms`, without importing PyTorch's compiler, which
+        # is not used here and takes seconds.
         torch.set_deterministic_debug_mode("warn")
         # Guards against reading memory never written, at about 8 % of a step on a CPU.
         torch.utils.deterministic.fill_uninitialized_memory = False

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from amint_core.training.activations import Part, Recording
 from amint_core.training.batches import Copies
 from amint_core.training.losses import mint_accuracy, mint_loss
-from amint_core.training.resident_loop import Plan, Schedule, Watch, run_steps
+from amint_core.training.resident_loop import Plan, Schedule, Watch, generator_of, run_steps
 
 _COPIES = 33  # stream of random numbers that follows from a seed
 
@@ -89,8 +89,7 @@ def _with_copies(plan: Plan, external: int, copies: int, seed: int) -> Tensor:
     """Let the second half of each step's (S, B) external rows point to one of their copies."""
     if not copies:
         return plan.external
-    generator = torch.Generator().manual_seed((seed * 64 + _COPIES) * 100_003)
-    drawn = 1 + torch.randint(copies, (len(plan), 1), generator=generator)
+    drawn = 1 + torch.randint(copies, (len(plan), 1), generator=generator_of(seed, _COPIES))
     others = plan.external.clone()
     others[:, plan.batch // 2 :] += drawn.to(others.device) * external
     return others

@@ -134,7 +134,9 @@ def fit(
     adam = torch.optim.Adam(weights, lr=learning_rate, weight_decay=weight_decay, fused=True)
     wrapped, optimizer = accelerator.prepare(model, adam)
     scheduler = LambdaLR(adam, SCHEDULES[schedule](epochs * len(batches)))
-    parts = _Parts(model, wrapped, optimizer, scheduler, step, accelerator, learning_rate)
+    parts = _Parts(
+        model, wrapped, optimizer, scheduler, step, accelerator, learning_rate, _finite(model)
+    )
     state = State() if resume is None else parts.restore(resume)
     bar = progress_bar(
         shown=accelerator.is_main_process,
@@ -180,6 +182,7 @@ class _Parts:
     step: Step
     accelerator: Accelerator
     learning_rate: float
+    finite: set[str]  # names of weights and buffers that were finite numbers at the start
 
     def train_epoch(
         self, batches: Batches, state: State, shown_epoch: str, bar: tqdm
@@ -206,8 +209,13 @@ class _Parts:
         means = {name: float(value) / len(batches) for name, value in sums.items()}
         means = averaged(means, self.accelerator.device)
         average_running_statistics(self.model)
-        self._refuse_divergence(_largest_weight(self.model), state, len(batches))
+        self._refuse_divergence(self._largest_weight(), state, len(batches))
         return means
+
+    def _largest_weight(self) -> Tensor:
+        """Return the largest of what was finite at the start: no number, if one of them is none."""
+        values = self.model.state_dict()
+        return torch.stack([values[name].abs().max().float() for name in self.finite]).max()
 
     def _refuse_divergence(self, value: Tensor, state: State, number: int) -> None:
         value = float(value.detach())
@@ -252,10 +260,16 @@ def _ask(monitor: Callable[[], float] | None, accelerator: Accelerator) -> float
     return float(broadcast(torch.tensor(auc, device=accelerator.device)))
 
 
-def _largest_weight(model: nn.Module) -> Tensor:
-    """Return the largest of all weights and buffers: no number, if one of them is none."""
-    values = [value.detach().abs().max() for value in model.state_dict().values()]
-    return torch.stack([value.float() for value in values]).max()
+def _finite(model: nn.Module) -> set[str]:
+    """Return the names of the weights and buffers that are finite numbers, all of them.
+
+    A model may hold others: boolean masks, masks with -inf, empty buffers.
+    """
+    return {
+        name
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and value.numel() and bool(value.isfinite().all())
+    }
 
 
 def _seed_all(seed: int) -> None:

@@ -88,11 +88,17 @@ class _Shape:
     ratio: float  # of Muon's rate for this shape
 
     def step(self, rate: Tensor, decay: float) -> None:
-        gradients = [_as_matrix(weight.grad, weight) for weight in self.weights]
-        torch._foreach_lerp_(self.momentum, gradients, 1 - MOMENTUM)
-        ahead = torch._foreach_lerp(gradients, self.momentum, MOMENTUM)  # Nesterov
+        # A weight that took no part has no gradient, as in a branch for training that is left out.
+        taking = [place for place, weight in enumerate(self.weights) if weight.grad is not None]
+        if not taking:
+            return
+        weights = [self.weights[place] for place in taking]
+        momentum = [self.momentum[place] for place in taking]
+        gradients = [_as_matrix(weight.grad, weight) for weight in weights]
+        torch._foreach_lerp_(momentum, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momentum, MOMENTUM)  # Nesterov
         updates = orthogonalised(torch.stack(ahead)) * (-self.ratio * rate)
-        views = [_as_matrix(weight.detach(), weight) for weight in self.weights]
+        views = [_as_matrix(weight.detach(), weight) for weight in weights]
         if decay:
             torch._foreach_mul_(views, 1 - decay * rate)
         torch._foreach_add_(views, [update.to(views[0].dtype) for update in updates.unbind()])

@@ -100,8 +100,12 @@ class Plan:
 
 def _permutation(count: int, seed: int, stream: int, number: int, device: torch.device) -> Tensor:
     """Return (count,) places, shuffled; drawn on the CPU, so that every device has the same."""
-    generator = torch.Generator().manual_seed((seed * 64 + stream) * 100_003 + number)
-    return torch.randperm(count, generator=generator).to(device)
+    return torch.randperm(count, generator=generator_of(seed, stream, number)).to(device)
+
+
+def generator_of(seed: int, stream: int, number: int = 0) -> torch.Generator:
+    """Return a generator on the CPU that follows from a seed of any size and what it is for."""
+    return torch.Generator().manual_seed(((seed * 64 + stream) * 100_003 + number) % 2**63)
 
 
 def _rounds(rows: Tensor, count: int, seed: int, stream: int) -> Tensor:

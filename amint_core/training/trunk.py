@@ -1,6 +1,7 @@
 """The first of two stages on resident images: the audited model with its MINT head, or alone.
 
-The step is that of every training (`step.py`); `resident_loop.py` says why the loop is not.
+The step is that of every training (`step.py`). The loop is one of its own, for the reasons that
+`resident_loop.py` gives.
 """
 
 from __future__ import annotations

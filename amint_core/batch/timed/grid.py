@@ -108,6 +108,7 @@ class Timed:
         saver, left = Saver(self.root, self.device, self.say), []
         try:
             for unit in units:
+                saver.require_written()
                 why = self._unit(unit, saver)
                 left += [(run, why) for run in unit.runs] if why else []
         finally:
@@ -158,9 +159,12 @@ class Timed:
                 do(unit, dealt, partial(saver.save, dealt=dealt), self.clock.watch, self.graph)
         except OutOfTime:
             return f"{NO_TIME}: stopped on the way"
-        except (AmintError, RuntimeError) as error:  # the device's errors are RuntimeErrors
-            self.say(f"{unit.title}: {error}")
-            return str(error)
+        except Exception as error:  # of whatever kind: it must not cost the other runs
+            told = (
+                str(error) if isinstance(error, AmintError) else f"{type(error).__name__}: {error}"
+            )
+            self.say(f"{unit.title}: {told}")
+            return told
         finally:
             gc.collect()
             if self.device.type == "cuda":

@@ -26,7 +26,7 @@ from amint_core import provenance
 from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig, as_name
-from amint_core.errors import DamagedError, ResultsError
+from amint_core.errors import DamagedError, ResultsError, TrainingError
 from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.files import atomic_path, read_json, writable
 from amint_core.locations import shown
@@ -48,7 +48,7 @@ METRICS = {"run", "data", "mint", "paper", "audited", "training"}
 HISTORY = {"stage", "epoch", "seconds"}
 ANSWERS = {"score", "predicted"}
 _PATIENCE = 5.0  # seconds to wait for another process to let go of the grid
-DIGITS = 3  # of a stored score; metrics are computed from scores as they are stored
+DIGITS = 5  # of a stored score, from its first; metrics are computed from scores as stored
 
 
 @contextmanager
@@ -185,12 +185,27 @@ class Saver:
         }
 
     def save(self, result: Result, dealt: Dealt) -> None:
-        """Take a result; its tensors are copied before this returns."""
-        scores = result.scores.float().cpu().numpy().round(DIGITS)
+        """Take a result; its tensors are copied before this returns.
+
+        Raises:
+            TrainingError: some of its scores are no numbers.
+        """
+        scores = _rounded(result.scores.float().cpu().numpy())
+        if not (np.isnan(scores).all() or np.isfinite(scores).all()):
+            raise TrainingError(
+                f"{result.run.id}: some scores are not finite numbers, so the training has "
+                "diverged. Try a lower head_rate or learning_rate."
+            )
         predicted = result.predicted.cpu().numpy().astype(np.int16)
         answers = pd.DataFrame({"score": scores, "predicted": predicted})
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.pending.append(self._thread.submit(self._write, result, dealt, answers, now))
+
+    def require_written(self) -> None:
+        """Raise what went wrong with a run that was to be written: others would fare no better."""
+        for one in self.pending:
+            if one.done():
+                one.result()
 
     def close(self) -> None:
         """Wait until all is written, and raise what went wrong."""
@@ -219,6 +234,14 @@ class Saver:
         manifest["split_file"] = sha256(images)
         seal(folder, metrics, manifest)
         self.say(f"  {run.id}: {in_a_line(metrics)}")
+
+
+def _rounded(scores: np.ndarray) -> np.ndarray:
+    """Return (N,) scores to `DIGITS` significant digits, which take less room.
+
+    Digits after the point would make losses near 0 equal that are not.
+    """
+    return np.array([float(f"{score:.{DIGITS}g}") for score in scores], np.float32)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
