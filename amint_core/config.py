@@ -345,6 +345,11 @@ def require_profile_name(profile: str) -> None:
     Raises:
         SettingsError: it is none.
     """
+    if not isinstance(profile, str):
+        raise SettingsError(
+            f"profile = {profile!r} is no text. Give it in quotes; to papermill by -r, which takes "
+            "values as they are."
+        )
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", profile):
         raise SettingsError(
             f"profile = {profile!r} names a folder: use letters, digits, '_', '-', and '.' after "

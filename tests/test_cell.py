@@ -29,6 +29,8 @@ def test_a_notebooks_parameters_name_a_cell_and_a_mistyped_one_is_refused():
     assert cell.Cell.of(given | {"In": [], "_i": "x", "np": np}) == CELL
     with pytest.raises(SettingsError, match=r"'datset'. Did you mean 'dataset'\?"):
         cell.Cell.of(given | {"datset": "mnist"})
+    with pytest.raises(SettingsError, match=r"method of the table 'yeom'. Valid: active, attached"):
+        cell.Cell.of(given | {"method": "yeom"})
 
 
 @pytest.mark.parametrize(

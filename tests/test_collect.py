@@ -6,7 +6,7 @@ import pytest
 from made_runs import made_metrics, made_scores, put, seal_files
 
 from amint_core import report
-from amint_core.errors import ResultsError
+from amint_core.errors import ResultsError, SettingsError
 from amint_core.files import write_json
 from amint_core.locations import results_root
 from amint_core.report.read import read_metrics, read_runs, unfinished
@@ -33,6 +33,8 @@ def test_a_profile_without_results_names_those_there(results):
     put(results, made_metrics())
     with pytest.raises(ResultsError, match=r"'quikc' has no results.*there: quick.*make reproduce"):
         report.write("quikc")
+    with pytest.raises(SettingsError, match=r"2026 is no text.*papermill by -r"):
+        report.write(2026)
 
 
 def test_profile_without_runs_says_what_to_do(results):

@@ -103,3 +103,8 @@ def test_one_class_is_none_and_a_table_beside_it_is_not_read(tmp_path):
     (tmp_path / "own" / "labels.csv").write_text("file,label\n")
     with pytest.raises(DataError, match=r"one folder with images, images: .* not from a table"):
         load(f"folder:{tmp_path}/own", progress=False)
+
+
+def test_a_folder_without_a_name_is_refused():
+    with pytest.raises(SettingsError, match="names no folder: dataset = 'folder:PATH'"):
+        load("folder:", progress=False)

@@ -123,7 +123,7 @@ def test_a_folders_size_is_looked_at_by_the_rules_that_it_is_read_by(tmp_path, m
     fill(tmp_path / ".thumbs", PIXELS[:2])  # hidden, and not read
     with pytest.MonkeyPatch.context() as patch:  # far more pixels than any photograph
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 16 * 15)
-        with pytest.raises(DataError, match="0 sizes"):
+        with pytest.raises(DataError, match=r"no image in .* that can be read"):
             gather(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path.parent))
     with pytest.warns(UserWarning, match="left behind, or hidden"):
@@ -699,6 +699,12 @@ class Drifting(OwnNet):
         return found / self.heat - self.seen
 
 
+def diverged() -> OwnNet:
+    model = net()
+    nn.init.constant_(model.classify.bias, float("nan"))
+    return model
+
+
 @pytest.mark.parametrize("verb", [amint.fit, amint.attach])
 @pytest.mark.parametrize(
     ("build", "message"),
@@ -710,6 +716,9 @@ class Drifting(OwnNet):
         (lambda: net().half(), r"weights in torch.float16. Give model.float\(\)"),
         (lambda: nn.Flatten(), "has no weights"),
         (lambda: net().to("meta"), "has no weights"),
+        (lambda: nn.DataParallel(net()), r"wraps a model.*model\.module"),
+        (lambda: torch.compile(net()), r"wraps a model.*model\._orig_mod"),
+        (lambda: diverged(), "no finite numbers"),
         (lambda: net(classes=2), "class 2, but the model tells 2 classes"),
         (lambda: timm.create_model("convnext_pico", num_classes=3), "refuses images.*resize them"),
     ],
@@ -721,6 +730,9 @@ class Drifting(OwnNet):
         "half",
         "no weights",
         "meta",
+        "parallel",
+        "compiled",
+        "diverged",
         "few classes",
         "small images",
     ],
@@ -728,6 +740,26 @@ class Drifting(OwnNet):
 def test_what_no_head_can_be_given_to_is_refused(roles, verb, build, message):
     with pytest.raises((ModelError, DataError), match=message):
         verb(build(), **roles)
+
+
+def test_a_compiled_model_is_given_no_head_by_hand_either():
+    with pytest.raises(ModelError, match=r"wraps a model.*model\._orig_mod"):
+        amint.enhance(torch.compile(net()), ("first", "second"), torch.zeros(2, 3, 16, 16))
+
+
+def test_a_head_of_no_passes_is_refused(roles):
+    with pytest.raises(SettingsError, match="head_epochs = 0 trains no head"):
+        amint.attach(net(), **roles, head_epochs=0)
+
+
+def test_labels_that_are_no_numbers_of_classes_are_refused():
+    with pytest.raises(DataError, match=r"largest label is 2,000,000,000.*np\.unique"):
+        amint.deal(PIXELS, LABELS * 10**9, **SIZES)
+
+
+def test_one_group_for_all_images_is_told_of_in_words_of_ones_own():
+    with pytest.raises(DataError, match=r"external wants .* hold 0\. .*no group.*no groups"):
+        amint.deal(PIXELS, LABELS, ["all"] * len(PIXELS), **SIZES)
 
 
 def test_a_model_that_is_wholly_frozen_is_attached_to_and_not_fitted(roles):

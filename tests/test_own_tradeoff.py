@@ -13,6 +13,7 @@ from torch.nn.utils import prune
 import amint_core as amint
 from amint_core.errors import ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.evaluation import metrics, paired
+from amint_core.files import read_json
 from amint_core.locations import project_root
 
 
@@ -101,6 +102,31 @@ def test_scores_by_the_images_numbers_are_put_in_order(run):
     mine = pd.Series(np.arange(len(images), dtype=float), index=images["index"])
     table = amint.compare({"mixed": mine.sample(frac=1, random_state=0), "given": mine}, run)
     assert table.loc["mixed"].equals(table.loc["given"])
+    everything = pd.Series(np.arange(images["index"].max() + 1, dtype=float))  # of the dataset
+    table = amint.compare({"all": everything, "backwards": everything[::-1], "given": mine}, run)
+    expected = amint.compare({"given": images["index"].to_numpy(float)}, run).loc["given"]
+    for name in ("all", "backwards"):
+        assert table.loc[name].equals(expected.rename(name))
+
+
+def test_scores_stand_beside_a_run_of_table_1_judged_strictly():
+    runs = project_root() / "results" / "table1" / "runs"
+    (file,) = runs.glob("gtsrb-vit-middle-attached-strict-s0-*")
+    strict = read_json(file / "metrics.json")["mint"]
+    images = amint.judged_images(file)
+    table = amint.compare({"mine": images["member"].astype(float)}, file)
+    (ours,) = (name for name in table.index if name.endswith("(the run)"))
+    own = table.loc[ours]
+    assert ours == "attached (the run)"
+    assert own["auc"] == pytest.approx(strict["auc"]["value"])
+    assert own["auc_low"] == pytest.approx(strict["auc"]["low"])  # by track
+    assert own["tpr_at_1pct_fpr"] == pytest.approx(strict["tpr_at_fpr"]["0.01"]["value"])
+    assert table.loc["mine", "auc"] == 1.0
+
+
+def test_where_there_is_no_run_it_is_said(tmp_path):
+    with pytest.raises(ResultsError, match="There is no run in"):
+        amint.judged_images(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("odd", [lambda n: np.zeros(n - 1), lambda n: np.full(n, np.nan)])

@@ -148,6 +148,12 @@ def test_whoever_has_the_official_files_learns_what_the_reference_was_computed_f
     assert "other files" not in only().detail
 
 
+def test_a_run_of_a_timed_grid_is_told_to_have_no_reference_values():
+    (run, *_) = (project_root() / "results" / "table1" / "runs").iterdir()
+    with pytest.raises(ResultsError, match="made by `amint grid`, whose runs have no reference"):
+        reference.key_values(run)
+
+
 KEPT = sorted(path.parent.name for path in (project_root() / "results").glob("*/reference.json"))
 
 

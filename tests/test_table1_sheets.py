@@ -13,6 +13,7 @@ from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import read_json
 from amint_core.report import paper, sheets
 from amint_core.report.glance import draw
+from amint_core.store import run_manifest, sha256
 
 COMMITTED = Path(__file__).resolve().parent.parent / "results" / "table1"
 
@@ -115,6 +116,13 @@ def test_the_committed_sheets_follow_from_the_committed_runs(tmp_path):
     committed = pd.read_csv(COMMITTED / "tables" / "table1.csv")
     assert list(committed) == list(table)
     assert committed["mint_verdict"].tolist() == table["mint_verdict"].tolist()
+
+
+def test_every_committed_run_knows_the_images_that_it_was_judged_on():
+    splits = {file.name: sha256(file) for file in (COMMITTED / "splits").iterdir()}
+    for file in COMMITTED.glob("runs/*/metrics.json"):
+        name = read_json(file)["data"]["split_file"]
+        assert run_manifest(file.parent)["split_file"] == splits[name]
 
 
 def _one_of_each_kind():

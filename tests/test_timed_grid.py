@@ -221,6 +221,11 @@ def test_a_judging_that_was_cut_off_is_finished_by_the_next(older, monkeypatch):
     assert read_json(run_file(_with_head(root) / "metrics.json")) == metrics
 
 
+def _images(run):
+    (images,) = (run.parent.parent / "splits").iterdir()
+    return images
+
+
 def _of_ordinary_runs(run):
     (run / "scores.parquet").unlink()
     seal(run, {"run": {"id": run.name}, "data": {}}, {"run": run.name})
@@ -232,6 +237,8 @@ def _of_ordinary_runs(run):
         (lambda run: (run / "metrics.json").write_text('{"data": {}}'), "metrics.json"),
         (lambda run: (run / "metrics.json").write_text("{"), "metrics.json"),
         (lambda run: (run / "scores.parquet").write_bytes(b""), "scores.parquet"),
+        (lambda run: _images(run).write_bytes(_images(run).read_bytes()[:500]), "is not what"),
+        (lambda run: pd.read_parquet(_images(run))[::-1].to_parquet(_images(run)), "is not what"),
         (_of_ordinary_runs, "is not of a timed grid"),
     ],
 )
@@ -335,6 +342,42 @@ def test_without_time_everything_is_left_and_written_down(tmp_path):
     assert len(left) == 6
     assert {one["why"] for one in left} == {"no time"}
     assert read_json(tmp_path / "small" / "left.json") == left
+
+
+def test_what_was_not_asked_for_stays_in_the_list_of_what_is_left(tmp_path):
+    asked, others = specs(tmp_path)[:1], specs(tmp_path)[1:]
+    left = timed(tmp_path, seconds=1.0).run(asked, others)
+    assert [one["run"] for one in left] == [asked[0].id]
+    listed = read_json(tmp_path / "small" / "left.json")
+    assert listed[0] == left[0]
+    assert {one["run"] for one in listed[1:]} == {one.id for one in others}
+    assert {one["why"] for one in listed[1:]} == {"not asked for"}
+
+
+def test_a_grid_that_is_refused_writes_nothing(tmp_path):
+    grid = timed(tmp_path)
+    grid.packed = tmp_path / "packde"
+    with pytest.raises(SettingsError, match=r"no folder .*packde of packed datasets"):
+        grid.run(specs(tmp_path))
+    (run,) = (one for one in specs(tmp_path) if one.method == "plain")
+    with pytest.raises(SettingsError):
+        timed(tmp_path).run([run.model_copy(update={"method": "lira_online"})])
+    assert not (tmp_path / "small").exists()
+
+
+def test_the_limit_is_looked_at_before_each_step(tmp_path):
+    grid, looks = timed(tmp_path), iter([100.0] * 4)  # to begin, and for three steps
+
+    class Short(Clock):
+        @property
+        def left(self):
+            return next(looks, 0.0)
+
+    grid.clock = Short(600.0)
+    (run,) = (one for one in specs(tmp_path, epochs=50) if one.method == "plain")
+    (left,) = grid.run([run])
+    assert left["why"] == "no time: stopped on the way"
+    assert next(looks, None) is None
 
 
 def test_a_unit_is_stopped_on_the_way_and_a_dear_one_passed_over(tmp_path):

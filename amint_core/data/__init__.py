@@ -35,6 +35,8 @@ class _Datasets(Registry[DatasetSpec]):
         return is_folder(name) or super().__contains__(name)
 
     def __getitem__(self, name: str) -> DatasetSpec:
+        if name == FOLDER:
+            raise SettingsError(f"{FOLDER!r} names no folder: dataset = 'folder:PATH'.")
         if is_folder(name):
             return import_module("amint_core.data.own_folder").spec_of(name)
         return super().__getitem__(name)

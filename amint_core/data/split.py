@@ -185,11 +185,12 @@ class Deck:
 
     def _short(self, role: str, size: int) -> str:
         left = int(self.unit_size[self.place >= self.taken[self.unit_class]].sum())
+        lower = f"Lower {role} to {left:,} or less, or a" if left else "Lower a"
         return (
-            f"{self.title}: {role} wants {size:,} images, but the whole tracks left hold {left:,}: "
-            f"no track may stand in two roles, nor near-twins where they are dealt together. Lower "
-            f"{role} to {left:,} or less, lower a role before it, or split by image: with the "
-            "defect 'tracks_ignored', or with near_twins = 'as_dealt'."
+            f"{self.title}: {role} wants {size:,} images, but the whole tracks left hold {left:,}. "
+            "No track, no group and no set of near-twins that are dealt together may stand in two "
+            f"roles. {lower} role before it, or let single images be dealt: no groups; in a run "
+            "the defect 'tracks_ignored' or near_twins = 'as_dealt'."
         )
 
 

@@ -40,7 +40,7 @@ def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
     images, expected = root / "splits" / split, run_manifest(run).get("split_file")
     if not images.is_file():
         raise ResultsError(f"{shown(images)} is missing. Run the grid again, which writes it anew.")
-    if expected is not None and sha256(images) != expected:
+    if sha256(images) != expected:
         raise DamagedError(
             f"{shown(images)} is not what the runs of this split were judged on. Restore it, or "
             "delete it and run the grid again."

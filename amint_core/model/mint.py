@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from amint_core.data.transforms import low_passed
 from amint_core.errors import ModelError, unknown_name
 from amint_core.model.heads import Shape, build_head, fitting_width
-from amint_core.model.preflight import check_cut, check_training, in_layout, in_rows, probe
+from amint_core.model.preflight import (
+    check_cut,
+    check_training,
+    in_layout,
+    in_rows,
+    probe,
+    require_unwrapped,
+)
 from amint_core.model.reading import PastTheTaps, class_logits, evaluating, hooked, tapped
 
 
@@ -107,6 +114,7 @@ def enhance(
             what lies before the deepest tap behind it, too; or it refuses such images, or gives no
             class logits for them, be it in training alone.
     """
+    require_unwrapped(audited)
     require_taps(audited, taps)
     shapes, images, channels_last = _look(audited, taps, images)
     read = list(shapes.values())

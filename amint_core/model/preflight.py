@@ -31,6 +31,21 @@ SMALLER = (
 )
 
 
+def require_unwrapped(model: nn.Module) -> None:
+    """Refuse a wrapper around a model: its modules bear other names, or are passed by unseen.
+
+    Raises:
+        ModelError: says which attribute holds the model itself.
+    """
+    wrapped = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    inner = "module" if wrapped else "_orig_mod"  # of torch.compile, whose class is slow to import
+    if wrapped or hasattr(model, inner):
+        raise ModelError(
+            f"{type(model).__name__} wraps a model, and a head reads the model's own modules. Give "
+            f"the model itself: model.{inner}."
+        )
+
+
 def probe(audited: nn.Module, taps: Sequence[str], images: Tensor) -> dict[str, Shape]:
     """Run the model once; return tap → shape of what a head reads, in the order reached.
 

@@ -113,6 +113,8 @@ def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
     filled = {"head_epochs": HEAD_EPOCHS, "external_transformations": MOVES, "precision": "auto"}
     sizes = {role: len(rows) for role, rows in roles.rows.items() if role != "holdout"}
     chosen = of_ones_own(**sizes, method="attached", **{**filled, **given})
+    if not chosen.head_epochs:
+        raise SettingsError("head_epochs = 0 trains no head. Give 1 or more, or leave it out.")
     if "head_epochs" in given:
         return chosen
     batch = min(chosen.head_batch, chosen.members, chosen.external)

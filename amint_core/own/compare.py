@@ -11,11 +11,13 @@ import pandas as pd
 import torch
 
 from amint_core.errors import ProtocolError, ResultsError
-from amint_core.evaluation import metrics, paired
+from amint_core.evaluation import metrics as measures
+from amint_core.evaluation import paired
+from amint_core.evaluation.both_judgements import read_scores
 from amint_core.evaluation.metrics import Metric
 from amint_core.evaluation.scores import JUDGED_FILE, groups_of
-from amint_core.locations import given_path
-from amint_core.store import run_file
+from amint_core.locations import given_path, shown
+from amint_core.store import run_file, run_json
 
 FPR = 0.01
 
@@ -34,9 +36,28 @@ def judged_images(run: Path | str | Any) -> pd.DataFrame:
         ResultsError: the run left no judged scores.
     """
     folder = given_path(getattr(run, "folder", run))
-    table = pd.read_parquet(run_file(folder / JUDGED_FILE))
+    if not folder.is_dir():
+        raise ResultsError(f"There is no run in {shown(folder)}.")
+    if (folder / JUDGED_FILE).is_file():
+        table = pd.read_parquet(run_file(folder / JUDGED_FILE))
+    else:
+        table = _of_timed_grid(folder)
     rows = table[table["judged"]].sort_values(["official_test", "index"], ignore_index=True)
     return rows.drop(columns=["judged", "predicted"], errors="ignore")
+
+
+def _of_timed_grid(folder: Path) -> pd.DataFrame:
+    """Return the scores of a run of a timed grid, judged strictly, as `judged.parquet` has them."""
+    metrics = run_json(folder / "metrics.json")
+    if "paper" not in metrics:
+        raise ResultsError(
+            f"{shown(folder / JUDGED_FILE)} is missing. Do the run again, which writes it."
+        )
+    split = metrics["data"]["split_file"]
+    table = read_scores(folder.parent.parent, folder, split)
+    method = metrics["run"]["settings"]["method"]
+    table = table.assign(member=table["role"] == "members", official_test=False, method=method)
+    return table.drop(columns=["part", "twin"], errors="ignore")
 
 
 def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
@@ -75,8 +96,8 @@ def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
     for name, values in {**own, **theirs}.items():
         sides = values[member], values[~member], groups_of(images)
         row: dict[str, Any] = {"test": name, "images": len(images)}
-        row |= _spread("auc", metrics.auc(*sides))
-        row |= _spread("tpr_at_1pct_fpr", metrics.tpr_at_fpr(*sides[:2], FPR, sides[2]))
+        row |= _spread("auc", measures.auc(*sides))
+        row |= _spread("tpr_at_1pct_fpr", measures.tpr_at_fpr(*sides[:2], FPR, sides[2]))
         pair = member, values, ours
         row |= _spread("auc_above", paired.auc_difference(*pair, groups))
         row |= _spread("tpr_above", paired.tpr_difference(*pair, FPR, groups))
@@ -86,7 +107,7 @@ def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
 
 def _in_order(name: str, given: Any, images: pd.DataFrame) -> np.ndarray:
     """Return one float score per judged image, in their order."""
-    if isinstance(given, pd.Series) and not isinstance(given.index, pd.RangeIndex):
+    if isinstance(given, pd.Series) and not given.index.equals(pd.RangeIndex(len(images))):
         if given.index.has_duplicates or images["index"].duplicated().any():
             raise ProtocolError(f"Scores {name!r}: an index stands twice. Give them in order.")
         given = given.reindex(images["index"])

@@ -20,6 +20,8 @@ from amint_core.own.images import Images, gather
 
 ROLES = ("members", "external", "calibration", "holdout")
 TITLE = "Your images"
+#: Larger labels are numbers of something else; each class takes a name and an output.
+MOST_CLASSES = 1_000_000
 #: In pixels. Smaller images have no detail to be compared by, and cannot be shifted.
 SMALLEST_SIDE = 3
 
@@ -79,6 +81,11 @@ def as_dataset(images: Images) -> Dataset:
         groups = np.unique(images.groups, return_inverse=True)[1].astype(np.int64)
     test = np.zeros(count, bool)
     classes = len(images.classes) or (int(labels.max()) + 1 if count else 0)
+    if classes > MOST_CLASSES:
+        raise DataError(
+            f"The largest label is {classes - 1:,}: labels are the numbers of classes, from 0 on. "
+            "Number them: labels = np.unique(labels, return_inverse=True)[1]."
+        )
     height, _, channels = images.pixels.shape[1:]
     spec = DatasetSpec("own", TITLE, channels, height, classes, find=_nowhere, obtain="")
     return Dataset(

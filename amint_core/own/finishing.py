@@ -22,7 +22,7 @@ from amint_core.errors import AmintError, DataError, ModelError, SettingsError
 from amint_core.files import atomic_path, require_free
 from amint_core.locations import given_path
 from amint_core.model.mint import EnhancedAuditedModel, enhance
-from amint_core.model.preflight import look, noise_like
+from amint_core.model.preflight import look, noise_like, require_unwrapped
 from amint_core.model.reading import classifier_of, evaluating, trainable
 from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
@@ -118,6 +118,7 @@ def require_classifier(model: object) -> None:
             "The model is scripted or traced, and its modules cannot be tapped. Give the one that "
             "it was made from."
         )
+    require_unwrapped(model)
     odd = {one.dtype for one in model.parameters()} - {torch.float32}
     if odd:
         raise ModelError(f"The model has weights in {min(map(str, odd))}. Give model.float().")
@@ -133,6 +134,11 @@ def _require_own_answers(model: nn.Module, example: Tensor) -> None:
     look(model, example)  # refuses images that the model does not take
     several, answer = noise_like(example), classifier_of(model)
     among, alone = answer(several)[:1], answer(several[:1])
+    if not among.isfinite().all():
+        raise ModelError(
+            "The model's logits are no finite numbers, so it has diverged. Give one that was "
+            "trained well."
+        )
     if not torch.allclose(among, alone, rtol=1e-3, atol=1e-3 * float(among.abs().max())):
         raise ModelError(
             "In evaluation mode the model answers otherwise for an image alone than for the same "

@@ -195,10 +195,12 @@ def _of_one_size(folder: Path) -> Preprocessing:
     """Return the one size and colour of a folder's images."""
     kinds = set(forms(folder))
     sizes = {size for size, _ in kinds}
+    if not sizes:
+        raise DataError(f"There is no image in {folder} that can be read. Give another folder.")
     if len(sizes) != 1:
         found = ", ".join(f"{width}×{height}" for width, height in sorted(sizes)[:3])
         raise DataError(
-            f"The images in {folder} have {len(sizes)} sizes ({found or 'no image'}). Say which "
+            f"The images in {folder} have {len(sizes)} sizes ({found}). Say which "
             "they are brought to: preprocessing=amint.Preprocessing(height, width)."
         )
     ((width, height),) = sizes

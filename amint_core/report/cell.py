@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amint_core.config import only_given
-from amint_core.errors import ResultsError
+from amint_core.errors import ResultsError, SettingsError, unknown_name
 from amint_core.evaluation.both_judgements import read_scores
 from amint_core.evaluation.judge import PAPER_THRESHOLD
 from amint_core.locations import shown
 from amint_core.report import paper
 from amint_core.report.render import measured, short
+from amint_core.report.sheets import METHODS
 from amint_core.report.style import BLACK, GREY, ROLES, headed, styled
 from amint_core.store import run_json
 
@@ -42,10 +43,12 @@ class Cell:
         """Return the cell that a notebook's `globals()` name, beside its `profile`.
 
         Raises:
-            SettingsError: a parameter does not exist.
+            SettingsError: a parameter does not exist, or the table has no such method.
         """
         names = [field.name for field in fields(cls)]
         given = only_given(namespace, [*names, "profile"])
+        if given["method"] not in METHODS:
+            raise SettingsError(unknown_name("method of the table", given["method"], METHODS))
         return cls(**{name: given[name] for name in names})
 
 

@@ -195,7 +195,7 @@ def profile_folder(profile: str) -> Path:
     folder = results_root() / profile
     if not folder.is_dir():
         root = results_root()
-        known = [found.name for found in root.iterdir() if found.is_dir()] if root.is_dir() else []
+        known = sorted({found.parent.name for found in root.glob("*/runs")})
         raise ResultsError(
             f"Profile {profile!r} has no results in {shown(root)} (there: "
             f"{', '.join(known) or 'none'}). Run its grid first: make reproduce PROFILE={profile}."

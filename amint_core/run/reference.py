@@ -56,9 +56,14 @@ def key_values(run: Path) -> dict[str, Any]:
     """Read a run folder's key metrics and what they depend on.
 
     Raises:
-        ResultsError: metrics.json is missing, damaged or lacks a part.
+        ResultsError: metrics.json is missing, damaged or lacks a part, or is of a timed grid.
     """
     metrics, machine = run_json(run / "metrics.json"), run_manifest(run)
+    if "paper" in metrics:
+        raise ResultsError(
+            f"{run.name} was made by `amint grid`, whose runs have no reference values: a GPU does "
+            "not repeat itself bit for bit."
+        )
     data = _at(metrics, ("data",), run)
     notes = data.get("notes") if isinstance(data, dict) else None
     return {

@@ -160,8 +160,8 @@ def watch_of(hashes: np.ndarray, trained: nn.Module) -> Watch:
         trained: the module whose weights are hashed.
     """
 
-    def watch(rows: Tensor) -> dict[str, str]:
+    def hashed(rows: Tensor) -> dict[str, str]:
         order = order_digest(hashes[line] for line in rows.cpu().numpy())
         return {"order": order, "state": state_digest(trained.state_dict())}
 
-    return watch
+    return Watch(epoch=hashed)

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from amint_core.training.activations import Part, Recording
 from amint_core.training.batches import Copies
 from amint_core.training.losses import mint_accuracy, mint_loss
-from amint_core.training.resident_loop import Plan, Schedule, Watch, generator_of, run_steps
+from amint_core.training.resident_loop import (
+    NOBODY,
+    Plan,
+    Schedule,
+    Watch,
+    generator_of,
+    run_steps,
+)
 
 _COPIES = 33  # stream of random numbers that follows from a seed
 
@@ -45,7 +52,7 @@ def train_head(
     copies: int,
     schedule: Schedule,
     title: str = "",
-    watch: Watch = lambda rows: {},
+    watch: Watch = NOBODY,
 ) -> list[dict[str, Any]]:
     """Train the head in place and return the history, one row per epoch.
 

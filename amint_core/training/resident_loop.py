@@ -25,9 +25,22 @@ from amint_core.training.muon import MuonAdam, cosine, matrices_of
 WARM = 3  # steps run as they are before one is captured: libraries choose their kernels in these
 _ORDER, _MEMBERS = 31, 32  # streams of random numbers that follow from a seed
 
-#: Called after each epoch with the (steps, images) rows that it saw: what it returns stands in the
-#: history; it raises where the time is out.
-Watch = Callable[[Tensor], Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a stage is trained.
+
+    Attributes:
+        step: called before each step; it raises where the time is out.
+        epoch: called after each epoch with the (steps, images) rows that it saw; what it returns
+            stands in the history.
+    """
+
+    step: Callable[[], None] = lambda: None
+    epoch: Callable[[Tensor], Mapping[str, Any]] = lambda rows: {}
+
+
+NOBODY = Watch()
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,7 @@ def run_steps(
     schedule: Schedule,
     rows: Tensor,
     title: str = "",
-    watch: Watch = lambda rows: {},
+    watch: Watch = NOBODY,
 ) -> list[dict[str, Any]]:
     """Run a stage's steps, epoch by epoch, and return the history: one row per epoch.
 
@@ -131,7 +144,7 @@ def run_steps(
         optimizer: steps the weights.
         plan: which images are seen when, and shares of the rates.
         schedule: epochs, and whether steps are captured.
-        rows: (S, B) what the steps see, for `watch`.
+        rows: (S, B) what the steps see, for `watch.epoch`.
         title: what the progress bar says; none: there is no bar.
         watch: see `Watch`.
 
@@ -157,6 +170,7 @@ def run_steps(
         for epoch in range(schedule.epochs):
             started = time.perf_counter()
             for _ in range(count):
+                watch.step()
                 replay()
                 bar.update()
             seen = slice(epoch * count, (epoch + 1) * count)
@@ -164,7 +178,7 @@ def run_steps(
             _refuse_divergence(means, epoch + 1, schedule)
             row = {"epoch": epoch + 1, **dict(zip(log, means, strict=True))}
             row["seconds"] = round(time.perf_counter() - started, 4)
-            history.append({**row, **watch(rows[seen])})
+            history.append({**row, **watch.epoch(rows[seen])})
     optimizer.zero_grad()
     return history
 

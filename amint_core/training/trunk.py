@@ -18,7 +18,7 @@ from amint_core.training.activations import BATCH, filled
 from amint_core.training.batches import Batch, Copies
 from amint_core.training.kinds import Kind
 from amint_core.training.resident import UNMOVED, Resident
-from amint_core.training.resident_loop import Plan, Schedule, Watch, run_steps
+from amint_core.training.resident_loop import NOBODY, Plan, Schedule, Watch, run_steps
 from amint_core.training.step import Step
 
 
@@ -52,7 +52,7 @@ def train_trunk(
     objective: Objective,
     schedule: Schedule,
     title: str = "",
-    watch: Watch = lambda rows: {},
+    watch: Watch = NOBODY,
 ) -> list[dict[str, Any]]:
     """Train the model in place and return the history, one row per epoch.
 

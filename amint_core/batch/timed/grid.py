@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from torch import Tensor
 
 from amint_core import data
 from amint_core.batch.timed.dealt import Dealt, deal
@@ -28,12 +27,14 @@ from amint_core.data.base import Dataset
 from amint_core.data.packed import load_packed, packed_file
 from amint_core.data.prepare import in_groups
 from amint_core.data.split import ROLES
-from amint_core.errors import AmintError, DamagedError
+from amint_core.errors import AmintError, DamagedError, SettingsError
 from amint_core.files import write_json
 from amint_core.training.cpu_bf16 import fast_operations
+from amint_core.training.resident_loop import Watch
 
 #: Begins the reason of what is left for want of time; other reasons are errors.
 NO_TIME = "no time"
+NOT_ASKED = "not asked for"
 MARGIN = 4.0  # seconds before the limit in which nothing is computed: what is done gets written
 
 
@@ -57,11 +58,10 @@ class Clock:
         """Seconds until nothing may be computed any more."""
         return self.started + self.seconds - MARGIN - time.time()
 
-    def watch(self, rows: Tensor) -> dict:
-        """Raise `OutOfTime` where the limit is reached; see `resident_loop.Watch`."""
+    def require_time(self) -> None:
+        """Raise `OutOfTime` where the limit is reached."""
         if self.left <= 0:
             raise OutOfTime
-        return {}
 
 
 @dataclass
@@ -86,18 +86,33 @@ class Timed:
     say: Callable[[str], None] = print
     costs: dict[tuple, float] = field(default_factory=dict)
 
-    def run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
+    def run(
+        self, runs: Sequence[RunConfig], others: Sequence[RunConfig] = ()
+    ) -> list[dict[str, str]]:
         """Do what is not done yet, in order, and return what is left and why.
 
         A unit that would take longer than what is left, judged by one of its kind, is passed over
-        for others that fit.
+        for others that fit. `left.json` holds what is returned, and which of the grid's others are
+        not done.
 
         Raises:
-            SettingsError: a timed grid does not know a run's method, protocol or target.
+            SettingsError: a timed grid does not know a run's method, protocol or target, or there
+                is no folder of packed datasets.
             ResultsError: another process is running a grid into the same folder.
         """
+        units_of(runs)  # refuses runs before anything is written
+        if self.packed is not None and not self.packed.is_dir():
+            raise SettingsError(
+                f"There is no folder {self.packed} of packed datasets. Make them by `python -m "
+                f"amint_core.data.packed NAME {self.packed}`, or leave --packed out."
+            )
         with writing_alone(self.root):
-            return self._run(runs)
+            left = self._run(runs)
+            waiting = [run.id for run in others if not is_done(self.root, run)]
+            rest = [{"run": run, "why": NOT_ASKED} for run in waiting]
+            write_json(self.root / "left.json", [*left, *rest])
+            self.say(_summary(runs, left))
+        return left
 
     def _run(self, runs: Sequence[RunConfig]) -> list[dict[str, str]]:
         done = [run for run in runs if is_done(self.root, run)]
@@ -113,10 +128,7 @@ class Timed:
                 left += [(run, why) for run in unit.runs] if why else []
         finally:
             saver.close()
-        left = [{"run": run.id, "why": why} for run, why in left if not is_done(self.root, run)]
-        write_json(self.root / "left.json", left)
-        self.say(_summary(runs, left))
-        return left
+        return [{"run": run.id, "why": why} for run, why in left if not is_done(self.root, run)]
 
     def _restore_images(self, done: Sequence[RunConfig]) -> None:
         """Write anew what finished runs were judged on, where it is damaged: the split tells it."""
@@ -155,8 +167,9 @@ class Timed:
             started = time.perf_counter()
             dealt = self._deal(unit.runs[0])
             waited = time.perf_counter() - started
+            watch = Watch(step=self.clock.require_time)
             with fast_operations():
-                do(unit, dealt, partial(saver.save, dealt=dealt), self.clock.watch, self.graph)
+                do(unit, dealt, partial(saver.save, dealt=dealt), watch, self.graph)
         except OutOfTime:
             return f"{NO_TIME}: stopped on the way"
         except Exception as error:  # of whatever kind: it must not cost the other runs

@@ -107,9 +107,8 @@ def _is_written_so(folder: Path) -> bool:
 def lacks_images(root: Path, run: RunConfig) -> bool:
     """Tell whether the images that a finished run was judged on are missing, or not those."""
     folder = root / "runs" / run.id
-    expected = run_manifest(folder).get("split_file")
     images = root / "splits" / read_json(folder / "metrics.json")["data"]["split_file"]
-    return expected is not None and not (images.is_file() and sha256(images) == expected)
+    return not (images.is_file() and sha256(images) == run_manifest(folder).get("split_file"))
 
 
 def write_images(root: Path, dealt: Dealt) -> Path:
@@ -143,7 +142,7 @@ def restore_images(root: Path, dealt: Dealt) -> None:
         print(f"amint: {shown(images)}: written anew", flush=True)
     there = sha256(images)
     for folder, manifest in of_split:
-        if manifest.get("split_file") not in (None, there):
+        if manifest.get("split_file") != there:
             write_sealed(folder / "manifest.json", {**manifest, "split_file": there})
 
 

@@ -30,7 +30,7 @@ from amint_core.training.activations import Part, Recording, record, shapes_of, 
 from amint_core.training.device import chosen_precision
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.kinds import Kind
-from amint_core.training.resident_loop import Watch
+from amint_core.training.resident_loop import NOBODY, Watch
 from amint_core.training.trunk import class_logits, train_trunk
 
 #: Methods that a timed grid knows.
@@ -132,7 +132,7 @@ def do(
     unit: Unit,
     dealt: Dealt,
     save: Callable[[Result], None],
-    watch: Watch = lambda rows: {},
+    watch: Watch = NOBODY,
     graph: bool = True,
 ) -> None:
     """Train a unit's trunk and its heads, and hand over each run's result.
