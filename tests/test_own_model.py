@@ -37,9 +37,9 @@ from amint_core.own import card, code, finishing
 from amint_core.own import fit as fitting
 from amint_core.own.attach import HEAD_STEPS
 from amint_core.own.attach import settings_of as settings_of_attach
+from amint_core.own.beginning import NARROWEST, headed
 from amint_core.own.checkpoints import OwnTraining
 from amint_core.own.deal import brought_together
-from amint_core.own.finishing import NARROWEST, headed
 from amint_core.own.fit import Alone, train
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps

@@ -24,17 +24,10 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import evaluating, trainable
 from amint_core.own import code
 from amint_core.own.batches import OwnResident
+from amint_core.own.beginning import HeadWidth, headed, place_of, require_classifier
 from amint_core.own.checkpoints import identity, start_of
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import (
-    HeadWidth,
-    finished,
-    handed_out,
-    headed,
-    place_of,
-    require_classifier,
-    told_anew,
-)
+from amint_core.own.finishing import finished, handed_out, told_anew
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
 from amint_core.run.staged import copies_of, second_schedule, watch_of

@@ -19,20 +19,11 @@ from amint_core.memory import enough_memory
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import class_logits
 from amint_core.own.batches import Normalised
+from amint_core.own.beginning import HeadWidth, headed, place_of, require_classifier
 from amint_core.own.card import ACCURACY_LOST
 from amint_core.own.checkpoints import OwnTraining, identity, start_of
 from amint_core.own.deal import Roles, brought_together
-from amint_core.own.finishing import (
-    BEGAN_FROM,
-    HeadWidth,
-    finished,
-    handed_out,
-    headed,
-    is_told_of,
-    place_of,
-    require_classifier,
-    told_anew,
-)
+from amint_core.own.finishing import BEGAN_FROM, finished, handed_out, is_told_of, told_anew
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
 from amint_core.settings import of_ones_own
