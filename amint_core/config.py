@@ -303,10 +303,9 @@ class RunConfig(BaseModel):
                 "Leave defects empty, patience at 0 and precision at fp32, bf16 or auto; or set "
                 "head_epochs = 0."
             )
-        if self.schedule != "cosine" or self.keep_epochs:
+        if self.schedule != "cosine":
             raise SettingsError(
-                "In two stages rates fall as a cosine, and no state is kept in between: a replay "
-                "trains all of it again. Leave schedule at 'cosine' and keep_epochs at 0; or set "
+                "In two stages rates fall as a cosine. Leave schedule at 'cosine', or set "
                 "head_epochs = 0."
             )
 

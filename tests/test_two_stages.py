@@ -402,7 +402,6 @@ def test_settings_of_two_stages_are_refused_where_they_would_do_nothing():
         ({"head_epochs": 2, "patience": 1}, "early stopping"),
         ({"head_epochs": 2, "defects": ["separate_batches"]}, "defects"),
         ({"recipe": "staged", "schedule": "constant"}, "cosine"),
-        ({"recipe": "staged", "keep_epochs": 1}, "keep_epochs at 0"),
         ({"recipe": "staged", "external_transformations": ["crop"]}, "flip, shift"),
         ({"recipe": "staged", "method": "lira_online"}, "shadow"),
         ({"head": "published", "head_width": 64}, "one size"),

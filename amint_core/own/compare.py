@@ -54,7 +54,7 @@ def _of_timed_grid(folder: Path) -> pd.DataFrame:
             f"{shown(folder / JUDGED_FILE)} is missing. Do the run again, which writes it."
         )
     split = metrics["data"]["split_file"]
-    table = read_scores(folder.parent.parent, folder, split)
+    table = read_scores(folder.absolute().parent.parent, folder, split)
     method = metrics["run"]["settings"]["method"]
     table = table.assign(member=table["role"] == "members", official_test=False, method=method)
     return table.drop(columns=["part", "twin"], errors="ignore")

@@ -57,6 +57,8 @@ def train(run: Run) -> pd.DataFrame:
         shadows.check(run.shadows)
     history = train_model(kind, run.data, run.model)
     training = training_of(kind, run.data)
+    if run.settings.keep_epochs and run.settings.head_epochs:
+        print("In two stages keep_epochs keeps nothing: a replay trains both of them again.")
     run.keep_training(training.weights, history)
     run.keep_epochs(training.epochs)
     if method.shadows:

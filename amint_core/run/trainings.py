@@ -215,8 +215,8 @@ class Training:
 
     def keeps_epochs(self, settings: RunConfig, last: int) -> bool:
         """Tell whether the states that the settings ask for are there, up to epoch `last`."""
-        every = settings.keep_epochs
-        wanted = range(every, last + 1, every) if every else ()
+        every = 0 if settings.head_epochs else settings.keep_epochs
+        wanted = (*range(every, last + 1, every), last) if every else ()
         return all((self.epochs / f"{epoch:04}.pt").is_file() for epoch in wanted)
 
     def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
@@ -275,8 +275,8 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
             )
             if not training.keeps_epochs(data.settings, len(history)):
                 print(
-                    "Its states were not kept then, so a replay begins at the initial weights. To "
-                    f"have them, delete {training} and train again."
+                    "The states that keep_epochs asks for were not kept then, and a replay trains "
+                    f"more for want of them. To have them, delete {training} and train again."
                 )
             return history
         if kind.starts_from is None:

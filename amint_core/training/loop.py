@@ -215,7 +215,8 @@ class _Parts:
     def _largest_weight(self) -> Tensor:
         """Return the largest of what was finite at the start: no number, if one of them is none."""
         values = self.model.state_dict()
-        return torch.stack([values[name].abs().max().float() for name in self.finite]).max()
+        largest = [values[name].abs().max().float() for name in self.finite]
+        return torch.stack(largest).max() if largest else torch.tensor(float("nan"))
 
     def _refuse_divergence(self, value: Tensor, state: State, number: int) -> None:
         value = float(value.detach())

@@ -125,7 +125,8 @@ class Timed:
             for unit in units:
                 saver.require_written()
                 why = self._unit(unit, saver)
-                left += [(run, why) for run in unit.runs] if why else []
+                reasons = [(run, why or saver.refused.get(run.id)) for run in unit.runs]
+                left += [(run, reason) for run, reason in reasons if reason]
         finally:
             saver.close()
         return [{"run": run.id, "why": why} for run, why in left if not is_done(self.root, run)]
@@ -138,7 +139,7 @@ class Timed:
                     restore_images(self.root, self._deal(run))
                     if lacks_images(self.root, run):
                         raise DamagedError("they are dealt otherwise by this version")
-            except AmintError as error:
+            except (AmintError, OSError, RuntimeError) as error:
                 self.say(f"The images of {run.id} cannot be written anew: {error}")
 
     def _read_ahead(self, units: Sequence[Unit]) -> None:

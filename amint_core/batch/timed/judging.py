@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amint_core import provenance
 from amint_core.batch.timed.saving import writing_alone
-from amint_core.errors import ResultsError
+from amint_core.errors import ProtocolError, ResultsError
 from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import json_text, read_json, write_text
 from amint_core.locations import shown
@@ -46,6 +46,8 @@ def _judge(root: Path, file: Path) -> bool:
     try:
         scores = read_scores(root, run, metrics["data"]["split_file"])
         text = json_text(metrics | judge_twice(scores))
+    except ProtocolError as error:
+        raise ResultsError(f"{shown(run)}: {error}") from error
     except (KeyError, TypeError) as error:
         run_file(file)
         raise ResultsError(

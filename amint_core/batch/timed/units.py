@@ -169,6 +169,7 @@ def do(
     for runs in trunk.recorded_together(
         [one for one in unit.runs if METHODS[one.method].asks_head]
     ):
+        watch.step()  # nothing looks at the time while activations are recorded
         recording = trunk.record(runs)
         for run in runs:
             save(trunk.with_head(run, recording))
