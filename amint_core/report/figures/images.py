@@ -61,7 +61,8 @@ def _image(axes: Axes, dataset: Dataset, pixels: np.ndarray, label: str) -> None
     shown = pixels[..., 0] if grey else pixels
     # Whole pixels: what the model sees, and a third of the file that smoothed ones make.
     axes.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
-    axes.set_title(label, y=-0.24, fontsize=7.5, fontweight="normal", loc="center")
+    below = {"transform": axes.transAxes, "ha": "center", "va": "top"}  # however many lines it has
+    axes.text(0.5, -0.04, label, fontsize=7.5, **below)
 
 
 def _withheld(dataset: Dataset) -> str:
