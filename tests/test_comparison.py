@@ -1,6 +1,7 @@
 """The comparison of methods and targets, and the differences between their tests."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from amint_core import report
 from amint_core.evaluation import paired
 from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.files import write_json
-from amint_core.locations import results_root
+from amint_core.locations import project_root, results_root
 from amint_core.methods import METHODS
 from amint_core.report import render
 from amint_core.report.figures import FIGURES
@@ -292,6 +293,26 @@ def test_differences_are_those_of_both_runs_scores(results):
         line for line in text_of(differences).splitlines() if line.startswith("| Passive MINT ")
     )
     assert render.signed(found.query("method == 'passive'")["auc_difference"].mean()) in line
+
+
+def test_what_learnt_no_classes_has_no_difference_of_audited_accuracy():
+    # The table follows from its runs: test_committed_tables.py.
+    file = project_root() / "results" / "convnet" / "tables" / "differences.csv"
+    found = pd.read_csv(file).set_index("method")["audited_accuracy_difference"]
+    assert found["memorizer"].isna().all()
+    assert found[["joint", "plain", "passive"]].notna().all()
+
+
+def test_no_interval_of_a_difference_leaves_what_shares_can_differ_by(results):
+    for seed in range(3):
+        put_judged(results, 20.0, 150, seed)
+        put_judged(results, -3.0 + 2 * seed, 150, seed, "yeom")
+    found = table(differences)["tpr_at_1pct_fpr_difference"]
+    assert found.mean() < -0.9
+    assert found.nunique() > 1  # so that Student's interval reaches beyond -1
+    numbers = re.findall(r"[+-]\d?\.\d{3}", text_of(differences))
+    assert numbers
+    assert min(map(float, numbers)) == -1.0
 
 
 def test_attacks_on_the_active_model_stand_against_the_same_on_the_plain_one(results):

@@ -13,6 +13,7 @@ from amint_core.errors import ProtocolError
 from amint_core.evaluation import paired
 from amint_core.evaluation.metrics import Metric
 from amint_core.evaluation.seeds import interval_of_mean
+from amint_core.methods import METHODS
 from amint_core.report import render
 from amint_core.report.averages import DATA, laid_out
 from amint_core.report.names import reads_shadows, row_title
@@ -129,6 +130,9 @@ def _of_tests(both: Judged | None, run: pd.Series, reference: pd.Series) -> dict
 
 
 def _of_classifiers(run: pd.Series, reference: pd.Series, results: Results) -> dict[str, Metric]:
+    kinds = (METHODS[one["method"]].training for one in (run, reference))
+    if any(kind is not None and not kind.classifies for kind in kinds):
+        return {}  # one of them learnt no classes, whatever its outputs say
     one, two = (results.answers.get(name["run"]) for name in (run, reference))
     if one is None or two is None or one.empty or not one.index.equals(two.index):
         return {}
@@ -203,7 +207,8 @@ def _text(those: pd.DataFrame, other: str) -> pd.DataFrame:
         mean = of_row[[*_MEASURED, *AGREEMENT]].astype(float).mean(skipna=False)
         for name in DIFFERENCES.values():
             ends = [f"{name}_low", f"{name}_high"]
-            mean[ends] = interval_of_mean(*(of_row[one].astype(float) for one in (name, *ends)))
+            found = interval_of_mean(*(of_row[one].astype(float) for one in (name, *ends)))
+            mean[ends] = np.clip(found, -1, 1)  # Student's may leave what shares can differ by
         texts.append(
             {
                 "Method": row_title(of_row.iloc[0]),
