@@ -138,7 +138,7 @@ def draw(run: Closely) -> Figure:
     """
     drawn = run.scores[run.scores["judged"] | (run.scores["role"] != "members")]
     scores = {role: drawn.loc[drawn["role"] == role, "score"].to_numpy() for role in DRAWN}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
     headed(figure, run.title)
     everything = np.concatenate(list(scores.values()))
     bins = np.linspace(*np.quantile(everything, [0.001, 0.999]), 60)
@@ -154,13 +154,14 @@ def draw(run: Closely) -> Figure:
     if run.printed is not None:
         label = f"the paper's cell ({short(run.printed, 2)})"
         right.axhline(run.printed, color=GREY, ls=":", lw=1.5, label=label)
-    right.legend(loc="center left")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncol": 2}
+    right.legend(**below)
     for axes in (left, right):
         _thresholds(axes, run.metrics["mint"].get("threshold_calibrated"))
         axes.set_xlabel("membership logit")
-    left.legend(loc="upper left")
+    left.legend(**below)
     left.set(title="Scores", ylabel="density")
-    right.set(title="MINT accuracy at every threshold, against", ylabel="MINT accuracy")
+    right.set(title="MINT accuracy at every threshold, by non-members", ylabel="MINT accuracy")
     return figure
 
 
