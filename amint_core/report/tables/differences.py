@@ -130,8 +130,8 @@ def _of_tests(both: Judged | None, run: pd.Series, reference: pd.Series) -> dict
 
 
 def _of_classifiers(run: pd.Series, reference: pd.Series, results: Results) -> dict[str, Metric]:
-    kinds = (METHODS[one["method"]].training for one in (run, reference))
-    if any(kind is not None and not kind.classifies for kind in kinds):
+    known = [METHODS[one["method"]] for one in (run, reference) if one["method"] in METHODS]
+    if any(method.training and not method.training.classifies for method in known):
         return {}  # one of them learnt no classes, whatever its outputs say
     one, two = (results.answers.get(name["run"]) for name in (run, reference))
     if one is None or two is None or one.empty or not one.index.equals(two.index):
