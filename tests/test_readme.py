@@ -412,24 +412,15 @@ def said_of_single_defects():
     yield f"separate batches cost AUC {printed(base['auc'])} → {separate}"
     yield f"defect 6 switches MINT off altogether ({none})"
     yield f"tells nothing (AUC {none} below)"
-    first, frozen = (
-        _costs(defects.loc[name]) for name in ("first_batch_balance", "frozen_batchnorm")
-    )
+    names = ("first_batch_balance", "frozen_batchnorm")
+    first, frozen = (difference(defects.loc[name], sign=-1) for name in names)
     yield (
         f"The balance by the first batch costs audited accuracy {first} and a frozen BatchNorm "
         f"{frozen}, with no loss in AUC;"
     )
-    assert (defects["auc_difference_high"][["first_batch_balance", "frozen_batchnorm"]] > 0).all()
+    assert (defects["auc_difference_high"][list(names)] > 0).all()
     changes_little = defects.loc["threshold_on_judged"]
     assert abs(changes_little["accuracy_calibrated_difference"]) < 0.01
-
-
-def _costs(row, of="audited_accuracy"):
-    """How much less a switched run has than its base, with the interval."""
-    lost, high, low = (
-        printed(-row[f"{of}_difference{suffix}"]) for suffix in ("", "_low", "_high")
-    )
-    return f"{lost} [{low}, {high}]"
 
 
 def said_of_the_authors_headline():
@@ -457,9 +448,11 @@ def said_of_lambda():
     yield f"a price of {difference(without)}."
 
 
-def difference(row, of="audited_accuracy"):
-    low, high = (printed(row[f"{of}_difference_{end}"]) for end in ("low", "high"))
-    return f"{printed(row[f'{of}_difference'])} [{low}, {high}]"
+def difference(row, of="audited_accuracy", sign=1):
+    """A difference with its interval; sign=-1: how much less the row has than its base."""
+    value, *ends = (sign * row[f"{of}_difference{end}"] for end in ("", "_low", "_high"))
+    low, high = map(printed, sorted(ends))
+    return f"{printed(value)} [{low}, {high}]"
 
 
 def said_of_casias_size():

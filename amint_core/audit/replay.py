@@ -183,7 +183,7 @@ def trained_again(
             # file could say that the training was over, and nothing would be trained again.
             state = replace(state, epoch=start, history=[], best=0, best_model={})
         rows = _rows(train, state, last, ends)
-        if rows[-1:] and rows[-1]["epoch"] > len(history):
+        if rows and rows[-1]["epoch"] > len(history):
             raise SettingsError(
                 f"The history ends with epoch {len(history)}, and with the settings at hand the "
                 f"training goes on to epoch {rows[-1]['epoch']}: it is no transcript of this "

@@ -25,8 +25,7 @@ from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
     beside_shadows,
     labels_of,
-    require_inside,
-    require_outside,
+    require_both_sides,
     scaled_logits,
 )
 
@@ -51,7 +50,7 @@ def online(phi: np.ndarray, shadow_phi: np.ndarray, inside: np.ndarray) -> np.nd
     Raises:
         SettingsError: an image was in every shadow model's training, or no image in any.
     """
-    check(inside)
+    require_both_sides(inside, "lira_offline")
     return _log_density(phi, shadow_phi, inside, inside) - _log_density(
         phi, shadow_phi, ~inside, ~inside
     )
@@ -59,24 +58,11 @@ def online(phi: np.ndarray, shadow_phi: np.ndarray, inside: np.ndarray) -> np.nd
 
 def offline(phi: np.ndarray, shadow_phi: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return the same with the prior in place of what IN models say of an image; see `online`."""
-    check(inside)
+    require_both_sides(inside, "lira_offline")
     nothing = np.zeros_like(inside)
     return _log_density(phi, shadow_phi, inside, nothing) - _log_density(
         phi, shadow_phi, ~inside, ~inside
     )
-
-
-def check(inside: np.ndarray) -> None:
-    """Refuse shadow models that leave a side without any prior.
-
-    Args:
-        inside: (S, N) bool: whether shadow model s was trained on image n.
-
-    Raises:
-        SettingsError: an image was in every shadow model's training, or no image in any.
-    """
-    require_outside(inside)
-    require_inside(inside, "lira_offline")
 
 
 def _log_density(
@@ -116,7 +102,7 @@ ONLINE = Method(
     "shadow models (Brännvall, arXiv 2603.11799).",
     score=lambda case: online(*_read(case)),
     shadows=2,
-    check_shadows=lambda inside, settings: check(inside),
+    check_shadows=lambda inside, settings: require_both_sides(inside, "lira_offline"),
     transformed="among_others",
 )
 OFFLINE = Method(
@@ -128,6 +114,6 @@ OFFLINE = Method(
     score=lambda case: offline(*_read(case)),
     thresholds=("calibrated",),
     shadows=2,
-    check_shadows=lambda inside, settings: check(inside),
+    check_shadows=lambda inside, settings: require_both_sides(inside, "lira_offline"),
     transformed="among_others",
 )

@@ -152,6 +152,12 @@ def require_inside(inside: np.ndarray, instead: str) -> None:
         )
 
 
+def require_both_sides(inside: np.ndarray, instead: str) -> None:
+    """Refuse shadow models that leave the IN or the OUT side without any; see the two above."""
+    require_outside(inside)
+    require_inside(inside, instead)
+
+
 def check_finite(logits: np.ndarray, whose: str) -> None:
     """Refuse the logits of a model that has diverged.
 

@@ -37,7 +37,7 @@ from amint_core.methods.method import Method
 from amint_core.methods.posteriors import (
     beside_shadows,
     labels_of,
-    require_inside,
+    require_both_sides,
     require_outside,
     taylor_loss,
 )
@@ -69,25 +69,12 @@ def online(
         DataError: the population is empty.
         SettingsError: an image was in every shadow model's training, or no image in any.
     """
-    check(inside)
+    require_both_sides(inside, "rmia_offline")
     log_in, log_out = _log_mean(shadow_log_p, inside), _log_mean(shadow_log_p, ~inside)
     both = inside.any(0)
     estimate = _from_outside(log_out, _fitted_a(np.exp(log_in[both]), np.exp(log_out[both])))
     expected = np.where(both, np.logaddexp(log_in, log_out) - np.log(2), estimate)
     return _beside(log_p - expected, population)
-
-
-def check(inside: np.ndarray) -> None:
-    """Refuse shadow models that leave a side of the ratio without any.
-
-    Args:
-        inside: (S, N) bool: whether shadow model s was trained on image n.
-
-    Raises:
-        SettingsError: an image was in every shadow model's training, or no image in any.
-    """
-    require_outside(inside)
-    require_inside(inside, "rmia_offline")
 
 
 def offline(
@@ -158,7 +145,7 @@ ONLINE = Method(
     score=lambda case: online(*_read(case), _drawn_like_x(case)),
     thresholds=("calibrated",),
     shadows=2,
-    check_shadows=lambda inside, settings: check(inside),
+    check_shadows=lambda inside, settings: require_both_sides(inside, "rmia_offline"),
     outsiders=True,
     published_shadows=_PUBLISHED_SHADOWS,
     transformed="among_others",

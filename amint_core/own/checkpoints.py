@@ -21,7 +21,7 @@ from amint_core.own import code
 from amint_core.own.deal import Roles
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import training_settings
-from amint_core.run.trainings import Training
+from amint_core.run.trainings import Training, state_file
 from amint_core.store import read_or_set_aside, read_sealed, remove, stored, write_sealed
 from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import Kind
@@ -62,7 +62,7 @@ class OwnTraining(Training):
 
     def keep_start(self, model: EnhancedAuditedModel) -> None:
         """Keep the weights that the training starts from: they follow from no seed."""
-        with stored(self.epochs / f"{0:04}.pt") as temporary:
+        with stored(state_file(self.epochs, 0)) as temporary:
             torch.save(vars(State(model=dict(model.state_dict()))), temporary)
 
     def keep_control(self, alone: nn.Module) -> None:

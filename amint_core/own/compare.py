@@ -11,9 +11,8 @@ import pandas as pd
 import torch
 
 from amint_core.errors import ProtocolError, ResultsError
-from amint_core.evaluation import metrics as measures
-from amint_core.evaluation import paired
-from amint_core.evaluation.both_judgements import read_scores
+from amint_core.evaluation import metrics, paired
+from amint_core.evaluation.both_judgements import is_judged_twice, read_scores
 from amint_core.evaluation.metrics import Metric
 from amint_core.evaluation.scores import JUDGED_FILE, groups_of
 from amint_core.locations import given_path, shown
@@ -48,14 +47,13 @@ def judged_images(run: Path | str | Any) -> pd.DataFrame:
 
 def _of_timed_grid(folder: Path) -> pd.DataFrame:
     """Return the scores of a run of a timed grid, judged strictly, as `judged.parquet` has them."""
-    metrics = run_json(folder / "metrics.json")
-    if "paper" not in metrics:
+    found = run_json(folder / "metrics.json")
+    if not is_judged_twice(found):
         raise ResultsError(
             f"{shown(folder / JUDGED_FILE)} is missing. Do the run again, which writes it."
         )
-    split = metrics["data"]["split_file"]
-    table = read_scores(folder.absolute().parent.parent, folder, split)
-    method = metrics["run"]["settings"]["method"]
+    table = read_scores(folder.absolute().parent.parent, folder, found["data"]["split_file"])
+    method = found["run"]["settings"]["method"]
     table = table.assign(member=table["role"] == "members", official_test=False, method=method)
     return table.drop(columns=["part", "twin"], errors="ignore")
 
@@ -96,8 +94,8 @@ def compare(scores: Mapping[str, Any], run: Path | str | Any) -> pd.DataFrame:
     for name, values in {**own, **theirs}.items():
         sides = values[member], values[~member], groups_of(images)
         row: dict[str, Any] = {"test": name, "images": len(images)}
-        row |= _spread("auc", measures.auc(*sides))
-        row |= _spread("tpr_at_1pct_fpr", measures.tpr_at_fpr(*sides[:2], FPR, sides[2]))
+        row |= _spread("auc", metrics.auc(*sides))
+        row |= _spread("tpr_at_1pct_fpr", metrics.tpr_at_fpr(*sides[:2], FPR, sides[2]))
         pair = member, values, ours
         row |= _spread("auc_above", paired.auc_difference(*pair, groups))
         row |= _spread("tpr_above", paired.tpr_difference(*pair, FPR, groups))

@@ -26,6 +26,7 @@ from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import BEGAN_FROM, finished, handed_out, is_told_of, told_anew
 from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
+from amint_core.run.trainings import are_kept
 from amint_core.settings import of_ones_own
 from amint_core.training.device import open_accelerator, repeatable
 from amint_core.training.kinds import ACTIVE, PLAIN, Kind
@@ -146,8 +147,7 @@ def _are_kept(place: Path | None, settings: RunConfig) -> bool:
     """Tell whether a folder holds the states that the settings ask for."""
     if place is None or not settings.keep_epochs:
         return True
-    wanted = range(0, settings.epochs + 1, settings.keep_epochs)
-    return all((place / EPOCHS / f"{epoch:04}.pt").is_file() for epoch in wanted)
+    return are_kept(place / EPOCHS, range(0, settings.epochs + 1, settings.keep_epochs))
 
 
 def _alone(

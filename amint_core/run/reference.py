@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amint_core.errors import ResultsError, printable
+from amint_core.evaluation.both_judgements import is_judged_twice
 from amint_core.files import read_json, write_json
 from amint_core.locations import project_root, results_root, shown
 from amint_core.store import run_json, run_manifest
@@ -59,7 +60,7 @@ def key_values(run: Path) -> dict[str, Any]:
         ResultsError: metrics.json is missing, damaged or lacks a part, or is of a timed grid.
     """
     metrics, machine = run_json(run / "metrics.json"), run_manifest(run)
-    if "paper" in metrics:
+    if is_judged_twice(metrics):
         raise ResultsError(
             f"{run.name} was made by `amint grid`, whose runs have no reference values: a GPU does "
             "not repeat itself bit for bit."

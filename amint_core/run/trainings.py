@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -71,6 +71,16 @@ def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> d
         "timm": versions["timm"],
         "computed_in": chosen_precision(settings.precision),
     }
+
+
+def state_file(epochs: Path, epoch: int) -> Path:
+    """Return where the state after an epoch is kept, in a folder of such states."""
+    return epochs / f"{epoch:04}.pt"
+
+
+def are_kept(epochs: Path, wanted: Iterable[int]) -> bool:
+    """Tell whether a folder holds the states after all of these epochs."""
+    return all(state_file(epochs, epoch).is_file() for epoch in wanted)
 
 
 @dataclass
@@ -210,14 +220,13 @@ class Training:
         """
         every, epoch = settings.keep_epochs, state.epoch
         if every and (epoch % every == 0 or epoch in (settings.epochs, state.best)):
-            with stored(self.epochs / f"{epoch:04}.pt") as temporary:
+            with stored(state_file(self.epochs, epoch)) as temporary:
                 shutil.copyfile(self.checkpoint, temporary)
 
     def keeps_epochs(self, settings: RunConfig, last: int) -> bool:
         """Tell whether the states that the settings ask for are there, up to epoch `last`."""
         every = 0 if settings.head_epochs else settings.keep_epochs
-        wanted = (*range(every, last + 1, every), last) if every else ()
-        return all((self.epochs / f"{epoch:04}.pt").is_file() for epoch in wanted)
+        return are_kept(self.epochs, (*range(every, last + 1, every), last) if every else ())
 
     def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
         """Write the weights as safetensors, with the identity they belong to, and the history."""

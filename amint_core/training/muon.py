@@ -89,11 +89,11 @@ class _Shape:
 
     def step(self, rate: Tensor, decay: float) -> None:
         # A weight that took no part has no gradient, as in a branch for training that is left out.
-        taking = [place for place, weight in enumerate(self.weights) if weight.grad is not None]
+        pairs = zip(self.weights, self.momentum, strict=True)
+        taking = [pair for pair in pairs if pair[0].grad is not None]
         if not taking:
             return
-        weights = [self.weights[place] for place in taking]
-        momentum = [self.momentum[place] for place in taking]
+        weights, momentum = map(list, zip(*taking, strict=True))
         gradients = [_as_matrix(weight.grad, weight) for weight in weights]
         torch._foreach_lerp_(momentum, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, momentum, MOMENTUM)  # Nesterov

@@ -27,7 +27,7 @@ from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig, as_name
 from amint_core.errors import DamagedError, ResultsError
-from amint_core.evaluation.both_judgements import judge_twice
+from amint_core.evaluation.both_judgements import is_judged_twice, judge_twice
 from amint_core.evaluation.judge import NO_TEST
 from amint_core.files import atomic_path, read_json, writable
 from amint_core.locations import shown
@@ -135,7 +135,7 @@ def restore_images(root: Path, dealt: Dealt) -> None:
         (file.parent, manifest)
         for file in sorted((root / "runs").glob("*/manifest.json"))
         if (manifest := run_manifest(file.parent)).get("split") == dealt.split.digest
-        and "split_file" in read_json(file.parent / "metrics.json")["data"]  # of a timed grid
+        and is_judged_twice(read_json(file.parent / "metrics.json"))
     ]
     known = {manifest["split_file"] for _, manifest in of_split if "split_file" in manifest}
     as_known = images.is_file() and (not known or sha256(images) in known)
