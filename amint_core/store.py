@@ -215,6 +215,11 @@ def run_json(path: Path) -> Any:
     return read_json(run_file(path))
 
 
+def is_judged_twice(metrics: Mapping[str, Any]) -> bool:
+    """Tell whether a run's metrics hold both judgements, as those of a timed grid do."""
+    return "paper" in metrics
+
+
 def without_copies(runs: Sequence[Path]) -> list[Path]:
     """Return folders of runs without those that are copies of another, each named in a word.
 

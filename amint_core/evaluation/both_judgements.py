@@ -11,7 +11,6 @@ The second row tells how much of the paper's number its threshold takes away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,6 @@ def read_scores(root: Path, run: Path, split: str) -> pd.DataFrame:
         )
     answers = pd.read_parquet(run_file(run / "scores.parquet"))
     return pd.concat([pd.read_parquet(images), answers], axis=1)
-
-
-def is_judged_twice(metrics: Mapping[str, Any]) -> bool:
-    """Tell whether a run's metrics hold both judgements, as those of a timed grid do."""
-    return "paper" in metrics
 
 
 def judge_twice(scores: pd.DataFrame) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import torch
 
 from amint_core.errors import ProtocolError, ResultsError
 from amint_core.evaluation import metrics, paired
-from amint_core.evaluation.both_judgements import is_judged_twice, read_scores
+from amint_core.evaluation.both_judgements import read_scores
 from amint_core.evaluation.metrics import Metric
 from amint_core.evaluation.scores import JUDGED_FILE, groups_of
 from amint_core.locations import given_path, shown
-from amint_core.store import run_file, run_json
+from amint_core.store import is_judged_twice, run_file, run_json
 
 FPR = 0.01
 

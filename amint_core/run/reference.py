@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from amint_core.errors import ResultsError, printable
-from amint_core.evaluation.both_judgements import is_judged_twice
 from amint_core.files import read_json, write_json
 from amint_core.locations import project_root, results_root, shown
-from amint_core.store import run_json, run_manifest
+from amint_core.store import is_judged_twice, run_json, run_manifest
 
 #: Key metric → where metrics.json holds it.
 METRICS = {

@@ -27,7 +27,7 @@ from amint_core.batch.timed.dealt import Dealt
 from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig, as_name
 from amint_core.errors import DamagedError, ResultsError
-from amint_core.evaluation.both_judgements import is_judged_twice, judge_twice
+from amint_core.evaluation.both_judgements import judge_twice
 from amint_core.evaluation.judge import NO_TEST
 from amint_core.files import atomic_path, read_json, writable
 from amint_core.locations import shown
@@ -38,6 +38,7 @@ from amint_core.run.read_back import columns_besides_losses
 from amint_core.run.steps import describe_data
 from amint_core.store import (
     files_to_hash,
+    is_judged_twice,
     run_file,
     run_manifest,
     set_aside,
