@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     from amint_core.locations import shown
     from amint_core.run.folder import run_folder
     from amint_core.run.steps import run_all
-    from amint_core.training.device import processes
+    from amint_core.training.distributed import processes
 
     metrics = run_all(settings)
     if processes().is_main_process:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from amint_core.batch.planning.worker import Worker, peak, resident
-from amint_core.training.device import repeatable
+from amint_core.training.repeatable import repeatable
 from benchmarks.configurations import Configuration
 from benchmarks.ours import OurLoop
 from benchmarks.published import PublishedLoop

@@ -26,8 +26,8 @@ from amint_core.locations import results_root
 from amint_core.model.inference import predicted_classes
 from amint_core.run.models import build, fit_model
 from amint_core.settings import create
-from amint_core.training.device import repeatable
 from amint_core.training.kinds import PLAIN
+from amint_core.training.repeatable import repeatable
 from benchmarks.resumed import Rows
 
 RUN = {

@@ -9,9 +9,9 @@ from amint_core.batch.planning.work import Workload
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build
 from amint_core.settings import create
-from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import ACTIVE, PLAIN
 from amint_core.training.losses import mint_loss
+from amint_core.training.precision import chosen_precision
 from benchmarks.configurations import Configuration
 from benchmarks.floor import head_inputs
 

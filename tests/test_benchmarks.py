@@ -14,8 +14,8 @@ import amint_core as amint
 from amint_core.batch.planning.worker import WorkerEndedError
 from amint_core.errors import SettingsError
 from amint_core.model.zoo import AUDITED
-from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import ACTIVE, PLAIN
+from amint_core.training.precision import chosen_precision
 from benchmarks import attached, chart, figures, floor, growth, loading, outsiders, shadows, tables
 from benchmarks.configurations import Configuration, configurations
 from benchmarks.encoded import write_files

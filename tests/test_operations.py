@@ -16,10 +16,11 @@ from amint_core.model import zoo
 from amint_core.model.mint import enhance
 from amint_core.run import steps
 from amint_core.settings import create
-from amint_core.training import device
+from amint_core.training import precision
 from amint_core.training.cpu_bf16 import _DETOURS, fast_operations
-from amint_core.training.device import chosen_precision, open_accelerator
+from amint_core.training.device import open_accelerator
 from amint_core.training.losses import audited_loss, mint_loss
+from amint_core.training.precision import chosen_precision
 
 #: (channels, outputs, side, kernel, stride, groups): one per detour, and ones that pass through.
 CONVOLUTIONS = {
@@ -240,7 +241,7 @@ def test_metrics_through_all_detours_stay_within_seed_noise(monkeypatch):
 def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for gain, chosen in ((4.0, "bf16"), (1.2, "fp32"), (0.3, "fp32")):
-        monkeypatch.setattr(device, "_gain_of_bf16", lambda gain=gain: gain)
+        monkeypatch.setattr(precision, "_gain_of_bf16", lambda gain=gain: gain)
         assert chosen_precision("auto") == chosen
         settings = create(**SMALL, precision="auto")
         accelerator = open_accelerator(settings.precision)
@@ -252,8 +253,8 @@ def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
 
 def test_the_gain_is_measured_and_draws_no_random_number():
     state = torch.random.get_rng_state()
-    device._gain_of_bf16.cache_clear()
-    assert device._gain_of_bf16() > 0
+    precision._gain_of_bf16.cache_clear()
+    assert precision._gain_of_bf16() > 0
     assert torch.equal(state, torch.random.get_rng_state())
 
 

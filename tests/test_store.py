@@ -9,7 +9,7 @@ from amint_core.data.prepare import prepare
 from amint_core.run.needs import training_settings
 from amint_core.run.trainings import Training, training_of
 from amint_core.settings import create
-from amint_core.training import device
+from amint_core.training import precision
 from amint_core.training.kinds import ACTIVE, KINDS, PLAIN
 from amint_core.training.losses import MINT
 
@@ -123,6 +123,6 @@ def test_a_training_in_use_is_seen_to_be_busy():
 def test_a_model_of_another_machines_precision_is_trained_anew(monkeypatch):
     keys = set()
     for gain in (1.0, 4.0):  # a machine without bf16's instructions, and one with them
-        monkeypatch.setattr(device, "_gain_of_bf16", lambda gain=gain: gain)
+        monkeypatch.setattr(precision, "_gain_of_bf16", lambda gain=gain: gain)
         keys.add(key(precision="auto"))
     assert len(keys) == 2

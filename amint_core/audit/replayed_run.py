@@ -34,8 +34,9 @@ from amint_core.run.steps import best_epoch
 from amint_core.run.trainings import training_of
 from amint_core.settings import create
 from amint_core.store import read_sealed, run_file, run_json
-from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.device import open_accelerator
 from amint_core.training.loop import State
+from amint_core.training.repeatable import repeatable
 from amint_core.training.transcript import state_digest
 
 #: Of a training's identity: what the machine brings with it, not the run.

@@ -32,9 +32,10 @@ from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
 from amint_core.run.staged import copies_of, second_schedule, watch_of
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
-from amint_core.training.device import chosen_precision, repeatable
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import ATTACHED
+from amint_core.training.precision import chosen_precision
+from amint_core.training.repeatable import repeatable
 
 #: Fewer steps leave a head that has learnt little: of few images, a pass is a handful of them.
 HEAD_STEPS = 300

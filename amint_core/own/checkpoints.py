@@ -23,9 +23,9 @@ from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import training_settings
 from amint_core.run.trainings import Training, state_file
 from amint_core.store import read_or_set_aside, read_sealed, remove, stored, write_sealed
-from amint_core.training.device import chosen_precision
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
+from amint_core.training.precision import chosen_precision
 from amint_core.training.transcript import state_digest
 
 #: Where the code begins that a trained model depends on, besides the model's own.

@@ -24,7 +24,7 @@ from amint_core.model.zoo import timm_any
 from amint_core.own import card, code
 from amint_core.own.deal import Roles
 from amint_core.store import read_sealed, remove
-from amint_core.training.device import repeatable
+from amint_core.training.repeatable import repeatable
 
 #: The training's epochs, beside the model.
 HISTORY = "history.csv"

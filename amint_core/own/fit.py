@@ -28,10 +28,11 @@ from amint_core.run.folder import EPOCHS
 from amint_core.run.models import joint_batches, step_of
 from amint_core.run.trainings import are_kept
 from amint_core.settings import of_ones_own
-from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.device import open_accelerator
 from amint_core.training.kinds import ACTIVE, PLAIN, Kind
 from amint_core.training.loop import State
 from amint_core.training.loop import fit as run_loop
+from amint_core.training.repeatable import repeatable
 
 
 @enough_memory()

@@ -26,7 +26,7 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build
 from amint_core.run.shadows import Draw, draw
 from amint_core.store import files_to_hash, hashes, sha256, write_sealed
-from amint_core.training.device import processes
+from amint_core.training.distributed import processes
 
 _PATIENCE = 5.0  # seconds to wait for another process to let go of a run
 

@@ -26,9 +26,11 @@ from amint_core.run.staged import Record, fit_in_two_stages, in_memory
 from amint_core.training.batches import Copies, JointBatches
 from amint_core.training.cpu_bf16 import fast_operations
 from amint_core.training.declared import declarations, sides
-from amint_core.training.device import chosen_precision, open_accelerator, repeatable
+from amint_core.training.device import open_accelerator
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State, fit
+from amint_core.training.precision import chosen_precision
+from amint_core.training.repeatable import repeatable
 from amint_core.training.step import Step
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from amint_core.run.read_back import read_history
 from amint_core.run.trainings import Training, identity, train_and_store
 from amint_core.run.worker import begin_work
 from amint_core.store import read_or_set_aside, stored
-from amint_core.training.device import agreed, processes
+from amint_core.training.distributed import agreed, processes
 
 #: Non-members that shadow models are drawn from, for each member: images are inside of .4 of them.
 MOST_OTHERS = 1.5

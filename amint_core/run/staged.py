@@ -21,7 +21,7 @@ from amint_core.training import activations
 from amint_core.training.activations import Recording
 from amint_core.training.batches import Copies
 from amint_core.training.declared import declarations, sides
-from amint_core.training.device import processes
+from amint_core.training.distributed import processes
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import Kind
 from amint_core.training.resident import Resident

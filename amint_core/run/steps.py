@@ -31,13 +31,10 @@ from amint_core.run import shadows
 from amint_core.run.folder import Run
 from amint_core.run.needs import kind_of, training_settings
 from amint_core.run.trainings import train_model, training_of
-from amint_core.training.device import (
-    chosen_precision,
-    open_accelerator,
-    processes,
-    refuse_lone_process,
-    repeatable,
-)
+from amint_core.training.device import open_accelerator
+from amint_core.training.distributed import processes, refuse_lone_process
+from amint_core.training.precision import chosen_precision
+from amint_core.training.repeatable import repeatable
 
 
 @enough_memory()

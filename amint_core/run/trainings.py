@@ -37,9 +37,10 @@ from amint_core.run.needs import training_settings
 from amint_core.run.read_back import read_history, read_state, read_weights
 from amint_core.run.recorded import recorded
 from amint_core.store import read_or_set_aside, remove, stored
-from amint_core.training.device import agreed, chosen_precision, processes
+from amint_core.training.distributed import agreed, processes
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
+from amint_core.training.precision import chosen_precision
 
 Value = TypeVar("Value")
 

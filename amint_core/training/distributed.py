@@ -11,14 +11,57 @@ whole batch. Batch normalisation is what would differ:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import reduce
+from accelerate.state import PartialState
+from accelerate.utils import broadcast_object_list, reduce
 from torch import nn
 
-from amint_core.training.device import processes
+from amint_core.errors import SettingsError
+
+Value = TypeVar("Value")
+
+
+def processes() -> PartialState:
+    """Return accelerate's handle on the processes that train together; often this one alone."""
+    # Without `cpu`, processes that torchrun starts on a CPU would not know of each other.
+    cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
+    state = PartialState(cpu=cpu)
+    if state.num_processes == 1 < int(os.environ.get("WORLD_SIZE", "1")):
+        # Started by a notebook that worked alone before, and inherited from it.
+        PartialState._reset_state()
+        state = PartialState(cpu=cpu)
+    return state
+
+
+def refuse_lone_process() -> None:
+    """Refuse to train alone where `accelerate launch` was asked for several processes.
+
+    Without --multi_gpu it starts one and says nothing; that it gives it a port tells that more were
+    wanted, and that it gives no number of processes that they are not there.
+
+    Raises:
+        SettingsError: several processes were asked for, and there is one.
+    """
+    given, alone = os.environ, processes().num_processes == 1
+    if alone and {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= set(given) and "WORLD_SIZE" not in given:
+        raise SettingsError(
+            "accelerate launch was asked for several processes and started one: without "
+            "--multi_gpu it starts no more. Give it --multi_gpu, on CPUs too and then without "
+            "--cpu, or --num_processes 1."
+        )
+
+
+def agreed(decide: Callable[[], Value]) -> Value:
+    """Let the first process decide for all, where each might find the machine in another state."""
+    decided = [decide() if processes().is_main_process else None]
+    if processes().num_processes > 1:
+        broadcast_object_list(decided)
+    return decided[0]
 
 
 def share_batch_statistics(model: nn.Module, accelerator: Accelerator) -> None:

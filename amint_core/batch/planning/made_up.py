@@ -23,8 +23,9 @@ from amint_core.data.split import Split
 from amint_core.model.inference import BATCH, class_logits, membership_logits
 from amint_core.run.models import batches_of, build, step_of, trained_part
 from amint_core.training.batches import Batch
-from amint_core.training.device import open_accelerator, repeatable
+from amint_core.training.device import open_accelerator
 from amint_core.training.loop import fit
+from amint_core.training.repeatable import repeatable
 
 _MEBI = 2**20
 _MOST_STEPS = 50

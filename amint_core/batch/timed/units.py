@@ -27,9 +27,9 @@ from amint_core.run.models import taps_of
 from amint_core.run.needs import kind_of
 from amint_core.run.staged import copies_of, first_schedule, objective_of, second_schedule
 from amint_core.training.activations import Part, Recording, record, shapes_of, size_of
-from amint_core.training.device import chosen_precision
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.kinds import Kind
+from amint_core.training.precision import chosen_precision
 from amint_core.training.resident_loop import NOBODY, Watch
 from amint_core.training.trunk import class_logits, train_trunk
 
