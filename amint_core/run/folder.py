@@ -38,7 +38,7 @@ FILES = {
     "transformed.parquet": "scores of judged images after each transformation",
     "history.csv": "one row per epoch",
     "config.json": "all settings",
-    "manifest.json": "versions, machine, data, code, and the hash of each file",
+    "manifest.json": "versions, machine, data, code, hash of each file",
     "model.safetensors": "the trained model",
 }
 #: States after single epochs, where `keep_epochs` asks for them; see `audit/replay.py`.
