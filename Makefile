@@ -18,7 +18,7 @@ RUNS := $(patsubst notebooks/source/%.md,%,$(shell grep -l 'extends "run.md"' no
 OTHERS = $(filter-out $(SUMMARY) $(TABLE1) $(RUNS:%=notebooks/%.ipynb),$(NOTEBOOKS))
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 600
 EXECUTE := $(PY) -m nbconvert --to notebook --inplace --execute \
-  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=1200 \
+  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.timeout=7200 \
   --ClearMetadataPreprocessor.enabled=True \
   --ClearMetadataPreprocessor.preserve_cell_metadata_mask=tags \
   --ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec
