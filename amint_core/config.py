@@ -69,6 +69,7 @@ Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf
 #: Least and largest width of a head; its parameters grow with the square.
 HEAD_WIDTHS = 4, 512
 Width = Annotated[int, Field(ge=HEAD_WIDTHS[0], le=HEAD_WIDTHS[1])]
+MOST_HEADS = 16
 Setup = Literal["entry", "middle", "output"]
 Target = Literal["plain", "active", "undeclared", "misdeclared"]
 Variance = Literal["global", "per_class", "per_image"]
@@ -141,6 +142,9 @@ class RunConfig(BaseModel):
     head: Annotated[Literal["lean", "published", "token"] | None, _for("head", "speed")] = None
     # Channels that a lean or token head reduces each tap to; None: 128 (lean) or 32 (token).
     head_width: Annotated[Width | None, _for("head", "speed")] = None
+    # Number of heads, each of which learns by itself in the second of two stages; the lowest of
+    # their logits counts, so that an image is a member where all heads say so.
+    head_count: Annotated[int, Field(ge=1, le=MOST_HEADS), _for("head", "speed")] = 1
     # The head is trained and queried on low-pass filtered images (data/transforms.py), so that it
     # still recognises resized or re-encoded members; for training in two stages only.
     low_pass: Annotated[bool, _for("head")] = False
@@ -287,6 +291,12 @@ class RunConfig(BaseModel):
                     "optimizer and label_smoothing belong to training in two stages, and "
                     "head_epochs = 0 asks for one. Set head_epochs to 10, or leave them at 'adam' "
                     "and 0."
+                )
+            if self.head_count > 1:
+                raise SettingsError(
+                    f"head_count = {self.head_count} is for heads that learn by themselves, and "
+                    "head_epochs = 0 trains the head together with the model. Set head_epochs to "
+                    "10, or leave head_count at 1."
                 )
             if self.low_pass:
                 raise SettingsError(

@@ -119,6 +119,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # Ours, at the paper's sizes.
     "staged": _STAGED,
+    # Ours, for an audit that must not accuse wrongly: the same model, and three heads that each
+    # learn by themselves; an image is a member where all of them say so.
+    "staged_ensemble": {**_STAGED, "head_count": 3},
     # Ours, for members that were mirrored, resized or encoded anew since: the same model, and a
     # head that sees images without their finest detail, and of a query both mirrorings.
     "staged_robust": {**_STAGED, "low_pass": True, "views": "flips"},

@@ -352,6 +352,15 @@ def test_what_the_head_sees_is_told_by_true_or_false(odd, own_folder) -> None:
         amint.load(own_folder, model=OwnNet())
 
 
+@pytest.mark.parametrize("odd", [0, 17, 10**9, True, "2", None])
+def test_the_number_of_heads_is_a_small_whole_one(odd, own_folder) -> None:
+    manifest = read_sealed(own_folder / "auditable.json")
+    manifest["model"]["head_count"] = odd
+    write_sealed(own_folder / "auditable.json", manifest)
+    with pytest.raises(ModelError, match="head_count = "):
+        amint.load(own_folder, model=OwnNet())
+
+
 @pytest.mark.parametrize("steps", [{"mean": (np.nan,)}, {"deviation": (np.inf,)}])
 def test_a_mean_and_a_deviation_are_finite(steps) -> None:
     with pytest.raises(SettingsError, match="finite numbers"):

@@ -232,8 +232,8 @@ def test_settings_are_told_by_what_they_take_part_in():
         *("method", "target", "shadows", "variance", "views")
     }
     assert settings_of("head") == (
-        *("setup", "head", "head_width", "low_pass", "taps", "lambda_audited", "lambda_mint"),
-        "patience",
+        *("setup", "head", "head_width", "head_count", "low_pass", "taps"),
+        *("lambda_audited", "lambda_mint", "patience"),
         *("augment_external", "external_transformations"),
         *("head_epochs", "head_batch", "head_rate", "head_copies"),
     )

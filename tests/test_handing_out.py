@@ -52,14 +52,13 @@ def used_by(program) -> list[str]:
     return [names[node.name] for node in read if node.name in names]
 
 
-@pytest.mark.parametrize("low_pass", [False, True])
-def test_an_onnx_file_answers_as_the_model_for_any_number_of_images(low_pass, tmp_path):
+@pytest.mark.parametrize("changes", [{}, {"low_pass": True}, {"count": 3}], ids=str)
+def test_an_onnx_file_answers_as_the_model_for_any_number_of_images(changes, tmp_path):
     import onnxruntime
 
     torch.manual_seed(0)
     images = torch.zeros(2, 3, 32, 32)
-    how = {"width": "fit", "low_pass": low_pass}
-    made = amint.enhance(Tutorial(), ("conv1", "conv2"), images, **how)
+    made = amint.enhance(Tutorial(), ("conv1", "conv2"), images, width="fit", **changes)
     pixels = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
     model = amint.auditable(made, amint.Preprocessing(32, 32), pixels)
     images = model.preprocessing.normalise(pixels[:5])

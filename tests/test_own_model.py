@@ -14,6 +14,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -560,6 +561,7 @@ def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_pa
         ({"recipe": "staged"}, SettingsError, "amint.attach"),
         ({"patience": 2}, SettingsError, "no strangers any more"),
         ({"low_pass": True}, SettingsError, "amint.attach"),
+        ({"head_count": 3}, SettingsError, "amint.attach"),
         ({"epoch": 2}, SettingsError, "Did you mean 'epochs'"),
         ({"members": PIXELS[:200]}, DataError, "members have no labels"),
         ({"members": (PIXELS[:200], np.arange(200) % 4)}, DataError, "tells 3 classes"),
@@ -567,7 +569,10 @@ def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_pa
         ({"dataset": "mnist"}, SettingsError, "dataset follows from what is given"),
         ({"calibration": PIXELS[400:420]}, ProtocolError, "20 calibration images are too few"),
     ],
-    ids=["stages", "patience", "low_pass", "unknown", "labels", "classes", "tap", "dataset", "few"],
+    ids=[
+        *("stages", "patience", "low_pass", "heads", "unknown", "labels", "classes", "tap"),
+        *("dataset", "few"),
+    ],
 )
 def test_what_cannot_be_fitted_is_refused_before_training(given, error, message):
     own = {"members": (PIXELS[:200], LABELS[:200]), "external": PIXELS[200:400]}
@@ -650,6 +655,26 @@ def test_an_attached_head_may_see_images_without_their_finest_detail(roles, tmp_
     assert again.enhanced.low_pass
     with pytest.raises(SettingsError, match="for a head that learns alone"):
         amint.fit(net(), **roles, low_pass=True)
+
+
+def test_an_attached_ensemble_is_handed_out_whole(roles, tmp_path):
+    given = {**roles, "taps": ["second"], "head_epochs": 1, "head_batch": 50, "cpu_threads": 1}
+    made = amint.attach(net(), **given, head_count=3, folder=tmp_path / "three")
+    again = amint.load(tmp_path / "three", model=net())
+    images = made.preprocessing.normalise(PIXELS[:50])
+    assert len(again.enhanced.head.heads) == 3
+    assert torch.equal(made.score(images), again.score(images))
+    maps = []
+    again.enhanced.audited.second.register_forward_hook(lambda *call: maps.append(call[-1]))
+    again.score(images)
+    with torch.no_grad():
+        alone = torch.stack([head(maps) for head in again.enhanced.head.heads])
+    torch.testing.assert_close(again.score(images), alone.min(0).values)
+    history = pd.read_csv(tmp_path / "three" / "history.csv")
+    assert history["head"].tolist() == [1, 2, 3]
+    one = amint.attach(net(), **given)
+    share = made.card["price"]["share"] / one.card["price"]["share"]
+    assert share == pytest.approx(3, rel=0.01) or made.enhanced.head.width < one.enhanced.head.width
 
 
 @pytest.mark.parametrize("verb", [amint.fit, amint.attach])

@@ -74,8 +74,8 @@ def test_every_setting_is_sorted_into_training_or_not():
     of_kind = {"kind", "trains", "declares", "losses"}
     of_training = set(training_settings(settings, ACTIVE)) - of_kind
     assert of_training == {
-        *("dataset", "model", "setup", "seed", "head", "head_width", "low_pass"),
-        *("taps", "epochs"),
+        *("dataset", "model", "setup", "seed", "head", "head_width"),
+        *("head_count", "low_pass", "taps", "epochs"),
         *("batch_size", "learning_rate", "schedule", "weight_decay"),
         *("lambda_audited", "lambda_mint"),
         *("patience", "augment_members", "augment_external", "member_transformations"),

@@ -113,11 +113,12 @@ def test_heads_that_read_other_images_are_not_recorded_together(tmp_path):
         {"method": "attached", "low_pass": [True]},
         {"method": "attached", "head_copies": [1]},
         {"method": "attached", "head_width": [16]},
+        {"method": "attached", "head_count": [2]},
     ]
     path.write_text(yaml.safe_dump({"defaults": SMALL, "runs": runs}))
     (unit,) = units_of(list(load_grid(path).values()))
     alike = [[unit.runs.index(run) for run in group] for group in that_read_alike(unit.runs)]
-    assert alike == [[0, 1, 4], [2], [3]]
+    assert alike == [[0, 1, 4, 5], [2], [3]]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from torch import nn
 from amint_core.errors import CacheError, SettingsError, TrainingError
 from amint_core.locations import cache_root
 from amint_core.model import zoo
-from amint_core.model.heads import build_head
-from amint_core.model.mint import enhance
+from amint_core.model.heads import build_head, fitting_width
+from amint_core.model.mint import enhance, parameter_count
 from amint_core.run import recorded as on_disk
 from amint_core.run.folder import Run
 from amint_core.run.recorded import recorded
@@ -394,11 +394,46 @@ def test_a_run_in_two_stages_ends_with_a_head_on_a_trunk_that_stands_still():
     assert weights["plain"] == weights["attached"] != weights["active"]
 
 
+@pytest.mark.parametrize("method", ["attached", "active"])
+def test_heads_of_an_ensemble_learn_by_themselves_the_first_as_one_alone(method):
+    changes = {"method": method, "head_rate": 0.02}
+    one = Run(staged_settings(**changes))
+    three = Run(staged_settings(**changes, head_count=3))
+    alone, history = train_run(one), train_run(three)
+    several = history[history["stage"] == "head"]
+    assert several["head"].tolist() == [1, 1, 2, 2, 3, 3]
+    assert history["epoch"].tolist() == list(range(1, len(history) + 1))
+    assert several[["order", "state"]].nunique().tolist() == [6, 6]
+    losses = several["mint_loss"].tolist()
+    heads = [state_digest(head.state_dict()) for head in three.model.head.heads]
+    assert len(set(heads)) == 3
+    if method == "attached":  # beside a loss, the trunk learns from all heads
+        assert losses[:2] == alone["mint_loss"].tolist()[-2:]
+        assert heads[0] == state_digest(one.model.head.state_dict())
+
+
+def test_the_lowest_logit_of_an_ensemble_counts():
+    torch.manual_seed(0)
+    shapes = [(8, 4, 4), (16, 2, 2)]
+    ensemble = build_head(None, shapes, width=8, count=3).eval()
+    maps = [torch.randn(40, *shape) for shape in shapes]
+    logits = torch.stack([head(maps) for head in ensemble.heads])
+    assert ensemble.width == 8
+    assert torch.equal(ensemble(maps), logits.min(0).values)
+    assert len(set(logits.argmin(0).tolist())) > 1
+    one = build_head(None, shapes, width=8)
+    assert parameter_count(ensemble) == 3 * parameter_count(one)
+    most = 3 * parameter_count(build_head(None, shapes, width=64))
+    assert fitting_width(None, shapes, most, 3) == 64 < fitting_width(None, shapes, most)
+
+
 def test_settings_of_two_stages_are_refused_where_they_would_do_nothing():
     for wrong, named in (
         ({"optimizer": "muon"}, "head_epochs"),
         ({"label_smoothing": 0.1}, "head_epochs"),
         ({"low_pass": True}, "head_epochs"),
+        ({"head_count": 2}, "head_epochs"),
+        ({"head_epochs": 2, "head_count": 17}, "head_count"),
         ({"head_epochs": 2, "patience": 1}, "early stopping"),
         ({"head_epochs": 2, "defects": ["separate_batches"]}, "defects"),
         ({"recipe": "staged", "schedule": "constant"}, "cosine"),

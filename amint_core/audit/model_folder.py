@@ -30,6 +30,7 @@ from amint_core.audit.exchangeability import STATISTICS
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.audit.statement import hash_of_weights
+from amint_core.config import MOST_HEADS
 from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
 from amint_core.files import atomic_path, json_text, require_free
 from amint_core.locations import given_path, shown
@@ -182,7 +183,8 @@ def _as_written(folder: Path) -> Iterator[None]:
 def _built(model: AuditableModel) -> dict[str, Any]:
     """Return what the model is built from again."""
     enhanced, how = model.enhanced, model.preprocessing
-    head = _HEADS.get(type(enhanced.head))
+    several = getattr(enhanced.head, "heads", [enhanced.head])
+    head = _HEADS.get(type(several[0]))
     if head is None:
         raise ModelError(
             f"The head is a {type(enhanced.head).__name__}; a model's folder keeps only those that "
@@ -199,6 +201,7 @@ def _built(model: AuditableModel) -> dict[str, Any]:
         "taps": list(enhanced.taps),
         "head": head,
         "width": getattr(enhanced.head, "width", None),
+        "head_count": len(several),
         "low_pass": enhanced.low_pass,
     }
 
@@ -264,11 +267,14 @@ def _build(
     low_pass = built.get("low_pass", False)
     if not isinstance(low_pass, bool):
         raise ValueError(f"low_pass = {low_pass!r}")
+    count = built.get("head_count", 1)
+    if type(count) is not int or not 1 <= count <= MOST_HEADS:
+        raise ValueError(f"head_count = {count!r}")
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         if audited is None:
             audited = _created(name, how, built["classes"])
-        # Folders from before there were several widths, or low_pass, do not name them.
-        given = built["head"], name, built.get("width"), low_pass
+        # Folders from before there were several widths, low_pass or several heads do not name them.
+        given = built["head"], name, built.get("width"), low_pass, count
         return enhance(audited, built["taps"], example, *given)
 
 

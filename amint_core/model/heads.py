@@ -145,6 +145,24 @@ class PublishedTokenHead(nn.Module):
         return self.decide(maps[-1].flatten(1)).squeeze(1)
 
 
+class EnsembleHead(nn.Module):
+    """Several heads; the lowest of their logits counts.
+
+    Each head learns by itself (`training.head_stage`), from other initial weights and in another
+    order. All heads know the members, while the strangers that one head takes for members are
+    mostly not those of another, so that few are left whom all heads call members.
+    """
+
+    def __init__(self, heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        if hasattr(heads[0], "width"):
+            self.width = heads[0].width
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # as its heads → (B,)
+        return torch.stack([head(maps) for head in self.heads]).amin(0)
+
+
 def _decision(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
@@ -160,6 +178,7 @@ def build_head(
     model: str = "",
     width: int | None = None,
     channels: int = 3,
+    count: int = 1,
 ) -> nn.Module:
     """Build a MINT head for the shapes of the tapped activations, without the batch dimension.
 
@@ -170,10 +189,14 @@ def build_head(
         model: the audited model's name; the published head's sizes follow from it.
         width: of a lean or token head, which memory and arithmetic follow; None: its own.
         channels: of the images; the published head differs for grey ones.
+        count: above 1, an `EnsembleHead` of so many.
 
     Raises:
         ModelError: the kind is unknown or does not fit the shapes.
     """
+    if count > 1:
+        given = kind, shapes, model, width, channels
+        return EnsembleHead([build_head(*given) for _ in range(count)])
     ranks = {len(shape) for shape in shapes}
     if ranks not in ({2}, {3}):
         raise ModelError(
@@ -195,16 +218,18 @@ def build_head(
     return build(shapes) if width is None else build(shapes, width)
 
 
-def fitting_width(kind: str | None, shapes: Sequence[Shape], most: int) -> int | None:
+def fitting_width(
+    kind: str | None, shapes: Sequence[Shape], most: int, count: int = 1
+) -> int | None:
     """Return the largest width at which a head has at most `most` parameters, else the smallest.
 
-    None for heads of one size.
+    None for heads of one size. Of several heads (`count`) the parameters are added up.
     """
     with torch.device("meta"):  # nothing is computed, and no random number drawn
         own = getattr(build_head(kind, shapes), "width", None)
         widths = [max(1, int(share * own)) for share in NARROWER] if own else [None]
         for width in widths:
-            built = build_head(kind, shapes, width=width)
+            built = build_head(kind, shapes, width=width, count=count)
             if sum(weight.numel() for weight in built.parameters()) <= most:
                 break
     return width

@@ -92,6 +92,7 @@ def enhance(
     model: str = "",
     width: int | Literal["fit"] | None = None,
     low_pass: bool = False,
+    count: int = 1,
 ) -> EnhancedAuditedModel:
     """Add a MINT head to a classifier.
 
@@ -107,6 +108,7 @@ def enhance(
         low_pass: whether `membership` reads images without their finest detail, so that members
             are known after resizing, JPEG, blur or noise; for a head that learns alone, on such
             images (`RunConfig.low_pass`).
+        count: of heads; see `heads.EnsembleHead`.
 
     Raises:
         ModelError: a tap is not in the model (the message lists those there are), is never reached
@@ -119,8 +121,8 @@ def enhance(
     shapes, images, channels_last = _look(audited, taps, images)
     read = list(shapes.values())
     if width == "fit":
-        width = fitting_width(head, read, parameter_count(audited))
-    built = build_head(head, read, model, width, images.shape[1])
+        width = fitting_width(head, read, parameter_count(audited), count)
+    built = build_head(head, read, model, width, images.shape[1], count)
     enhanced = EnhancedAuditedModel(audited, built, shapes, channels_last, low_pass)
     if not images.is_meta:  # where nothing is computed, nothing can be compared
         with in_layout(audited) if channels_last else nullcontext():

@@ -66,8 +66,8 @@ def attach(
         calibration, holdout, folder, taps, head_width, anew: see `fit`.
         preprocessing: how images were brought to one size and normalised when it was trained.
         settings: further fields of `RunConfig`: head_epochs, head_batch, head_rate, head_copies,
-            head, seed, precision, cpu_threads, views, low_pass. Without head_epochs there are
-            `HEAD_STEPS` steps, or more where the images are many.
+            head_count, head, seed, precision, cpu_threads, views, low_pass. Without head_epochs
+            there are `HEAD_STEPS` steps, or more where the images are many.
 
     Raises:
         DataError: the roles do not fit each other.
@@ -97,8 +97,9 @@ def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
     Raises:
         SettingsError: one is unknown here, or does not fit.
     """
-    allowed = {"head_epochs", "head_batch", "head_rate", "head_copies", "head", "seed", "views"}
-    allowed |= {"precision", "cpu_threads", "external_transformations", "low_pass"}
+    allowed = {"head_epochs", "head_batch", "head_rate", "head_copies", "head_count", "head"}
+    allowed |= {"seed", "views", "low_pass", "precision", "cpu_threads"}
+    allowed |= {"external_transformations"}
     odd = set(given) - allowed
     if odd:
         raise SettingsError(

@@ -59,9 +59,8 @@ def headed(
         torch.manual_seed(settings.seed)
         asked = [taps] if isinstance(taps, str) else list(taps)
         named = find_taps(model, example) if taps == "auto" else asked
-        with_head = partial(
-            enhance, model, named, example, settings.head, low_pass=settings.low_pass
-        )
+        more = {"low_pass": settings.low_pass, "count": settings.head_count}
+        with_head = partial(enhance, model, named, example, settings.head, **more)
         enhanced = with_head(width="fit" if width == "auto" else width)
         if width == "auto" and getattr(enhanced.head, "width", NARROWEST) < NARROWEST:
             torch.manual_seed(settings.seed)

@@ -184,11 +184,12 @@ def _settings(roles: Roles, recipe: str, given: dict[str, Any]) -> RunConfig:
     clash = set(given) & {*sizes, "holdout", "dataset", "model", "method", "protocol", "data"}
     if clash:
         raise SettingsError(f"{min(clash)} follows from what is given, and is no setting here.")
-    if given.get("low_pass") or given.get("head_epochs"):
-        raise SettingsError(
-            "low_pass and head_epochs are for a head that learns alone. Train the model as you "
-            "like, and give it such a head by amint.attach."
-        )
+    for name in ("low_pass", "head_epochs", "head_count"):
+        if name in given and given[name] != RunConfig.model_fields[name].default:
+            raise SettingsError(
+                f"{name} is for a head that learns alone. Train the model as you like, and give it "
+                "such a head by amint.attach."
+            )
     holdout = max(1, len(roles.rows["holdout"]))
     chosen = of_ones_own(**sizes, holdout=holdout, recipe=recipe, **given)
     if chosen.patience:

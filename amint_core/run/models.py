@@ -60,7 +60,8 @@ def build(data: Data, seed: int | None = None) -> EnhancedAuditedModel:
         audited = zoo.create(settings.model, dataset.channels, dataset.image_size, classes)
         taps = taps_of(settings, audited)
         head = settings.head, settings.model, settings.head_width
-        return enhance(audited, taps, data.example, *head, low_pass=settings.low_pass)
+        more = {"low_pass": settings.low_pass, "count": settings.head_count}
+        return enhance(audited, taps, data.example, *head, **more)
 
 
 def taps_of(settings: RunConfig, audited: nn.Module) -> Sequence[str]:

@@ -10,11 +10,13 @@ loss ("active") or alone ("attached").
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from amint_core.model.heads import EnsembleHead
 from amint_core.training.activations import Part, Recording
 from amint_core.training.batches import Copies
 from amint_core.training.losses import mint_accuracy, mint_loss
@@ -28,6 +30,7 @@ from amint_core.training.resident_loop import (
 )
 
 _COPIES = 33  # stream of random numbers that follows from a seed
+_APART = 1_000_003  # between the seeds of an ensemble's heads: a prime, seldom the gap of two runs
 
 
 def parts_of(members: Tensor, external: Tensor, copies: int, moves: Sequence[str]) -> list[Part]:
@@ -56,6 +59,10 @@ def train_head(
 ) -> list[dict[str, Any]]:
     """Train the head in place and return the history, one row per epoch.
 
+    The heads of an ensemble are trained one after the other, each for all epochs and in an
+    order of its own; the first learns as a head alone would. The history then counts on, and
+    its column `head` tells which of them a row is of.
+
     Half of a step's 2 × batch images are members. Of the others half are external images as they
     are and half moved copies, where there are any: a member is these very pixels.
 
@@ -72,6 +79,16 @@ def train_head(
     Raises:
         TrainingError: training diverged.
     """
+    if isinstance(head, EnsembleHead):
+        history: list[dict[str, Any]] = []
+        for number, one in enumerate(head.heads):
+            own = replace(schedule, seed=schedule.seed + number * _APART)
+            said = f"{title} {number + 1} of {len(head.heads)}" if title else ""
+            given = one, taps, recording, members, external, copies, own, said, watch
+            rows, before = train_head(*given), len(history)
+            for row in rows:
+                history.append({**row, "epoch": before + row["epoch"], "head": number + 1})
+        return history
     device = recording.maps[taps[0]].device
     torch.manual_seed(schedule.seed)
     rows = torch.arange(members + external, device=device)

@@ -51,7 +51,7 @@ def counts_of(workload: Workload) -> Counts:
     """
     given, images = workload.settings, (workload.channels, workload.image_size, workload.classes)
     model = given.model, given.setup, given.taps, given.head, given.head_width
-    model += (given.has("hundred_outputs"),)
+    model += given.head_count, given.has("hundred_outputs")
     if (*images, *model) not in _counts:
         _counts[*images, *model] = _count(workload)
     return _counts[*images, *model]

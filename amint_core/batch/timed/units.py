@@ -38,7 +38,7 @@ TIMED = ("active", "attached", "joint", "plain", "yeom")
 #: Settings of a head that the trunk depends on, too, where external images pass it; and where the
 #: MINT loss does.
 _OF_THE_JOINT_PASS = ("setup", "taps", "augment_external", "external_transformations")
-_OF_THE_LOSS = ("head", "head_width", "lambda_audited", "lambda_mint")
+_OF_THE_LOSS = ("head", "head_width", "head_count", "lambda_audited", "lambda_mint")
 
 
 @dataclass
@@ -194,7 +194,8 @@ def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAudit
         taps = taps_of(run, audited)
         shapes = shapes_of(audited, taps, dealt.images, half)
         maps = [shapes[tap] for tap in taps]
-        head = build_head(run.head, maps, run.model, run.head_width, dataset.channels)
+        given = run.head, maps, run.model, run.head_width, dataset.channels, run.head_count
+        head = build_head(*given)
     model = EnhancedAuditedModel(audited, head, taps)
     return model.to(device, memory_format=torch.channels_last)
 
@@ -278,8 +279,8 @@ class _Trunk:
             return copy.deepcopy(self.model.head)  # goes on from the joint stage's
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
-            channels = self.dealt.dataset.channels
-            head = build_head(run.head, shapes, run.model, run.head_width, channels)
+            given = run.head, shapes, run.model, run.head_width, self.dealt.dataset.channels
+            head = build_head(*given, run.head_count)
         return head.to(self.logits.device, memory_format=torch.channels_last)
 
     def _result(
