@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from amint_core import report
 from amint_core.errors import ResultsError
 from amint_core.report import run_title
+from amint_core.report.style import TASKS
 
 TITLE = run_title("CIFAR-10 [STAND-IN]", "mobilenet", "middle")
 
@@ -29,6 +30,17 @@ def test_a_training_with_a_loss_of_its_own_is_drawn_by_its_name():
     figure = report.training_curves(history, TITLE)
     assert len(figure.axes) == 1
     assert "pull" in texts(figure)
+
+
+def test_each_head_of_an_ensemble_has_a_line_of_its_own_and_all_one_label():
+    history = made_history(6).assign(calibration_auc=np.nan, head=[np.nan, np.nan, 1, 1, 2, 2])
+    losses = report.training_curves(history, TITLE).axes[0]
+    drawn = [
+        line.get_xdata().tolist() for line in losses.lines if line.get_color() == TASKS["mint"]
+    ]
+    assert sorted(drawn) == [[1, 2], [3, 4], [5, 6]]
+    labels = [text.get_text() for text in losses.get_legend().get_texts()]
+    assert sorted(labels) == ["MINT (binary)", "audited (cross-entropy)"]
 
 
 def test_a_history_without_losses_says_so():

@@ -56,7 +56,9 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
     for axes, (name, curves) in zip(row[0], panels.items(), strict=True):
         for number, (column, label) in enumerate(curves.items()):
             color = _color(column, number)
-            axes.plot(*_known(history, column), color=color, label=label, marker=_dot(history))
+            for part in _heads_apart(history):
+                axes.plot(*_known(part, column), color=color, label=label, marker=_dot(part))
+                label = None  # one for all heads
         axes.set(title=name, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
@@ -65,6 +67,13 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
     if watched:
         _mark_best(row[0, -1], history)
     return figure
+
+
+def _heads_apart(history: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of each head of an ensemble: the next one begins anew."""
+    if "head" not in history:
+        return [history]
+    return [part for _, part in history.groupby("head", dropna=False)]
 
 
 def _curves(history: pd.DataFrame, ending: str, labels: Mapping[str, str]) -> dict[str, str]:
