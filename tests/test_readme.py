@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import said_of_convnet
 import said_of_deployable
+import said_of_ensemble
 import said_of_lists_and_sets
 import said_of_literal
 import said_of_mobilenet
@@ -171,6 +172,7 @@ IN_README_ROWS = "| test, on a ConvNet | AUC |"
 MOBILENET_ROWS = "| recipe | test, on MobileNet | AUC |"
 MOVED_ROWS = "| recipe | test | exact |"
 DEPLOYABLE_ROWS, ITS_MOVED_ROWS = "| test | AUC | calibrated |", "| test | exact | flip |"
+ENSEMBLE_ROWS, ENSEMBLE_MOVED_ROWS = "| heads | AUC |", "| heads | exact |"
 ROBUST_ROWS, ROBUST_MOVED_ROWS = "| the head sees | AUC |", "| the head sees | exact |"
 TABLES = (
     *(TABLE1_ROWS, METHOD_ROWS, TARGET_ROWS, RECIPE_ROWS, LARGE_ROWS, TESTS_ROWS, LAMBDA_ROWS),
@@ -184,6 +186,7 @@ TABLES = (
         MOVED_ROWS,
     ),
     *(DEPLOYABLE_ROWS, ITS_MOVED_ROWS, ROBUST_ROWS, ROBUST_MOVED_ROWS),
+    *(ENSEMBLE_ROWS, ENSEMBLE_MOVED_ROWS),
 )
 MEASURES = ["mint_accuracy", "accuracy_calibrated", "auc", "tpr_at_1pct_fpr", "audited_accuracy"]
 COMPARISON = ROOT / "results" / "comparison" / "tables" / "comparison.csv"
@@ -358,6 +361,8 @@ def test_the_rows_of_a_classifier_that_one_would_deploy_are_its_runs():
 
 def test_the_rows_of_members_that_were_encoded_anew_are_of_the_committed_runs():
     assert block(ROBUST_ROWS).splitlines()[2:] == list(said_of_robust.of_all_rows())
+    assert block(ENSEMBLE_ROWS).splitlines()[2:] == list(said_of_ensemble.of_all_rows())
+    assert block(ENSEMBLE_MOVED_ROWS).splitlines()[2:] == list(said_of_ensemble.of_transformed())
     assert block(ROBUST_MOVED_ROWS).splitlines()[2:] == list(said_of_robust.of_transformed())
 
 
@@ -536,6 +541,7 @@ SOURCES = (
     *said_of_convnet.SOURCES,
     *said_of_deployable.SOURCES,
     *said_of_robust.SOURCES,
+    *said_of_ensemble.SOURCES,
     *said_of_literal.SOURCES,
     *said_of_mobilenet.SOURCES,
     *said_of_speedrun.SOURCES,
