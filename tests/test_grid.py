@@ -149,9 +149,11 @@ def test_laptop_is_real_and_strict():
 def test_comparison_sets_every_method_and_recipe_side_by_side_on_real_images():
     runs = load_grid(grid_file("comparison")).values()
     assert {run.data for run in runs} == {"real"}
-    # A head as published takes many times our step: it has cells of its own, in literal.yaml.
     other = load_grid(grid_file("convnet")).values()  # the same on a model that one would use
-    assert {run.recipe for run in (*runs, *other)} == set(RECIPES) - {"published"}
+    several = load_grid(grid_file("ensemble")).values()  # three heads beside one
+    # A head as published takes many times our step: it has cells of its own, in literal.yaml.
+    assert {run.recipe for run in (*runs, *other, *several)} == set(RECIPES) - {"published"}
+    assert {run.recipe for run in several} == {"staged", "staged_ensemble"}
     cells = (("cifar10", "best", 0), ("cifar10", "best", 10), ("cifar10", "staged", 10))
     shown = [run for run in (*runs, *other) if (run.dataset, run.recipe, run.seed) in cells]
     where = "config/convnet.yaml (with config/comparison.yaml), in CIFAR-10's cell,"
