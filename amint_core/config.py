@@ -69,6 +69,7 @@ Share = Annotated[float, BeforeValidator(_as_float), Field(ge=0, le=1, allow_inf
 #: Least and largest width of a head; its parameters grow with the square.
 HEAD_WIDTHS = 4, 512
 Width = Annotated[int, Field(ge=HEAD_WIDTHS[0], le=HEAD_WIDTHS[1])]
+#: Heads of an ensemble; training takes as many times as long.
 MOST_HEADS = 16
 Setup = Literal["entry", "middle", "output"]
 Target = Literal["plain", "active", "undeclared", "misdeclared"]

@@ -79,16 +79,30 @@ def train_head(
     Raises:
         TrainingError: training diverged.
     """
-    if isinstance(head, EnsembleHead):
-        history: list[dict[str, Any]] = []
-        for number, one in enumerate(head.heads):
-            own = replace(schedule, seed=schedule.seed + number * _APART)
-            said = f"{title} {number + 1} of {len(head.heads)}" if title else ""
-            given = one, taps, recording, members, external, copies, own, said, watch
-            rows, before = train_head(*given), len(history)
-            for row in rows:
-                history.append({**row, "epoch": before + row["epoch"], "head": number + 1})
-        return history
+    given = taps, recording, members, external, copies
+    if not isinstance(head, EnsembleHead):
+        return _train_one(head, *given, schedule, title, watch)
+    history: list[dict[str, Any]] = []
+    for number, one in enumerate(head.heads):
+        own = replace(schedule, seed=schedule.seed + number * _APART)
+        said = f"{title} {number + 1} of {len(head.heads)}" if title else ""
+        rows, before = _train_one(one, *given, own, said, watch), len(history)
+        history += [{**row, "epoch": before + row["epoch"], "head": number + 1} for row in rows]
+    return history
+
+
+def _train_one(
+    head: nn.Module,
+    taps: Sequence[str],
+    recording: Recording,
+    members: int,
+    external: int,
+    copies: int,
+    schedule: Schedule,
+    title: str,
+    watch: Watch,
+) -> list[dict[str, Any]]:
+    """Train a head that is no ensemble; see `train_head`."""
     device = recording.maps[taps[0]].device
     torch.manual_seed(schedule.seed)
     rows = torch.arange(members + external, device=device)
