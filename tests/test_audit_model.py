@@ -343,22 +343,36 @@ def test_statistics_that_are_no_numbers_are_refused(own_folder) -> None:
         amint.load(own_folder, model=OwnNet())
 
 
-@pytest.mark.parametrize("odd", ["yes", 0, None, []])
-def test_what_the_head_sees_is_told_by_true_or_false(odd, own_folder) -> None:
+ODD_HEADS = [
+    *[("low_pass", odd) for odd in ("yes", 0, None, [])],
+    *[("head_count", odd) for odd in (0, 17, 10**9, True, "2", None)],
+]
+
+
+@pytest.mark.parametrize(("name", "odd"), ODD_HEADS)
+def test_what_a_head_is_built_from_is_refused_where_it_is_odd(name, odd, own_folder) -> None:
     manifest = read_sealed(own_folder / "auditable.json")
-    manifest["model"]["low_pass"] = odd
+    manifest["model"][name] = odd
     write_sealed(own_folder / "auditable.json", manifest)
-    with pytest.raises(ModelError, match="low_pass = "):
+    with pytest.raises(ModelError, match=f"{name} = "):
         amint.load(own_folder, model=OwnNet())
 
 
-@pytest.mark.parametrize("odd", [0, 17, 10**9, True, "2", None])
-def test_the_number_of_heads_is_a_small_whole_one(odd, own_folder) -> None:
-    manifest = read_sealed(own_folder / "auditable.json")
-    manifest["model"]["head_count"] = odd
-    write_sealed(own_folder / "auditable.json", manifest)
-    with pytest.raises(ModelError, match="head_count = "):
-        amint.load(own_folder, model=OwnNet())
+def test_a_head_of_ones_own_that_has_heads_is_not_taken_for_an_ensemble(tmp_path) -> None:
+    class Mean(torch.nn.Module):
+        def __init__(self, heads):
+            super().__init__()
+            self.heads = torch.nn.ModuleList(heads)
+
+        def forward(self, maps):
+            return torch.stack([head(maps) for head in self.heads]).mean(0)
+
+    made = amint.enhance(OwnNet(), ("first", "second"), torch.zeros(2, 3, 16, 16), count=2)
+    made.head = Mean(made.head.heads)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 3), np.uint8)
+    model = amint.auditable(made, amint.Preprocessing(16, 16), pixels)
+    with pytest.raises(ModelError, match="The head is a Mean"):
+        amint.save(model, tmp_path / "mean")
 
 
 @pytest.mark.parametrize("steps", [{"mean": (np.nan,)}, {"deviation": (np.inf,)}])

@@ -36,7 +36,13 @@ from amint_core.files import atomic_path, json_text, require_free
 from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.model import zoo
-from amint_core.model.heads import LeanHead, PublishedHead, PublishedTokenHead, TokenHead
+from amint_core.model.heads import (
+    EnsembleHead,
+    LeanHead,
+    PublishedHead,
+    PublishedTokenHead,
+    TokenHead,
+)
 from amint_core.model.inference import VIEWS
 from amint_core.model.mint import EnhancedAuditedModel, enhance
 from amint_core.model.reading import separate
@@ -183,7 +189,8 @@ def _as_written(folder: Path) -> Iterator[None]:
 def _built(model: AuditableModel) -> dict[str, Any]:
     """Return what the model is built from again."""
     enhanced, how = model.enhanced, model.preprocessing
-    several = getattr(enhanced.head, "heads", [enhanced.head])
+    ensemble = isinstance(enhanced.head, EnsembleHead)
+    several = list(enhanced.head.heads) if ensemble else [enhanced.head]
     head = _HEADS.get(type(several[0]))
     if head is None:
         raise ModelError(
