@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from amint_core.batch import plan
-from amint_core.batch.planning import busy, estimate, made_up
+from amint_core.batch.planning import busy, estimate, made_up, measure
 from amint_core.batch.planning.flops import counts_of, step_flops
 from amint_core.batch.planning.work import Cost, sizes_of, work_of, workload_of
 from amint_core.cli import main
@@ -30,11 +30,14 @@ from amint_core.errors import SettingsError
 from amint_core.files import write_json
 from amint_core.locations import cache_root, results_root
 from amint_core.model.heads import LeanHead
+from amint_core.run import recorded
 from amint_core.run.folder import run_folder
 from amint_core.run.models import build
 from amint_core.run.steps import code_of, run_all
 from amint_core.settings import create
-from amint_core.training.kinds import ACTIVE, KINDS, MEMORIZER, PLAIN
+from amint_core.training import activations
+from amint_core.training.kinds import ACTIVE, ATTACHED, KINDS, MEMORIZER, PLAIN, UNDECLARED
+from amint_core.training.resident import Resident
 
 
 def settings(**given) -> RunConfig:
@@ -114,6 +117,43 @@ def test_the_plan_counts_what_a_run_does(given, done):
     histories = list((cache_root() / "trainings").rglob("history.csv"))
     assert len(histories) == len(work.trainings)
     assert sum(len(pd.read_csv(one)) for one in histories) == run.epochs * len(work.trainings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "plain"},
+        {"method": "attached"},
+        {"method": "attached", "recipe": "staged_ensemble"},
+        {"method": "active"},
+        {"method": "passive_unseen", "head_copies": 1},
+        {"method": "misdeclared"},
+        {"method": "active", "external_transformations": [], "augment_external": 0},
+    ],
+    ids=lambda given: " ".join(f"{value}" for value in given.values()),
+)
+def test_the_plan_counts_what_a_run_in_two_stages_does(given, done, monkeypatch):
+    as_it_was = activations.record
+
+    def record(audited, taps, images, parts, *more, **named):
+        done["recorded"] += sum(len(part.rows) for part in parts)
+        return as_it_was(audited, taps, images, parts, *more, **named)
+
+    for module in (recorded, activations):
+        monkeypatch.setattr(module, "record", record)
+    small = {"dataset": "mnist", "data": "standin", "image_size": 16, "test": 80, "epochs": 2}
+    small |= {"members": 100, "external": 150, "calibration": 60, "holdout": 90}
+    small |= {"recipe": "staged", "head_epochs": 3, "head_batch": 40}
+    run = settings(**small | given)
+    work = work_of(run)
+    run_all(run)
+    parts = (*work.trainings, work.scoring)
+    assert done["steps"] == work.steps
+    assert done["recorded"] == sum(part.recorded for part in parts)
+    assert done["classified"] == sum(part.classified for part in parts)
+    assert done["scored"] == sum(part.scored for part in parts) * run.head_count
+    histories = list((cache_root() / "trainings").rglob("history.csv"))
+    assert len(histories) == len({part.training for part in work.trainings})
 
 
 def test_counts_steps_and_images():
@@ -262,15 +302,6 @@ def test_command_writes_the_table(tmp_path, no_data, capsys):
     assert all(run in (folder / "plan.md").read_text() for run in table["run"])
 
 
-def test_runs_in_two_stages_are_said_to_be_left_out(no_data):
-    one, two = settings(), settings(recipe="staged")
-    made = plan.make({one.id: one, two.id: two}, seconds=0)
-    assert made.table["run"].tolist() == [one.id]
-    assert "Not counted: 1 runs in two stages" in made.text()
-    with pytest.raises(SettingsError, match="trains in two stages"):
-        plan.make({two.id: two}, seconds=0)
-
-
 @pytest.mark.parametrize("wrong", [["--profile", "papr"], ["--jobs", "0"], ["--seconds", "-1"]])
 def test_bad_options_are_clear_errors(wrong, capsys):
     assert main(["plan", *wrong]) == 2
@@ -303,7 +334,7 @@ def test_counted_operations_are_those_of_the_built_model():
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_measures_steps_and_scoring(kind, done):
-    with made_up.training(workload_of(settings(), kind)) as training:
+    with measure.training(workload_of(settings(), kind)) as training:
         before = done["steps"]
         found = training.measure(0)
         assert done["steps"] - before == 2  # one to warm up, and one that is timed
@@ -313,12 +344,70 @@ def test_measures_steps_and_scoring(kind, done):
     assert found.memory >= found.idle > 0
 
 
+@pytest.mark.parametrize("given", [{}, {"recipe": "staged_ensemble"}, {"low_pass": True}])
+@pytest.mark.parametrize("kind", [ACTIVE, ATTACHED, UNDECLARED, PLAIN], ids=lambda one: one.name)
+def test_measures_both_stages(kind, given, done):
+    run = settings(**{"recipe": "staged", "head_batch": 16} | given)
+    for stage in ("trunk", "head") if kind.has_head else ("trunk",):
+        with measure.training(workload_of(run, kind, stage)) as training:
+            before = done["steps"]
+            found = training.measure(0)
+            assert done["steps"] - before == 2  # one to warm up, and one that is timed
+        assert min(found.step, found.classify) > 0
+        assert (found.score > 0) if kind.has_head else math.isnan(found.score)
+        assert (found.record > 0) if stage == "head" else math.isnan(found.record)
+        assert found.memory >= found.idle > 0
+
+
+def test_a_second_stage_costs_its_recording_and_a_pass_of_each_head(no_data):
+    plain, one = (settings(recipe="staged", method=name) for name in ("plain", "attached"))
+    three = settings(recipe="staged_ensemble", method="attached")
+    table = plan.make({run.id: run for run in (plain, one, three)}, seconds=0).table
+    assert table["trainings"].tolist() == [1, 2, 2]
+    assert table["paid_by"].tolist() == ["", plain.id, plain.id]
+    trunk, *_, head = work_of(one).trainings
+    assert (trunk.workload.stage, head.workload.stage) == ("trunk", "head")
+    steps = [work_of(run).trainings[-1].steps for run in (one, three)]
+    assert steps == [head.steps, 3 * head.steps]
+    # An ensemble's step trains one of its heads.
+    assert step_flops(work_of(three).trainings[-1].workload) == step_flops(head.workload)
+    costs = {head.workload.key: Cost(1.0, 0.0, 0.0, 500.0, 0.0, "measured", record=2.0)}
+    # Members, external images and two copies of each.
+    assert estimate.seconds_of(head, costs[head.workload.key]) == head.steps + 2 * (200 + 3 * 300)
+
+
+def test_recordings_lie_in_a_gpus_memory():
+    work = work_of(settings(recipe="staged", method="attached"))
+    costs = {one.key: Cost(1, 0, 0, 500, 300, "measured", record=1) for one in work.workloads}
+    (_, gpu), tapped = estimate.memory(work, costs), counts_of(work.scoring.workload).tapped
+    assert gpu == pytest.approx(300 + 2 * 1_100 * tapped / 2**20)
+    model, images = build(made_up.made_up(work.scoring.workload)), torch.zeros(2, 3, 32, 32)
+    resident = Resident(images.byte().permute(0, 2, 3, 1), torch.zeros(2, dtype=torch.int64))
+    shapes = activations.shapes_of(model.audited, model.taps, resident)
+    assert tapped == sum(map(math.prod, shapes.values()))
+    on_cpu = {key: replace(one, gpu=0.0) for key, one in costs.items()}
+    assert estimate.memory(work, on_cpu)[1] == 0
+
+
+def test_a_stage_that_was_not_measured_follows_from_another():
+    run = settings(recipe="staged")
+    trunk, head = (workload_of(run, ACTIVE, stage) for stage in ("trunk", "head"))
+    found = Cost(2.0, 0.1, 0.2, 300.0, 0.0, "measured", 100.0, "a machine")
+    cost = estimate.cost_of(head, {trunk.key: trunk}, {trunk.key: found})
+    assert cost.step == pytest.approx(2 * step_flops(head) / step_flops(trunk))
+    counts = counts_of(head)
+    assert cost.record == pytest.approx(0.1 * counts.shared / counts.classify)
+    assert cost.memory > 100
+    again = replace(found, record=0.05)
+    assert estimate.cost_of(head, {trunk.key: trunk}, {trunk.key: again}).record == 0.05
+
+
 def test_measures_in_a_process_of_its_own():
     case = workload_of(settings(), MEMORIZER)
-    found = made_up.measure_apart(case, 0, limit=600)
+    found = measure.measure_apart(case, 0, limit=600)
     assert found.step > 0
     assert found.memory > found.idle
-    assert made_up.measure_apart(case, 0, limit=0) is None
+    assert measure.measure_apart(case, 0, limit=0) is None
 
 
 def test_unmeasured_cases_follow_from_the_nearest():
@@ -340,7 +429,7 @@ def test_runs_of_unmeasured_models_are_counted(no_data, monkeypatch):
     measured = workload_of(settings(), ACTIVE)
     found = Cost(2.0, 0.1, 0.1, 300.0, 0.0, "measured", 100.0, "a machine")
     monkeypatch.setattr(estimate, "calibrate", lambda *_: {measured.key: found})
-    monkeypatch.setattr(made_up, "seconds_to_start", lambda: 0.0)
+    monkeypatch.setattr(measure, "seconds_to_start", lambda: 0.0)
     shares = iter([0.02, 0.6])
     monkeypatch.setattr(busy, "share", lambda: next(shares))
     runs = [settings(), settings(image_size=64), settings(model="mobilenet")]

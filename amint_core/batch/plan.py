@@ -2,7 +2,7 @@
 
 Work is counted from the settings, speed and memory come from a short calibration on made-up pixels,
 so that no dataset need be there. Not counted: decoding a dataset for the first time, bootstraps and
-figures, runs in two stages, and runs that stop early (`patience`), which take less.
+figures, and that runs may stop early (`patience`), which take less, or share recorded activations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from amint_core.batch import reproduce
 from amint_core.batch.grid import grid_file, load_grid
-from amint_core.batch.planning import busy, estimate, made_up
+from amint_core.batch.planning import busy, estimate, measure
 from amint_core.batch.planning.flops import step_flops
 from amint_core.batch.planning.work import Cost, Part, Work, work_of
 from amint_core.config import RunConfig
@@ -126,15 +126,7 @@ def show(
 
 
 def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) -> Plan:
-    """Plan a grid of runs, but those in two stages; see `show`."""
-    staged = [run for run, settings in grid.items() if settings.head_epochs]
-    if len(staged) == len(grid):
-        raise SettingsError(
-            f"{staged[0]} trains in two stages, as all runs of this grid do, and their steps no "
-            "calibration measures. Run it by `amint reproduce`, which goes on where it was cut "
-            "off, or by `amint grid`, which goes by the minutes it is given."
-        )
-    grid = {run: settings for run, settings in grid.items() if run not in staged}
+    """Plan a grid of runs; see `show`."""
     works = {run: work_of(settings) for run, settings in grid.items()}
     states = {run: status(settings) for run, settings in grid.items()}
     workloads = {one.key: one for work in works.values() for one in work.workloads}
@@ -143,7 +135,7 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
         for one in work.trainings if states[run] != "done" else ():
             operations[one.workload.key] += one.steps * step_flops(one.workload)
     others = [busy.share()] if seconds else []
-    start = made_up.seconds_to_start() if seconds else 0.0
+    start = measure.seconds_to_start() if seconds else 0.0
     measured = estimate.calibrate(workloads, operations, seconds)
     others += [busy.share()] if seconds else []
     costs = {key: estimate.cost_of(one, workloads, measured) for key, one in workloads.items()}
@@ -161,8 +153,6 @@ def make(grid: dict[str, RunConfig], seconds: float, jobs: int | None = None) ->
     rest = "from FLOPs" if measured else "from FLOPs at assumed rates"
     counted = f"{len(measured)} of {len(workloads)} cases measured, the others {rest}"
     calibration = f"Calibrated on {machine}, {date}: {counted}{busy.warning(others)}."
-    if staged:
-        calibration += f" Not counted: {len(staged)} runs in two stages, which are not measured."
     return Plan(table, calibration, *_side_by_side(table, grid, jobs, cores))
 
 
@@ -239,7 +229,7 @@ def _row(
     return {
         "run": run,
         "status": state,
-        "trainings": len(work.trainings),
+        "trainings": len(payer),
         "steps": work.steps,
         "seconds_per_step": own.step,
         "images": work.scoring.classified + work.scoring.scored + work.scoring.differentiated,

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from amint_core.batch.planning.flops import counts_of, step_flops, step_memory
-from amint_core.batch.planning.made_up import measure_apart
+from amint_core.batch.planning.measure import measure_apart
 from amint_core.batch.planning.work import Cost, Part, Work, Workload
 from amint_core.config import RunConfig
 from amint_core.model.zoo.tiny import TINY
@@ -68,7 +68,7 @@ def in_order(workloads: Workloads, weights: Mapping[str, float]) -> list[str]:
         {
             "model": one.settings.model,
             "tiny": one.settings.model == TINY.name,
-            "kind": one.kind.name,
+            "kind": f"{one.kind.name} {one.stage}",
             "size": one.image_size,
             "flops": step_flops(one),
             "weight": weights[key],
@@ -97,7 +97,7 @@ def cost_of(workload: Workload, workloads: Workloads, measured: Costs) -> Cost:
         other = workloads[key]
         return (
             other.settings.model != workload.settings.model,
-            other.kind != workload.kind,
+            (other.kind, other.stage) != (workload.kind, workload.stage),
             other.settings.precision != workload.settings.precision,
             abs(math.log(step_flops(workload) / step_flops(other))),
         )
@@ -112,6 +112,9 @@ def _scaled(workload: Workload, near: Workload, found: Cost) -> Cost:
     score = found.score
     if math.isnan(score):
         score = found.classify * theirs.membership / theirs.classify
+    record = found.record * ours.shared / theirs.shared
+    if math.isnan(record):
+        record = found.classify * ours.shared / theirs.classify
     alike = near.settings.model == workload.settings.model
     grown = step_memory(workload) / step_memory(near)
     return Cost(
@@ -120,6 +123,7 @@ def _scaled(workload: Workload, near: Workload, found: Cost) -> Cost:
         score=score * ours.membership / theirs.membership,
         memory=found.idle + (found.memory - found.idle) * grown,
         gpu=found.gpu * grown,
+        record=record,
         source="from FLOPs" if alike else "from FLOPs, other model",
     )
 
@@ -134,6 +138,7 @@ def assumed(workload: Workload, gpu: bool) -> Cost:
         step=max(least, step_flops(workload) / rate),
         classify=counts.classify / rate,
         score=counts.membership / rate,
+        record=counts.shared / rate,
         memory=_IDLE if gpu else _IDLE + held,
         gpu=held if gpu else 0.0,
         source="assumed rate",
@@ -143,8 +148,10 @@ def assumed(workload: Workload, gpu: bool) -> Cost:
 def seconds_of(part: Part, cost: Cost) -> float:
     """Return the seconds of a training or of a run's scoring."""
     classified = part.classified + _CLASSIFICATIONS_PER_GRADIENT * part.differentiated
-    scoring = part.scored * cost.score if part.scored else 0.0  # there may be no head to score with
-    return part.steps * cost.step + classified * cost.classify + scoring
+    # What no part has may have no cost: there may be no head to score with.
+    scoring = part.scored * cost.score if part.scored else 0.0
+    recording = part.recorded * cost.record if part.recorded else 0.0
+    return part.steps * cost.step + classified * cost.classify + scoring + recording
 
 
 def trainings_seconds(
@@ -179,6 +186,9 @@ def memory(work: Work, costs: Costs) -> tuple[float, float]:
     own = [one for one in work.trainings if workers == 1 or not one.shadow]
     used = [costs[one.workload.key] for one in (work.scoring, *own)]
     held, gpu = max(cost.memory for cost in used), max(cost.gpu for cost in used)
+    # Recorded activations are files on a CPU; a GPU has them in its memory.
+    recordings = [2 * one.recorded * counts_of(one.workload).tapped for one in own if one.recorded]
+    gpu += bool(gpu) * max(recordings, default=0) / _MEBI
     if workers > 1:
         shadow = costs[work.trainings[-1].workload.key]  # they come last, and all are alike
         held, gpu = held + workers * shadow.memory, gpu + workers * shadow.gpu

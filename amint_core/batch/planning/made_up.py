@@ -6,8 +6,7 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 
 from amint_core import provenance
 from amint_core.batch.planning.work import Cost, Workload
-from amint_core.batch.planning.worker import Worker, WorkerEndedError, peak
+from amint_core.batch.planning.worker import peak
 from amint_core.data import DATASETS
 from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data
@@ -25,12 +24,11 @@ from amint_core.run.models import batches_of, build, step_of, trained_part
 from amint_core.training.batches import Batch
 from amint_core.training.device import open_accelerator
 from amint_core.training.loop import fit
-from amint_core.training.repeatable import repeatable
 
 _MEBI = 2**20
-_MOST_STEPS = 50
+MOST_STEPS = 50
 #: Steps before the clock starts; a GPU chooses its kernels and fills its memory in the first.
-_WARM_UP = {"cpu": 1, "cuda": 5}
+WARM_UP = {"cpu": 1, "cuda": 5}
 
 
 def made_up(workload: Workload) -> Data:
@@ -69,17 +67,67 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
     return now(device) - started
 
 
-class MadeUpTraining:
+class MadeUp:
+    """A model of a workload, and made-up pixels that it classifies and scores."""
+
+    def __init__(self, workload: Workload) -> None:
+        settings, kind = workload.settings, workload.kind
+        self.data = made_up(workload)
+        self.idle = peak()  # before there is a model
+        self.workload, self.pixels = workload, self.data.dataset.pixels
+        self.accelerator = open_accelerator(settings.precision, kind.leaves_some_out)
+        self.device = self.accelerator.device
+        self.model = build(self.data).to(self.device, memory_format=torch.channels_last)
+        self.model.audited.requires_grad_(kind.trains != "head")
+
+    def classify(self, count: int) -> float:
+        """Classify some images and return the seconds."""
+        model = self.model.audited
+        return timed(lambda: class_logits(model, self._some, count, self.device), self.device)
+
+    def score(self, count: int) -> float:
+        """Score some images for membership and return the seconds."""
+        return timed(
+            lambda: membership_logits(self.model, self._some, count, self.device), self.device
+        )
+
+    def _some(self, rows: np.ndarray) -> np.ndarray:
+        return self.pixels[rows % len(self.pixels)]
+
+    def cost(self, times: Sequence[float], record: float = float("nan")) -> Cost:
+        """Score a batch and return what everything takes.
+
+        Args:
+            times: seconds of steps.
+            record: seconds to record an image's activations.
+        """
+        gpu = torch.cuda.max_memory_reserved() / _MEBI if self.device.type == "cuda" else 0.0
+        return Cost(
+            step=statistics.median(times),
+            classify=self.classify(BATCH) / BATCH,
+            score=self.score(BATCH) / BATCH if self.workload.kind.has_head else float("nan"),
+            idle=self.idle / _MEBI,
+            memory=peak() / _MEBI,
+            gpu=gpu,
+            source="measured",
+            hardware=provenance.hardware(self.device),
+            record=record,
+        )
+
+    def measure(self, seconds: float) -> Cost:
+        """Measure steps for some seconds, one at least, and a batch of scoring."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """End what still runs."""
+
+
+class MadeUpTraining(MadeUp):
     """`fit` on made-up pixels, in a thread: its batches come in turns, and it waits in between."""
 
     def __init__(self, workload: Workload) -> None:
-        settings, kind, data = workload.settings, workload.kind, made_up(workload)
-        self.idle = peak()  # before there is a model
-        self.workload, self.pixels = workload, data.dataset.pixels
-        self.accelerator = open_accelerator(settings.precision, kind.leaves_some_out)
-        self.device = self.accelerator.device
-        self.model = build(data).to(self.device, memory_format=torch.channels_last)
-        self.model.audited.requires_grad_(kind.trains != "head")
+        super().__init__(workload)
+        settings, kind, data = workload.settings, workload.kind, self.data
         self.batches = batches_of(kind, data, data.split.roles["members"], self.accelerator)
         self.step = step_of(kind, settings, self.accelerator)
         self._turns: SimpleQueue[int] = SimpleQueue()
@@ -136,73 +184,10 @@ class MadeUpTraining:
         self._turns.put(0)
         self._thread.join()
 
-    def classify(self, count: int) -> float:
-        """Classify some images and return the seconds."""
-        model = self.model.audited
-        return timed(lambda: class_logits(model, self._some, count, self.device), self.device)
-
-    def score(self, count: int) -> float:
-        """Score some images for membership and return the seconds."""
-        return timed(
-            lambda: membership_logits(self.model, self._some, count, self.device), self.device
-        )
-
-    def _some(self, rows: np.ndarray) -> np.ndarray:
-        return self.pixels[rows % len(self.pixels)]
-
     def measure(self, seconds: float) -> Cost:
         """Measure steps for some seconds, one at least, and a batch of scoring."""
-        self.steps(_WARM_UP.get(self.device.type, 1))
+        self.steps(WARM_UP.get(self.device.type, 1))
         times: list[float] = []
-        while not times or (sum(times) < seconds and len(times) < _MOST_STEPS):
+        while not times or (sum(times) < seconds and len(times) < MOST_STEPS):
             times.append(self.steps(1))
-        gpu = torch.cuda.max_memory_reserved() / _MEBI if self.device.type == "cuda" else 0.0
-        return Cost(
-            step=statistics.median(times),
-            classify=self.classify(BATCH) / BATCH,
-            score=self.score(BATCH) / BATCH if self.workload.kind.has_head else float("nan"),
-            idle=self.idle / _MEBI,
-            memory=peak() / _MEBI,
-            gpu=gpu,
-            source="measured",
-            hardware=provenance.hardware(self.device),
-        )
-
-
-@contextmanager
-def training(workload: Workload) -> Iterator[MadeUpTraining]:
-    """Open the training of a workload, with the arithmetic of a run."""
-    with repeatable(workload.settings.cpu_threads):
-        made = MadeUpTraining(workload)
-        try:
-            yield made
-        finally:
-            made.end()
-
-
-def measure_apart(workload: Workload, seconds: float, limit: float) -> Cost | None:
-    """Measure a workload in a process of its own, whose memory is the workload's alone.
-
-    Args:
-        seconds: for training steps.
-        limit: seconds after which the process is ended.
-
-    Returns:
-        None where the limit was reached, or the process was killed, as for want of memory.
-
-    Raises:
-        AmintError: the workload cannot be trained, whatever the time.
-    """
-    with Worker(f"Training steps of {workload.settings.id}", training, workload) as worker:
-        try:
-            return worker.ask("measure", seconds, limit=limit)
-        except WorkerEndedError:
-            return None
-
-
-def seconds_to_start() -> float:
-    """Return the seconds that a fresh process takes until it has imported what a run needs."""
-    started = time.monotonic()
-    with Worker("A process", nullcontext) as worker:
-        worker.ask("")
-    return time.monotonic() - started
+        return self.cost(times)

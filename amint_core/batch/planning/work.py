@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from amint_core.config import RunConfig, settings_of
 from amint_core.data import DATASETS
@@ -20,6 +22,7 @@ from amint_core.model.inference import VIEWS
 from amint_core.recipes import defects_of
 from amint_core.run.needs import kind_of, shadow_kind, training_key, training_settings
 from amint_core.run.shadows import others_drawn
+from amint_core.run.staged import copies_of
 from amint_core.training.batches import batch_shape
 from amint_core.training.kinds import Kind
 
@@ -35,6 +38,7 @@ class Workload:
         channels: 1 or 3.
         classes: number of classes.
         batch: members in a step, and as many external images where a head is trained.
+        stage: of a training in two stages, whose loop is another; "": of one.
     """
 
     kind: Kind
@@ -43,6 +47,7 @@ class Workload:
     channels: int
     classes: int
     batch: int
+    stage: Literal["", "trunk", "head"] = ""
 
     @property
     def key(self) -> str:
@@ -51,7 +56,7 @@ class Workload:
         speed = {name: values[name] for name in settings_of("speed") if name in values}
         speed["defects"] = sorted(set(defects_of("speed")) & set(values["defects"]))
         images = self.image_size, self.channels, round(math.log10(self.classes)), self.batch
-        return json.dumps([self.kind.name, *images, speed], sort_keys=True)
+        return json.dumps([self.kind.name, self.stage, *images, speed], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Cost:
         source: one of `estimate.SOURCES`.
         idle: of `memory`, the MiB that a process holds before there is a model.
         hardware: in words, where it was measured.
+        record: seconds to record an image's activations; NaN where no second stage was measured.
     """
 
     step: float
@@ -77,11 +83,12 @@ class Cost:
     source: str
     idle: float = 0.0
     hardware: str = ""
+    record: float = float("nan")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A training of a run, or its scoring.
+    """A training of a run, one of its two stages, or the run's scoring.
 
     Attributes:
         workload: what a step or an image costs.
@@ -91,6 +98,7 @@ class Part:
         classified: images that the trained model classifies.
         scored: passes through the shared layers and the head, in training to watch it.
         differentiated: images whose gradients are taken (gMINT).
+        recorded: images and copies whose activations are recorded for a second stage.
         shadow: whether it is a shadow model, which may be trained beside others of its run.
     """
 
@@ -100,6 +108,7 @@ class Part:
     classified: int = 0
     scored: int = 0
     differentiated: int = 0
+    recorded: int = 0
     shadow: bool = False
 
 
@@ -109,7 +118,7 @@ class Work:
 
     Attributes:
         settings: the run's settings.
-        trainings: its own one after the other, then the shadow models.
+        trainings: its own one after the other, then the shadow models; each of two stages is one.
         scoring: of all images, once trained.
         logits: bytes of class logits that scoring holds in memory.
     """
@@ -161,12 +170,34 @@ def _classes(settings: RunConfig) -> int:
     return (standin and standin.classes) or DATASETS[settings.dataset].num_classes
 
 
-def workload_of(settings: RunConfig, kind: Kind) -> Workload:
-    """Return what a step of a run's training of `kind` depends on."""
+def workload_of(
+    settings: RunConfig, kind: Kind, stage: Literal["", "trunk", "head"] | None = None
+) -> Workload:
+    """Return what a step of a run's training of `kind` depends on.
+
+    Args:
+        settings: the run's.
+        kind: kind of training.
+        stage: which stage of it; None: the last.
+    """
+    if stage is None:
+        stage = ("head" if kind.has_head else "trunk") if settings.head_epochs else ""
     spec = DATASETS[settings.dataset]
     size = settings.image_size or spec.image_size
-    batch, _ = batch_shape(settings.members, settings.external, settings.batch_size)
-    return Workload(kind, settings, size, spec.channels, _classes(settings), batch)
+    members, external = settings.members, settings.external
+    wanted = settings.batch_size
+    if stage == "head":
+        members, external = _sides(settings, kind)
+        wanted = settings.head_batch
+    batch, _ = batch_shape(members, external, wanted)
+    return Workload(kind, settings, size, spec.channels, _classes(settings), batch, stage)
+
+
+def _sides(settings: RunConfig, kind: Kind) -> tuple[int, int]:
+    """Return how many members and non-members a head is told that is trained alone."""
+    hidden = 0 if kind.declares == "all" else settings.members - settings.members // 2
+    as_external = hidden if kind.declares == "judged_as_external" else 0
+    return settings.members - hidden, settings.external + as_external
 
 
 def work_of(settings: RunConfig) -> Work:
@@ -204,8 +235,11 @@ def work_of(settings: RunConfig) -> Work:
 
 
 def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
-    """Return the training of `kind`, after those that it starts from."""
+    """Return the training of `kind`, in its stages, after those that it starts from."""
     before = _trainings(settings, kind.starts_from) if kind.starts_from else ()
+    key = training_key(settings, kind)
+    if settings.head_epochs:
+        return *before, *_stages(settings, kind, key)
     half, watched = settings.members // 2, 0
     if settings.calibration and kind.has_head:
         watched = settings.calibration + half
@@ -213,8 +247,27 @@ def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
     _, steps = batch_shape(learnt, settings.external, settings.batch_size)
     own = Part(
         workload_of(settings, kind),
-        training=training_key(settings, kind),
+        training=key,
         steps=settings.epochs * steps,
         scored=settings.epochs * watched,
     )
     return *before, own
+
+
+def _stages(settings: RunConfig, kind: Kind, key: str) -> Iterator[Part]:
+    """Yield the stages of a training in two; a plain model has the first, a head alone the last."""
+    if kind.trains != "head":
+        _, steps = batch_shape(settings.members, settings.external, settings.batch_size)
+        case = workload_of(settings, kind, "trunk")
+        yield Part(case, training=key, steps=settings.epochs * steps)
+    if kind.has_head:
+        inside, outside = _sides(settings, kind)
+        _, steps = batch_shape(inside, outside, settings.head_batch)
+        case = workload_of(settings, kind, "head")
+        yield Part(
+            case,
+            training=key,
+            # The heads of an ensemble learn one after the other.
+            steps=settings.head_count * settings.head_epochs * steps,
+            recorded=inside + (1 + copies_of(settings)) * outside,
+        )

@@ -40,7 +40,7 @@ class Worker(AbstractContextManager):
     """
 
     #: Modules that are imported once for all such processes.
-    preload = ("timm", "amint_core.batch.planning.made_up")
+    preload = ("timm", "amint_core.batch.planning.measure")
 
     def __init__(self, title: str, make: Callable[..., AbstractContextManager], *args: Any) -> None:
         # The server imports and computes nothing: its forks start at once, and clean.
