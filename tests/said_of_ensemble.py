@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
 from said_of_profiles import COLUMNS, KINDS, alone, runs, side_by_side
 from said_of_table1 import three
+
+from amint_core.locations import project_root
 
 #: Recipe → its heads, as the page has them.
 HEADS = {"staged": "one head", "staged_ensemble": "three heads, the lowest logit"}
@@ -36,6 +39,9 @@ def of_what_follows() -> Iterator[str]:
         yield f"TPR at {words} FPR {one} → {several}"
     one, several = side_by_side("ensemble", PLACES, "calibrated")
     yield f"calibrated accuracy {one} → {several}"
+    yield f"resize {_after('resize', 'tpr_at_1pct_fpr')}, JPEG {_after('jpeg', 'tpr_at_1pct_fpr')}"
+    resized, encoded = (_after(kind, "accuracy_calibrated") for kind in ("resize", "jpeg"))
+    yield f"calibrated accuracy after resizing {resized}, after JPEG {encoded}"
     found = runs("ensemble").pivot(index="seed", columns="recipe", values="tpr at 0.001")
     assert found["staged"].max() < found["staged_ensemble"].min()
     yield (
@@ -43,6 +49,13 @@ def of_what_follows() -> Iterator[str]:
         f"{three(found['staged_ensemble'].min())} to {three(found['staged_ensemble'].max())} with "
         "three"
     )
+
+
+def _after(kind: str, measure: str) -> str:
+    """One head's and three heads' value after a transformation, from the committed table."""
+    table = pd.read_csv(project_root() / "results" / "ensemble" / "tables" / "transformations.csv")
+    found = table[table["transformation"] == kind].set_index("recipe")[measure]
+    return " → ".join(three(found[recipe]) for recipe in HEADS)
 
 
 SOURCES = (of_all_rows, of_transformed, of_what_follows)

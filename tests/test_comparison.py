@@ -82,6 +82,19 @@ def test_tables_say_that_intervals_go_by_track(results):
 
 
 @pytest.mark.usefixtures("tables_alone")
+def test_tables_say_that_intervals_go_by_near_twins(results):
+    for method in ("active", "yeom"):
+        put_judged(results, n=120, method=method, near_twins="together", frames=2)
+    files = report.write("quick")
+    said = "intervals go by group of these: members of 60 groups, non-members of 60."
+    for name in ("comparison", "differences", "table1"):
+        for form in render.FORMS:
+            text = files[f"{name}.{form}"].read_text()
+            assert text.count(said) == 1
+            assert "by track" not in text
+
+
+@pytest.mark.usefixtures("tables_alone")
 def test_non_members_without_known_tracks_are_said_to_be_too_narrow(results):
     folder = put_judged(results, n=120, dataset="gtsrb", frames=10)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -131,6 +144,42 @@ def test_other_training_or_sizes_are_another_cell(results):
     assert set(cell["method"]) == {"active", "passive"}
     assert (cell["epochs"] == 20).all()
     assert "in comparison.csv only: 2" in text_of(comparison)
+
+
+def test_heads_on_the_same_finished_model_stand_side_by_side(results):
+    for recipe in ("staged", "staged_ensemble", "staged_robust"):
+        put_judged(results, method="attached", n=50, recipe=recipe)
+    put_judged(results, method="yeom", n=50, recipe="staged")
+    # Another classifier, and a model that no second stage follows.
+    put_judged(results, method="attached", n=50, recipe="staged_ensemble", epochs=40)
+    put_judged(results, method="passive", n=50, recipe="best")
+    rows = table()
+    ((title, cell),) = comparison.compared(rows).items()
+    assert "staged" in title
+    assert set(cell["method"]) == {"attached", "yeom"}
+    assert (cell["epochs"] == 20).all()
+    variants = cell[cell["method"] == "attached"]["variant"]
+    assert sorted(variants) == [
+        "head_count=1, low_pass=False, views=one",
+        "head_count=1, low_pass=True, views=flips",
+        "head_count=3, low_pass=False, views=one",
+    ]
+    assert sorted(set(rows["cell"])) == [1, 2, 3]
+    assert "in comparison.csv only: 2" in text_of(comparison)
+
+
+def test_heads_that_learn_with_the_model_are_cells_of_their_own(results):
+    for recipe in ("staged", "staged_ensemble"):
+        put_judged(results, method="active", n=50, recipe=recipe)
+    assert not comparison.compared(table())
+
+
+def test_recipes_of_equal_settings_are_told_apart_by_name(results):
+    three = {"method": "attached", "n": 50, "head_count": 3}
+    for recipe in ("staged", "staged_ensemble"):
+        put_judged(results, recipe=recipe, **three)
+    (cell,) = comparison.compared(table()).values()
+    assert sorted(cell["variant"]) == ["recipe=staged", "recipe=staged_ensemble"]
 
 
 def test_how_membership_is_tested_does_not_make_another_cell(results):

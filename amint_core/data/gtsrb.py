@@ -202,4 +202,5 @@ SPEC = DatasetSpec(
     obtain=OBTAIN,
     download=download,
     official_sizes={"pool": 26_640, "test": 12_630},
+    frames=True,
 )

@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from amint_core.config import EXACT
 from amint_core.report.names import place_title, recipe_title
@@ -70,6 +71,7 @@ def draw(results: Results) -> Figure:
         for name, axes in zip(names, line, strict=True):
             _crosses(axes, rows[rows["transformation"] == name], looks)
             axes.set(xlabel="calibrated accuracy, exact images", ylabel=f"AUC after {name}")
+            axes.xaxis.set_major_locator(MaxNLocator(4))  # more labels would run into each other
         line[0].set_title(place_title(rows.iloc[0]))
     handles = [
         Line2D([], [], color=color, marker=marker, linestyle="none", label=name)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from amint_core.methods import METHODS
 from amint_core.report import paper, render
-from amint_core.report.averages import TESTING, keys, laid_out, over_seeds, variants
+from amint_core.report.averages import TESTING, keys, laid_out, over_seeds, settings, variants
 from amint_core.report.names import (
     TARGETS,
     cell_title,
@@ -40,7 +40,8 @@ def rows(results: Results) -> pd.DataFrame:
     """Set the methods of each cell side by side, averaged over seeds.
 
     A cell holds runs that share images and training: every setting but those of the test itself
-    (`averages.TESTING`), seed and profile.
+    (`averages.TESTING`), seed and profile. A head that would stand alone joins the others that were
+    trained on the same finished model, whatever their recipes are called.
 
     Returns:
         The columns `COLUMNS`, a row per method and target of a cell: aMINT, passive, attacks,
@@ -49,9 +50,11 @@ def rows(results: Results) -> pd.DataFrame:
     """
     table = over_seeds(results, results.runs)
     cells = table.groupby(keys(table, apart=TESTING), sort=False, dropna=False)
-    table = table.assign(cell=cells.ngroup() + 1)
-    shown_anyway = ("settings.method", "settings.target")
-    table["variant"] = variants(table, ("cell", "method", "target"), ignored=shown_anyway)
+    table = table.assign(cell=_with_lone_heads(table, cells.ngroup()))
+    told, shown_anyway = ("cell", "method", "target"), ("settings.method", "settings.target")
+    # What a recipe sets says more than its name.
+    table["variant"] = variants(table, told, ignored=(*shown_anyway, "settings.recipe"))
+    table["variant"] = table["variant"].fillna(variants(table, told, ignored=shown_anyway))
     order = sorted(table.index, key=lambda place: _order(table.loc[place]))
     table = table.loc[order].reset_index(drop=True)
     table["cell_variant"] = _cell_variants(table)
@@ -63,6 +66,20 @@ def rows(results: Results) -> pd.DataFrame:
     table["paper_mint_accuracy"] = pd.Series([mint for mint, _ in printed], dtype=float)
     table["paper_audited_accuracy"] = pd.Series([audited for _, audited in printed], dtype=float)
     return laid_out(table, COLUMNS)
+
+
+def _with_lone_heads(table: pd.DataFrame, cells: pd.Series) -> pd.Series:
+    """Return the cells, counted from 1, lone heads put with those on the same finished model."""
+    kinds = [METHODS[name].training if name in METHODS else None for name in table["method"]]
+    # A model that a second stage follows is trained by another loop.
+    table = table.assign(cell=cells, stages=table["settings.head_epochs"] > 0)
+    heads = table[[kind is not None and kind.trains == "head" for kind in kinds]]
+    same = [*keys(heads, apart=(*TESTING, *settings("head"), "settings.recipe")), "stages"]
+    first = heads.groupby(same, sort=False, dropna=False)["cell"].transform("min")
+    lone = heads["cell"].map(cells.value_counts()) == 1
+    joined = cells.copy()
+    joined.update(first[lone])
+    return joined.rank(method="dense").astype(int)
 
 
 def compared(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
