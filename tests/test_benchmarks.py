@@ -16,7 +16,18 @@ from amint_core.errors import SettingsError
 from amint_core.model.zoo import AUDITED
 from amint_core.training.kinds import ACTIVE, PLAIN
 from amint_core.training.precision import chosen_precision
-from benchmarks import attached, chart, figures, floor, growth, loading, outsiders, shadows, tables
+from benchmarks import (
+    attached,
+    chart,
+    figures,
+    floor,
+    growth,
+    loading,
+    outsiders,
+    several_heads,
+    shadows,
+    tables,
+)
 from benchmarks.configurations import Configuration, configurations
 from benchmarks.encoded import write_files
 from benchmarks.loading import BenchmarkError
@@ -304,3 +315,24 @@ def test_a_plain_loop_learns_and_its_models_get_heads():
     row = attached.trial("tutorial", roles, 1, 0, head_epochs=1)
     assert row["weights unchanged"]
     assert row["head share"] > 1
+
+
+def test_heads_are_judged_alone_and_together(tmp_path, monkeypatch):
+    small = {"data": "standin", "model": "tiny", "members": 100, "external": 120, "epochs": 1}
+    small |= {"calibration": 1_000, "holdout": 1_000, "head_epochs": 1, "head_batch": 20}
+    changes = {"three heads": {"head_count": 3}, "one": {}}
+    monkeypatch.setattr(several_heads, "SETTINGS", several_heads.SETTINGS | small)
+    monkeypatch.setattr(several_heads, "CHANGES", changes)
+    assert several_heads.main(["--seeds", "5", "--out", str(tmp_path)]) == 0
+    table = pd.read_csv(tmp_path / "several_heads.csv")
+    found = table[table["change"] == "three heads"]
+    heads = [("head 1", 1), ("head 2", 1), ("head 3", 1)]
+    joined = [("mean", 2), ("lowest", 2), ("mean", 3), ("lowest", 3)]
+    assert list(zip(found["joined"], found["heads"], strict=True)) == heads + joined
+    # The first of several learns as one alone.
+    of = ["auc", "tpr at 0.01", "tpr at 0.001"]
+    alone = table.loc[table["change"] == "one", of].to_numpy()
+    assert alone.tolist() == found[of].head(1).to_numpy().tolist()
+    assert found["auc"].nunique() > 3
+    assert several_heads.main(["--seeds", "5", "--out", str(tmp_path)]) == 0
+    assert len(pd.read_csv(tmp_path / "several_heads.csv")) == len(table)
