@@ -133,7 +133,7 @@ def _check_method(settings: RunConfig, method: Method) -> None:
     if method.shadows and settings.head_epochs:
         raise SettingsError(
             f"method = {settings.method!r} trains shadow models, which learn in one stage as their "
-            "target must. Set head_epochs = 0, or take another recipe than 'staged'."
+            "target must. Take a recipe of one stage, such as 'best'."
         )
     if method.shadows > settings.shadows:
         raise SettingsError(

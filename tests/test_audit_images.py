@@ -193,3 +193,12 @@ def test_sizes_and_normalisation_are_numbers():
     ):
         with pytest.raises(SettingsError, match=message):
             Preprocessing(**{"height": 8, "width": 8} | odd)
+
+
+def test_arrays_of_many_channels_are_asked_for_in_the_models_size():
+    how = Preprocessing(32, 32, channels=5)
+    said = r"give them as \(N, 32, 32, 5\) uint8, not \(2, 16, 16, 5\)"
+    with pytest.raises(DataError, match=said):
+        list(read(np.zeros((2, 16, 16, 5), np.uint8), how))
+    (one,) = read(np.zeros((1, 32, 32, 5), np.uint8), how)
+    assert one.pixels.shape == (32, 32, 5)

@@ -259,6 +259,18 @@ def test_another_format_and_a_file_without_a_hash_are_refused(own_folder) -> Non
         amint.load(own_folder, model=OwnNet())
 
 
+def test_views_and_parts_of_a_model_that_a_later_version_has_are_refused(own_folder) -> None:
+    manifest = read_sealed(own_folder / "auditable.json")
+    amint.load(own_folder, model=OwnNet())
+    write_sealed(own_folder / "auditable.json", {**manifest, "views": "spirals"})
+    with pytest.raises(ResultsError, match="views 'spirals', which this package does not know"):
+        amint.load(own_folder, model=OwnNet())
+    model = {**manifest["model"], "high_pass": True}
+    write_sealed(own_folder / "auditable.json", {**manifest, "model": model})
+    with pytest.raises(ResultsError, match="says of its model high_pass, which this version"):
+        amint.load(own_folder, model=OwnNet())
+
+
 def test_preprocessing_that_this_version_does_not_know_is_refused(own_folder) -> None:
     manifest = read_sealed(own_folder / "auditable.json")
     for steps, words in (
@@ -483,7 +495,7 @@ def test_what_an_audit_must_not_forget_is_noted() -> None:
     card = _card(dict.fromkeys(("run", "data", "mint", "audited")), config, Data)
     notes = card["notes"]
     assert card["classes"] == ["stop", "yield"]
-    assert ["stopped by the calibration" in notes[0], "frames of tracks" in notes[1]] == [True] * 2
+    assert ["stopped by the calibration" in notes[0], "frames of a track" in notes[1]] == [True] * 2
 
 
 # The audit, by function and by command.

@@ -61,12 +61,12 @@ def test_as_many_shadow_models_as_published_are_not_called_few(results):
 
 
 @pytest.mark.usefixtures("tables_alone")
-def test_tables_say_that_intervals_go_by_track(results):
+def test_tables_say_that_intervals_go_by_group(results):
     for method in ("active", "yeom"):
         put_judged(results, n=120, method=method, dataset="gtsrb", frames=10)
     put_judged(results, n=120)
     files = report.write("quick")
-    said = "Intervals by track, not by frame: members of 12 tracks, non-members of 12."
+    said = "members of 12 groups, non-members of 12."
     for name in ("comparison", "differences", "table1"):
         for form in render.FORMS:
             assert files[f"{name}.{form}"].read_text().count(said) == 1
@@ -82,19 +82,6 @@ def test_tables_say_that_intervals_go_by_track(results):
 
 
 @pytest.mark.usefixtures("tables_alone")
-def test_tables_say_that_intervals_go_by_near_twins(results):
-    for method in ("active", "yeom"):
-        put_judged(results, n=120, method=method, near_twins="together", frames=2)
-    files = report.write("quick")
-    said = "intervals go by group of these: members of 60 groups, non-members of 60."
-    for name in ("comparison", "differences", "table1"):
-        for form in render.FORMS:
-            text = files[f"{name}.{form}"].read_text()
-            assert text.count(said) == 1
-            assert "by track" not in text
-
-
-@pytest.mark.usefixtures("tables_alone")
 def test_non_members_without_known_tracks_are_said_to_be_too_narrow(results):
     folder = put_judged(results, n=120, dataset="gtsrb", frames=10)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -102,7 +89,7 @@ def test_non_members_without_known_tracks_are_said_to_be_too_narrow(results):
     write_json(folder / "metrics.json", metrics)
     seal_files(folder)
     text = report.write("quick")["table1.md"].read_text()
-    assert "members of 12 tracks, non-members one by one, whose tracks are not known" in text
+    assert "members of 12 groups, non-members one by one, whose groups are not known" in text
 
 
 def test_known_non_members_of_attacks_on_the_active_model_are_named(results):
@@ -166,6 +153,44 @@ def test_heads_on_the_same_finished_model_stand_side_by_side(results):
     ]
     assert sorted(set(rows["cell"])) == [1, 2, 3]
     assert "in comparison.csv only: 2" in text_of(comparison)
+
+
+def test_lone_heads_go_to_the_fullest_cell_in_whatever_order(results):
+    # Recipes sort as they are registered: the first here stands alone, and before the others.
+    put_judged(results, method="passive", n=50, recipe="fixed", epochs=30, head_width=8)
+    for method in ("active", "passive", "yeom"):
+        put_judged(results, method=method, n=50, recipe="best", epochs=30, augment_members=0)
+    rows = table()
+    assert list(rows["cell"]) == [1] * 4
+    assert list(rows["recipe"]).count("fixed") == 1
+    ((title, cell),) = comparison.compared(rows).items()
+    assert title.endswith("best")
+    assert len(cell) == 4
+
+
+def test_a_head_from_elsewhere_says_what_sets_it_apart(results):
+    for method in ("attached", "yeom"):
+        put_judged(results, method=method, n=50, recipe="staged")
+    put_judged(results, method="passive_unseen", n=50, recipe="staged_ensemble")
+    (cell,) = comparison.compared(table()).values()
+    found = cell.set_index("method")["variant"]
+    assert found["passive_unseen"] == "head_count=3"
+    assert found[["attached", "yeom"]].isna().all()
+
+
+def test_counts_of_heads_stand_in_one_cell(results):
+    for count in (1, 2, 3):
+        put_judged(results, method="attached", n=50, recipe="staged", head_count=count)
+    put_judged(results, method="yeom", n=50, recipe="staged", head_count=1)
+    (cell,) = comparison.compared(table()).values()
+    assert set(cell["variant"].dropna()) == {f"head_count={count}" for count in (1, 2, 3)}
+    assert cell.set_index("method")["variant"].isna()["yeom"]
+
+
+def test_heads_at_other_taps_are_cells_of_their_own(results):
+    for setup in ("entry", "output"):
+        put_judged(results, method="attached", n=50, recipe="staged", setup=setup)
+    assert not comparison.compared(table())
 
 
 def test_heads_that_learn_with_the_model_are_cells_of_their_own(results):

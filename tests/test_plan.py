@@ -36,7 +36,7 @@ from amint_core.run.models import build
 from amint_core.run.steps import code_of, run_all
 from amint_core.settings import create
 from amint_core.training import activations
-from amint_core.training.kinds import ACTIVE, ATTACHED, KINDS, MEMORIZER, PLAIN, UNDECLARED
+from amint_core.training.kinds import ACTIVE, KINDS, MEMORIZER, PLAIN
 from amint_core.training.resident import Resident
 
 
@@ -126,6 +126,7 @@ def test_the_plan_counts_what_a_run_does(given, done):
         {"method": "attached"},
         {"method": "attached", "recipe": "staged_ensemble"},
         {"method": "active"},
+        {"method": "joint"},
         {"method": "passive_unseen", "head_copies": 1},
         {"method": "misdeclared"},
         {"method": "active", "external_transformations": [], "augment_external": 0},
@@ -345,17 +346,18 @@ def test_measures_steps_and_scoring(kind, done):
 
 
 @pytest.mark.parametrize("given", [{}, {"recipe": "staged_ensemble"}, {"low_pass": True}])
-@pytest.mark.parametrize("kind", [ACTIVE, ATTACHED, UNDECLARED, PLAIN], ids=lambda one: one.name)
-def test_measures_both_stages(kind, given, done):
-    run = settings(**{"recipe": "staged", "head_batch": 16} | given)
-    for stage in ("trunk", "head") if kind.has_head else ("trunk",):
-        with measure.training(workload_of(run, kind, stage)) as training:
+@pytest.mark.parametrize("method", ["active", "attached", "undeclared", "joint"])
+def test_measures_both_stages(method, given, done):
+    run = settings(**{"recipe": "staged", "head_batch": 16, "method": method} | given)
+    for part in work_of(run).trainings:
+        case = part.workload
+        with measure.training(case) as training:
             before = done["steps"]
             found = training.measure(0)
             assert done["steps"] - before == 2  # one to warm up, and one that is timed
         assert min(found.step, found.classify) > 0
-        assert (found.score > 0) if kind.has_head else math.isnan(found.score)
-        assert (found.record > 0) if stage == "head" else math.isnan(found.record)
+        assert (found.score > 0) if case.kind.has_head else math.isnan(found.score)
+        assert (found.record > 0) if case.stage == "head" else math.isnan(found.record)
         assert found.memory >= found.idle > 0
 
 

@@ -269,10 +269,13 @@ def test_a_transcript_that_was_signed_before_is_held_to(honest, tmp_path, capsys
     }.items():
         said = ledger.statement(of, transcript=hash_of_transcript(at))
         publish(tmp_path / name, said, key)
+    publish(tmp_path / "none", ledger.statement(weights), key)
     asked = ["replay", str(honest), "--epochs", "1", "--key", public_key_of(key).hex()]
     assert main([*asked, "--signed", str(tmp_path / "good")]) == 0
     assert main([*asked, "--signed", str(tmp_path / "history")]) == 2
     assert "not the transcript that was signed" in capsys.readouterr().err
+    assert main([*asked, "--signed", str(tmp_path / "none")]) == 2
+    assert "The statement names no transcript" in capsys.readouterr().err
     assert main([*asked, "--signed", str(tmp_path / "model")]) == 2
     assert "not about this run's" in capsys.readouterr().err
     assert main(asked) == 2

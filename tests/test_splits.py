@@ -215,7 +215,9 @@ def test_ignored_tracks_are_halved_by_frame(signs):
 
 def test_members_of_one_track_cannot_be_halved(signs):
     sizes = {"members": 20, "external": 60, "calibration": 30, "holdout": 60, "test": 0}
-    with pytest.raises(DataError, match=r"20 members are frames of 1 tracks, too few for two"):
+    with pytest.raises(
+        DataError, match=r"20 members come in 1 groups \(tracks, near-twins\), too few for two"
+    ):
         make_split(signs, "strict", sizes, 0)
     assert make_split(signs, "strict", {**sizes, "calibration": 0}, 0).members_judged.all()
 

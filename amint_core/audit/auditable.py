@@ -154,7 +154,9 @@ class AuditableModel:
         Raises:
             DataError: a folder is missing or holds no image.
             LedgerError: the statement is about another model, or other fingerprints.
-            ModelError: a shadow model takes other images, knows other classes, or is this model.
+            ModelError: a shadow model takes other images, knows other classes, or is this model; or
+                the model's weights have changed since its calibration images were scored.
+            SettingsError: `published` or `signed` is something else.
             ProtocolError: too few references, or none that shadow models could be asked about.
         """
         if not isinstance(published, Published | None):

@@ -108,7 +108,9 @@ def add(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
 
     again = command(commands, "replay", replay)
     again.add_argument("run", type=given_path, metavar="RUN_FOLDER", help="results/PROFILE/runs/ID")
-    again.add_argument("--epochs", type=int, default=3, help="drawn by lot (default: %(default)s)")
+    again.add_argument(
+        "--epochs", type=int, default=3, help="how many, drawn by lot (default: %(default)s)"
+    )
     _add_signed(again)
 
     served = command(commands, "demo", demo)

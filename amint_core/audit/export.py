@@ -119,8 +119,8 @@ def _card(metrics: dict[str, Any], settings: RunConfig, data: Data) -> dict[str,
         )
     if has_tracks(data.dataset):
         notes.append(
-            "The calibration images are frames of tracks and come in groups, so bounds against "
-            "them are too narrow. Give a reference of your own."
+            "The calibration images come in groups of like images, frames of a track or "
+            "near-twins, so bounds against them are too narrow. Give a reference of your own."
         )
     told = ("run", "data", "mint", "audited")
     figures = {name: metrics[name] for name in told}

@@ -252,6 +252,12 @@ def _from_array(pixels: np.ndarray, how: Preprocessing) -> Iterator[Picture]:
     if pixels.dtype == np.uint8 and pixels.shape[1:] == (how.height, how.width, how.channels):
         yield from (Picture(f"image {index}", each) for index, each in enumerate(pixels))
         return
+    if how.channels not in (1, 3):
+        raise DataError(
+            f"The model's images have {how.channels} channels and are not resized: give them as "
+            f"(N, {how.height}, {how.width}, {how.channels}) uint8, not {pixels.shape} "
+            f"{pixels.dtype}."
+        )
     for index, image in enumerate(_opened(pixels)):
         yield Picture(f"image {index}", how.apply(image))
 

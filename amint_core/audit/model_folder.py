@@ -60,6 +60,8 @@ _HEADS = {
 #: Begins the name of an architecture that is timm's own.
 TIMM = "timm/"
 _HASH = 32  # bytes of a content hash
+#: What `_built` says of a model.
+_PARTS = {"architecture", "class", "classes", "taps", "head", "width", "head_count", "low_pass"}
 
 
 def save(model: AuditableModel, folder: Path | str) -> Path:
@@ -248,10 +250,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{', '.join(damaged)} in {shown(folder)} is damaged or missing: it is not what was "
             "written. Get the folder from its owner again."
         )
-    if manifest.get("format") != FORMAT or manifest["views"] not in VIEWS:
+    later = "by another version of this package"
+    if manifest.get("format") != FORMAT:
         raise ResultsError(
-            f"{shown(folder)} was written by another version of this package "
-            f"({manifest.get('format')!a}, not {FORMAT}). Use that version."
+            f"{shown(folder)} was written {later} ({manifest.get('format')!a}, not {FORMAT}). Use "
+            "that version."
+        )
+    if manifest["views"] not in VIEWS:
+        raise ResultsError(
+            f"{shown(folder)} names views {manifest['views']!a}, which this package does not know: "
+            f"it was written {later}. Use that version."
         )
     if missing := {WEIGHTS, SCORES} - set(manifest["files"]):
         raise DamagedError(
@@ -270,6 +278,12 @@ def _build(
             f"The model in {shown(folder)} is of its owner's own class {built['class']!r}, whose "
             "code is not in the folder. Give it, in Python: amint.load(folder, "
             f"model={built['class']}())."
+        )
+    if unknown := set(built) - _PARTS:
+        raise ResultsError(
+            f"{shown(folder)} says of its model {', '.join(sorted(unknown))}, which this version "
+            "of the package does not know, and without which its answers would be others. Use the "
+            "version that wrote it, or a later one."
         )
     low_pass = built.get("low_pass", False)
     if not isinstance(low_pass, bool):

@@ -101,6 +101,12 @@ def require_signed(signed: Statement, history: pd.DataFrame, weights: Mapping[st
     Raises:
         LedgerError: they are others.
     """
+    if signed.transcript is None:
+        raise LedgerError(
+            "The statement names no transcript, so nothing shows that the run's history was "
+            "written before the epochs were drawn. Ask the owner for a statement signed with "
+            "transcript=, or replay without one."
+        )
     if signed.transcript != hash_of_transcript(history):
         raise LedgerError(
             "The run's history is not the transcript that was signed, so it may have been written "

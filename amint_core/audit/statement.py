@@ -111,8 +111,8 @@ def read(path: Path | str, public_key: bytes, weights: str | None = None) -> Sta
         ) from error
     if not signed:
         raise LedgerError(
-            f"{path} was not signed with this key, or was altered afterwards. Ask the owner for "
-            "his public key and for the published file."
+            f"{shown(path)} was not signed with this key, or was altered afterwards. Ask the owner "
+            "for his public key and for the published file."
         )
     if (named := sum(statement.roles.values())) != statement.size:
         raise LedgerError(

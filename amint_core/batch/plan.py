@@ -2,7 +2,7 @@
 
 Work is counted from the settings, speed and memory come from a short calibration on made-up pixels,
 so that no dataset need be there. Not counted: decoding a dataset for the first time, bootstraps and
-figures, and that runs may stop early (`patience`), which take less, or share recorded activations.
+figures. Runs that stop early (`patience`) or share recorded activations take less than planned.
 """
 
 from __future__ import annotations
@@ -217,6 +217,7 @@ def _row(
     run, settings = work.settings.id, work.settings
     own = costs[work.scoring.workload.key]
     rest = start + estimate.seconds_of(work.scoring, own)
+    stepping = sum(one.steps * costs[one.workload.key].step for one in work.trainings)
 
     def hours(trainings: Sequence[Part]) -> float:
         return (rest + estimate.trainings_seconds(trainings, settings, costs, cores)) / 3600
@@ -231,7 +232,7 @@ def _row(
         "status": state,
         "trainings": len(payer),
         "steps": work.steps,
-        "seconds_per_step": own.step,
+        "seconds_per_step": stepping / work.steps,
         "images": work.scoring.classified + work.scoring.scored + work.scoring.differentiated,
         "hours": 0.0 if state == "done" else hours(paid),
         "hours_alone": hours(work.trainings),

@@ -82,7 +82,6 @@ class DatasetSpec:
         obtain: one or two sentences: where the files come from and where to put them.
         official_sizes: images of the "pool" and the "test" set in the official release.
         notes: what a reader must know of the dataset whatever its files.
-        frames: whether images are frames of tracks, as a camera took them.
     """
 
     name: str
@@ -95,4 +94,3 @@ class DatasetSpec:
     download: Callable[[Path], None] | None = None
     official_sizes: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    frames: bool = False

@@ -202,5 +202,4 @@ SPEC = DatasetSpec(
     obtain=OBTAIN,
     download=download,
     official_sizes={"pool": 26_640, "test": 12_630},
-    frames=True,
 )

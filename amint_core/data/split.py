@@ -244,9 +244,10 @@ def _judged_members(
     judged = ~np.isin(groups, groups[np.isin(members, for_thresholds)])
     if not judged.any():
         raise DataError(
-            f"{dataset.title}: the {len(members):,} members are frames of {len(np.unique(groups))} "
-            "tracks, too few for two halves that share none: one chooses thresholds, the other is "
-            "judged. Raise members, or set calibration = 0 to judge them all."
+            f"{dataset.title}: the {len(members):,} members come in {len(np.unique(groups))} "
+            "groups (tracks, near-twins), too few for two halves that share none: one chooses "
+            "thresholds, the other is judged. Raise members, or set calibration = 0 to judge them "
+            "all."
         )
     return judged
 

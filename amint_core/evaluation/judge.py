@@ -156,9 +156,9 @@ def _check_disjoint(choosing: pd.DataFrame, judged: pd.DataFrame, settings: RunC
     )
     if shared:
         raise ProtocolError(
-            f"Frames of {len(shared)} tracks would choose the threshold while others of the same "
-            "tracks are judged by it. Split again: tracks must stay whole, but under the defect "
-            "'tracks_ignored'."
+            f"Images of {len(shared)} groups (tracks, near-twins) would choose the threshold while "
+            "others of the same groups are judged by it. Split again: groups must stay whole, but "
+            "under the defect 'tracks_ignored'."
         )
 
 

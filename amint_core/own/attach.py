@@ -66,8 +66,9 @@ def attach(
         calibration, holdout, folder, taps, head_width, anew: see `fit`.
         preprocessing: how images were brought to one size and normalised when it was trained.
         settings: further fields of `RunConfig`: head_epochs, head_batch, head_rate, head_copies,
-            head_count, head, seed, precision, cpu_threads, views, low_pass. Without head_epochs
-            there are `HEAD_STEPS` steps, or more where the images are many.
+            head_count, head, external_transformations, seed, precision, cpu_threads, views,
+            low_pass; no others. Without head_epochs there are `HEAD_STEPS` steps, or more where
+            the images are many.
 
     Raises:
         DataError: the roles do not fit each other.

@@ -1,8 +1,9 @@
 """Which runs belong together, what they average to, and what sets them apart.
 
 Three widening circles: runs that differ by seed alone are averaged to an *entry*; entries of one
-*cell* besides differ only in how membership is tested, so that their methods can be compared; and a
-*variant* names whatever else sets an entry apart from its neighbours in a table.
+*cell* besides differ only in how membership is tested, so that their methods can be compared (see
+`tables/comparison.py`, which adds heads from elsewhere on the same finished model); and a *variant*
+names whatever else sets an entry apart from its neighbours in a table.
 """
 
 from __future__ import annotations

@@ -14,8 +14,6 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from amint_core.data import DATASETS
-
 STANDIN = (
     "[STAND-IN] marks rows on substitute data: they show that the kit runs, and must not be "
     "compared with the paper's values."
@@ -190,20 +188,18 @@ def words(value: Any) -> str:
 
 
 def tracks(row: pd.Series) -> str:
-    """Say in a sentence what a row's intervals go by, where not by image; else nothing."""
+    """Say in a sentence that a row's intervals go by group; empty where images come one by one."""
     inside, outside = row["judged_member_tracks"], row["judged_non_member_tracks"]
     if pd.isna(inside) or pd.isna(outside):
         return ""
-    if row["dataset"] in DATASETS and not DATASETS[row["dataset"]].frames:
-        return (
-            " Near-twins are dealt together, and intervals go by group of these: members of "
-            f"{inside:,} groups, non-members of {outside:,}."
-        )
-    text = f" Intervals by track, not by frame: members of {inside:,} tracks, "
+    text = (
+        " Intervals by group, not by image, since frames of a track, or near-twins, are alike: "
+        f"members of {inside:,} groups, "
+    )
     if outside < row["judged_non_members"]:
         return f"{text}non-members of {outside:,}."
     # The official test images of GTSRB come in tracks, too, but do not say in which.
-    return f"{text}non-members one by one, whose tracks are not known: too narrow on that side."
+    return f"{text}non-members one by one, whose groups are not known: too narrow on that side."
 
 
 def to_markdown(document: Document) -> str:

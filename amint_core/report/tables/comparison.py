@@ -40,8 +40,8 @@ def rows(results: Results) -> pd.DataFrame:
     """Set the methods of each cell side by side, averaged over seeds.
 
     A cell holds runs that share images and training: every setting but those of the test itself
-    (`averages.TESTING`), seed and profile. A head that would stand alone joins the others that were
-    trained on the same finished model, whatever their recipes are called.
+    (`averages.TESTING`), seed and profile. A head that would stand alone joins the others of its
+    setup that were trained on the same finished model, whatever their recipes are called.
 
     Returns:
         The columns `COLUMNS`, a row per method and target of a cell: aMINT, passive, attacks,
@@ -50,11 +50,10 @@ def rows(results: Results) -> pd.DataFrame:
     """
     table = over_seeds(results, results.runs)
     cells = table.groupby(keys(table, apart=TESTING), sort=False, dropna=False)
-    table = table.assign(cell=_with_lone_heads(table, cells.ngroup()))
-    told, shown_anyway = ("cell", "method", "target"), ("settings.method", "settings.target")
-    # What a recipe sets says more than its name.
-    table["variant"] = variants(table, told, ignored=(*shown_anyway, "settings.recipe"))
-    table["variant"] = table["variant"].fillna(variants(table, told, ignored=shown_anyway))
+    joined = _cells_with_lone_heads(table, cells.ngroup())
+    table = table.assign(cell=joined.rank(method="dense").astype(int))
+    table["moved"] = joined != cells.ngroup()
+    table["variant"] = _told_apart(table, table["moved"])
     order = sorted(table.index, key=lambda place: _order(table.loc[place]))
     table = table.loc[order].reset_index(drop=True)
     table["cell_variant"] = _cell_variants(table)
@@ -68,28 +67,55 @@ def rows(results: Results) -> pd.DataFrame:
     return laid_out(table, COLUMNS)
 
 
-def _with_lone_heads(table: pd.DataFrame, cells: pd.Series) -> pd.Series:
-    """Return the cells, counted from 1, lone heads put with those on the same finished model."""
+def _cells_with_lone_heads(table: pd.DataFrame, cells: pd.Series) -> pd.Series:
+    """Return the cells, lone heads put with the most tests of the same finished model.
+
+    Args:
+        table: as from `over_seeds`.
+        cells: (N,) numbers of the cells before.
+    """
     kinds = [METHODS[name].training if name in METHODS else None for name in table["method"]]
-    # A model that a second stage follows is trained by another loop.
-    table = table.assign(cell=cells, stages=table["settings.head_epochs"] > 0)
-    heads = table[[kind is not None and kind.trains == "head" for kind in kinds]]
-    same = [*keys(heads, apart=(*TESTING, *settings("head"), "settings.recipe")), "stages"]
-    first = heads.groupby(same, sort=False, dropna=False)["cell"].transform("min")
-    lone = heads["cell"].map(cells.value_counts()) == 1
+    found = table.assign(
+        cell=cells,
+        size=cells.map(cells.value_counts()),
+        trunk=[kind and kind.starts_from and kind.starts_from.name for kind in kinds],
+        # A model that a second stage follows is trained by another loop.
+        stages=table["settings.head_epochs"] > 0,
+    )
+    heads = found[[kind is not None and kind.trains == "head" for kind in kinds]]
+    apart = (*TESTING, *settings("head"), "settings.recipe")
     joined = cells.copy()
-    joined.update(first[lone])
-    return joined.rank(method="dense").astype(int)
+    for _, same in heads.groupby([*keys(heads, apart), "trunk", "stages"], dropna=False):
+        fullest = same.loc[same["size"].idxmax(), "cell"]
+        joined[same.index[same["size"] == 1]] = fullest
+    return joined
+
+
+def _told_apart(table: pd.DataFrame, moved: pd.Series) -> pd.Series:
+    """Say what tells rows of one method in a cell apart, and a `moved` head from the cell."""
+    told, shown_anyway = ("cell", "method", "target"), ("settings.method", "settings.target")
+    # What a recipe sets says more than its name.
+    found = variants(table, told, ignored=(*shown_anyway, "settings.recipe"))
+    found = found.fillna(variants(table, told, ignored=shown_anyway))
+    for place in table.index[moved & found.isna()]:
+        row = table.loc[place]
+        first = table[(table["cell"] == row["cell"]) & ~moved].iloc[0]
+        differing = [name for name in settings("head") if str(row[name]) != str(first[name])]
+        found[place] = ", ".join(
+            f"{name.removeprefix('settings.')}={row[name]}"
+            for name in differing or ["settings.recipe"]
+        )
+    return found
 
 
 def compared(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the cells in which two or more methods were run: title → rows."""
+    """Return the cells of two or more tests: title → rows."""
     cells = (cell for _, cell in table.groupby("cell", sort=False) if len(cell) > 1)
     return {cell_title(cell.iloc[0], "cell_variant"): cell for cell in cells}
 
 
 def document(results: Results) -> Document:
-    """Return the comparison for readers: a part per cell with two or more methods."""
+    """Return the comparison for readers: a part per cell of two or more tests."""
     table = results.once(rows)
     cells = compared(table)
     parts = [Part(_caption(title, cell), _text(cell)) for title, cell in cells.items()]
@@ -101,8 +127,10 @@ def document(results: Results) -> Document:
 def _cell_variants(table: pd.DataFrame) -> pd.Series:
     """Say what sets cells of one name apart; cells of one method alone count for themselves."""
     sizes = table.groupby("cell")["cell"].transform("size")
-    # The settings of a cell are those of any of its rows, but for how membership is tested.
-    heads = table.assign(alone=sizes == 1).drop_duplicates("cell").set_index("cell")
+    # The settings of a cell are those of any of its rows, but for how membership is tested, and for
+    # heads that came from another.
+    heads = table.assign(alone=sizes == 1).sort_values("moved", kind="stable")
+    heads = heads.drop_duplicates("cell").set_index("cell").sort_index()
     return table["cell"].map(variants(heads, (*_NAMED, "alone"), ignored=TESTING))
 
 
