@@ -382,13 +382,27 @@ def test_recordings_lie_in_a_gpus_memory():
     work = work_of(settings(recipe="staged", method="attached"))
     costs = {one.key: Cost(1, 0, 0, 500, 300, "measured", record=1) for one in work.workloads}
     (_, gpu), tapped = estimate.memory(work, costs), counts_of(work.scoring.workload).tapped
-    assert gpu == pytest.approx(300 + 2 * 1_100 * tapped / 2**20)
+    # And all of CIFAR-10's images, and one byte a number.
+    assert work.pixels == 60_000 * 32 * 32 * 3
+    assert gpu == pytest.approx(300 + (2 * 1_100 * tapped + work.pixels) / 2**20)
     model, images = build(made_up.made_up(work.scoring.workload)), torch.zeros(2, 3, 32, 32)
     resident = Resident(images.byte().permute(0, 2, 3, 1), torch.zeros(2, dtype=torch.int64))
     shapes = activations.shapes_of(model.audited, model.taps, resident)
     assert tapped == sum(map(math.prod, shapes.values()))
     on_cpu = {key: replace(one, gpu=0.0) for key, one in costs.items()}
     assert estimate.memory(work, on_cpu)[1] == 0
+
+
+def test_recordings_on_disk_are_planned_and_refused_beforehand(no_data, monkeypatch):
+    run = settings(recipe="staged", method="attached")
+    tapped = counts_of(work_of(run).scoring.workload).tapped
+    made = plan.make({run.id: run}, seconds=0)
+    assert made.table["disk_gib"].tolist() == [pytest.approx(2 * 1_100 * tapped / 2**30)]
+    assert "disk GiB" in made.text()
+    assert "TOO LARGE" not in made.text()
+    monkeypatch.setattr(plan, "DISK_BUDGET", 1_000)
+    assert f"TOO LARGE: {run.id} would record more activations" in made.text(markdown=True)
+    assert "disk GiB" not in plan.make({"one": settings()}, seconds=0).text()
 
 
 def test_a_stage_that_was_not_measured_follows_from_another():

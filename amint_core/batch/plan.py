@@ -31,6 +31,7 @@ from amint_core.locations import results_root, shown
 from amint_core.progress import progress_bar
 from amint_core.run.folder import run_folder
 from amint_core.run.needs import kind_of, trained_by, workers_of
+from amint_core.run.recorded import DISK_BUDGET
 from amint_core.run.steps import code_of
 from amint_core.run.trainings import Training, identity
 
@@ -41,7 +42,7 @@ _LONGEST = 86_400  # seconds of calibration
 _COLUMNS = {
     **{"run": "run", "status": "status", "steps": "steps", "seconds_per_step": "s/step"},
     **{"images": "images scored", "hours": "hours", "hours_alone": "alone"},
-    **{"cores": "cores", "memory_gib": "GiB", "gpu_gib": "GPU GiB"},
+    **{"cores": "cores", "memory_gib": "GiB", "gpu_gib": "GPU GiB", "disk_gib": "disk GiB"},
     **{"estimate": "estimate", "paid_by": "paid by"},
 }
 
@@ -66,7 +67,8 @@ class Plan:
     def text(self, markdown: bool = False) -> str:
         """Return the table with its totals for a reader."""
         table = self.table[list(_COLUMNS)].rename(columns=_COLUMNS)
-        table = table.drop(columns=[] if self.table["gpu_gib"].any() else ["GPU GiB"])
+        unused = [name for name in ("gpu_gib", "disk_gib") if not self.table[name].any()]
+        table = table.drop(columns=[_COLUMNS[name] for name in unused])
         for name in table.select_dtypes("float"):
             table[name] = table[name].map(_rounded)
         if markdown:
@@ -83,12 +85,19 @@ class Plan:
             f"ROUGH: of {rough} of these runs no case of the same model was measured. Calibrate "
             "for longer: make plan CALIBRATION=180, or amint plan --seconds 180."
         )
+        budget = DISK_BUDGET / 2**30
+        over = self.table.loc[~done & (self.table["disk_gib"] > budget), "run"]
+        too_large = (
+            f"TOO LARGE: {', '.join(over)} would record more activations than the {budget:.0f} GiB "
+            "that are allowed. Lower external, head_copies or members, or take deeper taps."
+        )
         return [
             f"{(~done).sum()} runs to do, {done.sum()} done.",
             f"Total: {_rounded(hours.sum())} hours one after another, "
             f"{_rounded(self.hours)} hours {self.beside}, at full speed each.",
             f"Largest: {self.table['memory_gib'].max():.3g} GiB of memory.",
             *([warning] if rough else []),
+            *([too_large] if len(over) else []),
         ]
 
 
@@ -240,6 +249,7 @@ def _row(
         "cores": reproduce.threads(settings, cores),
         "memory_gib": held / 1024,
         "gpu_gib": on_gpu / 1024,
+        "disk_gib": 0.0 if on_gpu else estimate.recorded(work) / 2**30,
         "estimate": max(sources, key=estimate.SOURCES.index),
         "paid_by": "" if state == "done" else " ".join(others),
     }

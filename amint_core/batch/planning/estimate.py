@@ -10,9 +10,11 @@ import pandas as pd
 import torch
 
 from amint_core.batch.planning.flops import counts_of, step_flops, step_memory
+from amint_core.batch.planning.made_up_stages import RECORDED
 from amint_core.batch.planning.measure import measure_apart
 from amint_core.batch.planning.work import Cost, Part, Work, Workload
 from amint_core.config import RunConfig
+from amint_core.model.inference import BATCH
 from amint_core.model.zoo.tiny import TINY
 from amint_core.progress import progress_bar
 from amint_core.run.needs import workers_of
@@ -20,7 +22,8 @@ from amint_core.run.needs import workers_of
 _MEBI = 2**20
 #: Seconds of timed steps per workload, at most.
 _EACH = 3.0
-#: A measurement takes about as long as so many steps: the first and a timed one, and scoring.
+#: A measurement takes about as long as so many steps: the first and a timed one, and scoring, which
+#: counts for itself where steps are short.
 _STEPS_OF_A_MEASUREMENT = 5
 #: Assumed without any measurement, meant to be slow: operations per second of a CPU's thread and of
 #: a GPU, the least time of a GPU's step, and MiB of a process before there is a model.
@@ -54,12 +57,19 @@ def calibrate(
         for key in in_order(workloads, weights):
             one, left = workloads[key], ends - time.monotonic()
             bar.set_postfix_str(f"{one.settings.model}, {max(0, left):.0f} s left")
-            expected = cost_of(one, workloads, measured).step if measured else 0.0
-            if left > _STEPS_OF_A_MEASUREMENT * expected and left > 0:
+            expected = cost_of(one, workloads, measured) if measured else None
+            if left > (_seconds_to_measure(one, expected) if expected else 0):
                 found = measure_apart(one, min(_EACH, left / 4), left)
                 measured |= {key: found} if found else {}
             bar.update()
     return measured
+
+
+def _seconds_to_measure(workload: Workload, cost: Cost) -> float:
+    """Return about how long a measurement takes at least."""
+    scoring = BATCH * (cost.classify + (cost.score if workload.kind.has_head else 0.0))
+    recording = RECORDED * cost.record if workload.stage == "head" else 0.0
+    return max(_STEPS_OF_A_MEASUREMENT * cost.step, scoring + recording)
 
 
 def in_order(workloads: Workloads, weights: Mapping[str, float]) -> list[str]:
@@ -186,13 +196,19 @@ def memory(work: Work, costs: Costs) -> tuple[float, float]:
     own = [one for one in work.trainings if workers == 1 or not one.shadow]
     used = [costs[one.workload.key] for one in (work.scoring, *own)]
     held, gpu = max(cost.memory for cost in used), max(cost.gpu for cost in used)
-    # Recorded activations are files on a CPU; a GPU has them in its memory.
-    recordings = [2 * one.recorded * counts_of(one.workload).tapped for one in own if one.recorded]
-    gpu += bool(gpu) * max(recordings, default=0) / _MEBI
+    if gpu and work.settings.head_epochs:  # all images lie there, and recorded activations
+        gpu += (work.pixels + recorded(work)) / _MEBI
     if workers > 1:
         shadow = costs[work.trainings[-1].workload.key]  # they come last, and all are alike
         held, gpu = held + workers * shadow.memory, gpu + workers * shadow.gpu
     return held + work.logits / _MEBI, gpu
+
+
+def recorded(work: Work) -> int:
+    """Return the bytes of activations that a run records: in files, or in a GPU's memory."""
+    return max(
+        (2 * one.recorded * counts_of(one.workload).tapped for one in work.trainings), default=0
+    )
 
 
 def side_by_side(hours: Sequence[float], lanes: int, widths: Sequence[int] = ()) -> float:

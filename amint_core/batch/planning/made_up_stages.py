@@ -23,7 +23,7 @@ from amint_core.training.resident import Resident
 from amint_core.training.resident_loop import Schedule, Watch
 from amint_core.training.trunk import train_trunk
 
-_RECORDED = 64  # images whose recording a CPU is timed by
+RECORDED = 64  # images whose recording a CPU is timed by
 
 
 class _EnoughError(Exception):
@@ -34,14 +34,14 @@ class MadeUpStage(MadeUp):
     """A stage of training in two, on made-up pixels."""
 
     def measure(self, seconds: float) -> Cost:
-        """Measure steps for some seconds, one at least, and a batch of scoring."""
+        """Measure steps for some seconds, one at least, a recording and a batch of scoring."""
         self.half = chosen_precision(self.workload.settings.precision) == "bf16"
         dataset = self.data.dataset
         self.images = Resident.of(dataset.pixels, dataset.labels, self.device)
         with fast_operations():
             if self.workload.stage == "trunk":
                 return self.cost(self._timed(self._train_trunk, seconds))
-            count = activations.BATCH if self.device.type == "cuda" else _RECORDED
+            count = activations.BATCH if self.device.type == "cuda" else RECORDED
             self._record(1)  # kernels are chosen
             started = now(self.device)
             recording = self._record(count)

@@ -121,12 +121,15 @@ class Work:
         trainings: its own one after the other, then the shadow models; each of two stages is one.
         scoring: of all images, once trained.
         logits: bytes of class logits that scoring holds in memory.
+        pixels: bytes of the dataset's images, or of those that have a role where it does not say
+            how many it has.
     """
 
     settings: RunConfig
     trainings: tuple[Part, ...]
     scoring: Part
     logits: int
+    pixels: int
 
     @property
     def steps(self) -> int:
@@ -231,7 +234,10 @@ def work_of(settings: RunConfig) -> Work:
     # Attacks alone hold logits, twice while batches are joined, of all shadow models at once.
     held = (2 + 2 * count) * (method.group == "attack")
     logits = held * asked * scoring.workload.classes * 4
-    return Work(settings, (*_trainings(settings, kind), *shadows), scoring, logits)
+    case, official = scoring.workload, DATASETS[settings.dataset].official_sizes
+    images = sum(official.values() if settings.data == "real" and official else sizes.values())
+    pixels = images * case.channels * case.image_size**2
+    return Work(settings, (*_trainings(settings, kind), *shadows), scoring, logits, pixels)
 
 
 def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
