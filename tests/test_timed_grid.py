@@ -269,6 +269,16 @@ def test_what_is_done_is_not_done_again(done, monkeypatch):
     assert timed(root).run(specs(root)) == []
 
 
+def test_an_ensemble_that_is_done_is_not_done_again(tmp_path, monkeypatch):
+    path = tmp_path / "small.yaml"
+    runs = [{"method": "attached", "head_count": [1, 2]}]
+    path.write_text(yaml.safe_dump({"defaults": SMALL, "runs": runs}))
+    runs = list(load_grid(path).values())
+    assert timed(tmp_path).run(runs) == []
+    monkeypatch.setattr(timed_grid, "do", lambda *given: pytest.fail("done before"))
+    assert timed(tmp_path).run(runs) == []
+
+
 def _of_another_writer(file):
     """The same table, in other bytes."""
     pd.read_parquet(file).to_parquet(file, index=False, compression="gzip")

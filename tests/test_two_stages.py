@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import small_run
 import torch
@@ -410,6 +411,16 @@ def test_heads_of_an_ensemble_learn_by_themselves_the_first_as_one_alone(method)
     if method == "attached":  # beside a loss, the trunk learns from all heads
         assert losses[:2] == alone["mint_loss"].tolist()[-2:]
         assert heads[0] == state_digest(one.model.head.state_dict())
+
+
+def test_an_ensemble_that_was_trained_is_loaded(capsys):
+    changes = {"method": "attached", "head_count": 2}
+    runs = [Run(staged_settings(**changes)) for _ in range(2)]
+    histories = [train_run(run) for run in runs]
+    assert "loaded the attached model" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(*histories)
+    assert len({state_digest(run.model.state_dict()) for run in runs}) == 1
+    assert not list(cache_root().rglob("*damaged*"))
 
 
 def test_the_lowest_logit_of_an_ensemble_counts():

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from amint_core.training.loop import State
 
 _ALWAYS = {"epoch", "calibration_auc", "seconds", "order", "state"}
-#: Columns of a history in one stage or in two, besides those of its losses.
-_HISTORIES = (_ALWAYS | {"learning_rate"}, _ALWAYS | {"stage"})
+#: Columns of a history in one stage, in two, and of several heads, besides those of its losses.
+_HISTORIES = (_ALWAYS | {"learning_rate"}, _ALWAYS | {"stage"}, _ALWAYS | {"stage", "head"})
 
 
 def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:

@@ -46,7 +46,8 @@ from amint_core.store import (
     write_sealed,
 )
 
-#: What the files of a run hold; of its history besides losses and accuracies.
+#: What the files of a run hold; of its history besides losses and accuracies, and besides the
+#: number of the head where there are several.
 METRICS = {"run", "data", "mint", "paper", "audited", "training"}
 HISTORY = {"stage", "epoch", "seconds"}
 ANSWERS = {"score", "predicted"}
@@ -104,7 +105,7 @@ def _is_written_so(folder: Path) -> bool:
         metrics = set(read_json(folder / "metrics.json"))
     except (OSError, ValueError, TypeError):  # of pandas and pyarrow, too
         return False
-    return (metrics, history, answers) == (METRICS, HISTORY, ANSWERS)
+    return (metrics, history - {"head"}, answers) == (METRICS, HISTORY, ANSWERS)
 
 
 def lacks_images(root: Path, run: RunConfig) -> bool:
