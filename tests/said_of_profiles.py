@@ -11,7 +11,10 @@ from amint_core.evaluation.seeds import interval_of_mean
 from amint_core.files import read_json
 from amint_core.locations import project_root
 from amint_core.methods import METHODS
+from amint_core.recipes import RECIPES
 
+#: How pages write a number of heads.
+HEADS = {3: "three"}
 SETTINGS = ("recipe", "method", "target", "seed")
 #: Measures that sentences name, besides those of the tables.
 PRECISION = "precision at 0.01"
@@ -115,4 +118,7 @@ def of_transformed(profile: str, places: Sequence[Place], recipes: bool = True) 
 
 def _words(place: Place, recipes: bool) -> str:
     recipe, method, target = place
-    return " | ".join([*([recipe] if recipes else []), _name(method, target)])
+    if recipes:
+        return f"{recipe} | {_name(method, target)}"
+    heads = RECIPES[recipe].get("head_count", 1)
+    return _name(method, target) + (f", {HEADS[heads]} heads" if heads > 1 else "")
