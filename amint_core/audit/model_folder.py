@@ -250,16 +250,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"{', '.join(damaged)} in {shown(folder)} is damaged or missing: it is not what was "
             "written. Get the folder from its owner again."
         )
-    later = "by another version of this package"
     if manifest.get("format") != FORMAT:
         raise ResultsError(
-            f"{shown(folder)} was written {later} ({manifest.get('format')!a}, not {FORMAT}). Use "
-            "that version."
+            f"{shown(folder)} was written by another version of this package "
+            f"({manifest.get('format')!a}, not {FORMAT}). Use that version."
         )
     if manifest["views"] not in VIEWS:
         raise ResultsError(
             f"{shown(folder)} names views {manifest['views']!a}, which this package does not know: "
-            f"it was written {later}. Use that version."
+            "it was written by another version. Use that version."
         )
     if missing := {WEIGHTS, SCORES} - set(manifest["files"]):
         raise DamagedError(

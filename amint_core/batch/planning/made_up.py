@@ -6,6 +6,7 @@ import itertools
 import statistics
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
@@ -67,7 +68,7 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
     return now(device) - started
 
 
-class MadeUp:
+class MadeUp(ABC):
     """A model of a workload, and made-up pixels that it classifies and scores."""
 
     def __init__(self, workload: Workload) -> None:
@@ -114,11 +115,11 @@ class MadeUp:
             record=record,
         )
 
+    @abstractmethod
     def measure(self, seconds: float) -> Cost:
         """Measure steps for some seconds, one at least, and a batch of scoring."""
-        raise NotImplementedError
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027 - most have nothing to end
         """End what still runs."""
 
 

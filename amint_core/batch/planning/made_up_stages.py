@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from amint_core.batch.planning.made_up import MOST_STEPS, WARM_UP, MadeUp, now
-from amint_core.batch.planning.work import Cost
+from amint_core.batch.planning.work import Cost, Workload
 from amint_core.run.staged import first_schedule, objective_of, second_schedule
 from amint_core.training import activations
 from amint_core.training.activations import Recording
@@ -33,11 +33,14 @@ class _EnoughError(Exception):
 class MadeUpStage(MadeUp):
     """A stage of training in two, on made-up pixels."""
 
+    def __init__(self, workload: Workload) -> None:
+        super().__init__(workload)
+        dataset = self.data.dataset
+        self.half = chosen_precision(workload.settings.precision) == "bf16"
+        self.images = Resident.of(dataset.pixels, dataset.labels, self.device)
+
     def measure(self, seconds: float) -> Cost:
         """Measure steps for some seconds, one at least, a recording and a batch of scoring."""
-        self.half = chosen_precision(self.workload.settings.precision) == "bf16"
-        dataset = self.data.dataset
-        self.images = Resident.of(dataset.pixels, dataset.labels, self.device)
         with fast_operations():
             if self.workload.stage == "trunk":
                 return self.cost(self._timed(self._train_trunk, seconds))

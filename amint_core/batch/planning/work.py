@@ -187,13 +187,15 @@ def workload_of(
         stage = ("head" if kind.has_head else "trunk") if settings.head_epochs else ""
     spec = DATASETS[settings.dataset]
     size = settings.image_size or spec.image_size
-    members, external = settings.members, settings.external
-    wanted = settings.batch_size
-    if stage == "head":
-        members, external = _sides(settings, kind)
-        wanted = settings.head_batch
-    batch, _ = batch_shape(members, external, wanted)
+    batch, _ = _shape(settings, kind, stage)
     return Workload(kind, settings, size, spec.channels, _classes(settings), batch, stage)
+
+
+def _shape(settings: RunConfig, kind: Kind, stage: str) -> tuple[int, int]:
+    """Return a batch's images per side, and the steps of an epoch; see `batch_shape`."""
+    alone = stage == "head" or kind.trains == "head"
+    sides = _sides(settings, kind) if alone else (settings.members, settings.external)
+    return batch_shape(*sides, settings.head_batch if stage == "head" else settings.batch_size)
 
 
 def _sides(settings: RunConfig, kind: Kind) -> tuple[int, int]:
@@ -246,11 +248,9 @@ def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
     key = training_key(settings, kind)
     if settings.head_epochs:
         return *before, *_stages(settings, kind, key)
-    half, watched = settings.members // 2, 0
+    watched, (_, steps) = 0, _shape(settings, kind, "")
     if settings.calibration and kind.has_head:
-        watched = settings.calibration + half
-    learnt = half if kind.trains == "head" and kind.declares != "all" else settings.members
-    _, steps = batch_shape(learnt, settings.external, settings.batch_size)
+        watched = settings.calibration + settings.members // 2
     own = Part(
         workload_of(settings, kind),
         training=key,
@@ -263,13 +263,11 @@ def _trainings(settings: RunConfig, kind: Kind) -> tuple[Part, ...]:
 def _stages(settings: RunConfig, kind: Kind, key: str) -> Iterator[Part]:
     """Yield the stages of a training in two; a plain model has the first, a head alone the last."""
     if kind.trains != "head":
-        _, steps = batch_shape(settings.members, settings.external, settings.batch_size)
-        case = workload_of(settings, kind, "trunk")
+        case, (_, steps) = workload_of(settings, kind, "trunk"), _shape(settings, kind, "trunk")
         yield Part(case, training=key, steps=settings.epochs * steps)
     if kind.has_head:
+        case, (_, steps) = workload_of(settings, kind, "head"), _shape(settings, kind, "head")
         inside, outside = _sides(settings, kind)
-        _, steps = batch_shape(inside, outside, settings.head_batch)
-        case = workload_of(settings, kind, "head")
         yield Part(
             case,
             training=key,

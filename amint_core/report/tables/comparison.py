@@ -49,10 +49,10 @@ def rows(results: Results) -> pd.DataFrame:
         apart several rows of one method, `cell_variant` several cells of one name.
     """
     table = over_seeds(results, results.runs)
-    cells = table.groupby(keys(table, apart=TESTING), sort=False, dropna=False)
-    joined = _cells_with_lone_heads(table, cells.ngroup())
+    cells = table.groupby(keys(table, apart=TESTING), sort=False, dropna=False).ngroup()
+    joined = _cells_with_lone_heads(table, cells)
     table = table.assign(cell=joined.rank(method="dense").astype(int))
-    table["moved"] = joined != cells.ngroup()
+    table["moved"] = joined != cells
     table["variant"] = _told_apart(table, table["moved"])
     order = sorted(table.index, key=lambda place: _order(table.loc[place]))
     table = table.loc[order].reset_index(drop=True)
