@@ -37,6 +37,9 @@ SETTINGS = {
 #: Change → its settings.
 CHANGES: dict[str, dict[str, Any]] = {
     "four heads": {"head_count": 4},
+    "two copies, batch 512": {"head_copies": 2, "head_batch": 512},
+    "two copies": {"head_copies": 2},
+    "batch 512": {"head_batch": 512},
     "twice the passes": {"head_epochs": 12},
     "four narrow heads": {"head_count": 4, "head_width": 48},
 }
