@@ -341,6 +341,21 @@ def test_standin_is_marked_in_every_form(results):
             assert files[f"{name}.{form}"].read_text().count("[STAND-IN]") >= 2, (name, form)
 
 
+def test_without_a_joint_training_tests_stand_against_the_attached_head(results):
+    recipes = {"recipe": "staged", "model": "tiny"}
+    for seed in (0, 1):
+        for method in ("attached", "yeom"):
+            put_judged(results, n=150, method=method, seed=seed, **recipes)
+    put_judged(results, n=150, method="active", seed=1, **recipes)
+    found = table(differences).set_index(["method", "seed"])["reference"]
+    assert found.to_dict() == {
+        ("yeom", 0): "attached",
+        ("yeom", 1): "active",
+        ("attached", 1): "active",
+    }
+    assert "Each other test minus the first attached head" in text_of(differences)
+
+
 def test_differences_are_those_of_both_runs_scores(results):
     put_methods(results, seeds=(0, 1), n=150)
     runs = read_runs("quick")

@@ -23,9 +23,14 @@ from amint_core.report.render import Document, Part, short
 from amint_core.report.tables import comparison
 
 #: What a test is set against → the question that this answers, and the heading of what only that
-#: finds: the active test, or the same test of the plain model.
+#: finds: the head that learnt jointly; where no head did, the first one attached; or the same test
+#: of the plain model.
 REFERENCES = {
     "active": ("How far is active MINT ahead? Each method minus the active one.", "active"),
+    "attached": (
+        "How far is the attached head ahead? Each other test minus the first attached head.",
+        "attached",
+    ),
     "target=plain": (
         "Does auditability open the model? Each test of the active model minus the same test of "
         "the plain one.",
@@ -54,9 +59,9 @@ COLUMNS = (
 def rows(results: Results) -> pd.DataFrame:
     """Set tests of the same cell and seed against each other, on the same images.
 
-    Every method stands against the active one (`reference` is "active"), and every test of the
-    active model against the same test of the plain one ("target=plain"); runs whose answers are
-    not at hand are left out. Of a model that is not tested (`joint`, `plain`) the audited accuracy
+    Every method stands against the active one (`reference` is "active"; for seeds without one,
+    against the first attached head: "attached"), and every test of the active model against the
+    same test of the plain one ("target=plain"); runs whose answers are not at hand are left out. Of a model that is not tested (`joint`, `plain`) the audited accuracy
     alone is compared: what the MINT loss costs.
 
     Returns:
@@ -99,7 +104,7 @@ def document(results: Results) -> Document:
         "says the same of nearly all members. Several seeds: means, with Student's intervals."
     )
     if found.empty:
-        text = "no method has scores beside those of an active run."
+        text = "no method has scores beside those of an active run or an attached head."
     text = render.intro(results.profile, text, found)
     return Document("differences", "Differences between tests", results.profile, text, parts)
 
@@ -157,16 +162,18 @@ def _pairs(
     entries: list[tuple[pd.Series, pd.Series]],
 ) -> Iterator[tuple[pd.Series, pd.Series, str, pd.Series]]:
     """Yield each row and run of a cell with what it is set against, and the run of that."""
-    active: dict[int, pd.Series] = {}
+    heads: dict[int, tuple[str, pd.Series]] = {}
+    for kind in ("active", "attached"):
+        for row, run in entries:
+            if row["method"] == kind:
+                heads.setdefault(run["seed"], (kind, run))
     on_plain: dict[tuple[Any, ...], pd.Series] = {}
     for row, run in entries:
-        if row["method"] == "active":
-            active.setdefault(run["seed"], run)
-        elif row["target"] == "plain":
+        if row["target"] == "plain":
             on_plain.setdefault(_test(run), run)
     for row, run in entries:
-        if run["seed"] in active and active[run["seed"]]["run"] != run["run"]:
-            yield row, run, "active", active[run["seed"]]
+        if run["seed"] in heads and heads[run["seed"]][1]["run"] != run["run"]:
+            yield row, run, *heads[run["seed"]]
         if row["target"] == "active" and _test(run) in on_plain:
             yield row, run, "target=plain", on_plain[_test(run)]
 
