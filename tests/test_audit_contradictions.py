@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from audit_folders import HOW, fill, pictures, recognises
+from PIL import Image
 from test_audit_report import Elements
 
+import amint_core as amint
 from amint_core.audit.audit import audit
 from amint_core.audit.contradictions import LEVEL, MISSING, UNDECLARED
 from amint_core.audit.fingerprints import Published
@@ -77,6 +79,27 @@ def test_a_set_that_shows_no_number_is_not_said_to_hold_none_or_more() -> None:
     assert verdict.headline.endswith("; some possibly undeclared")
     said = verdict.statement("possibly undeclared").sentence
     assert "the classifier learnt some, of which it cannot be told how many" in said
+
+
+def test_one_file_without_a_class_folder_is_said_to_take_the_true_classes_away(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    queries, references = (random.integers(0, 256, (120, 8, 8, 3), dtype=np.uint8) for _ in "ab")
+    for folder, pixels in (("in", queries), ("out", references)):
+        for number, image in enumerate(pixels):
+            (tmp_path / folder / str(number % 2)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / folder / str(number % 2) / f"{number}.png")
+    how = {"preprocessing": amint.Preprocessing(8, 8), "classify": lambda batch: batch.flatten(1)}
+    asked = (lambda batch: batch.mean((1, 2, 3))), tmp_path / "in", tmp_path / "out"
+    found = audit(*asked, **how)
+    assert found.verdict.contradictions.true_classes
+    assert "by their true classes" in found.verdict.statement("possibly undeclared").sentence
+    assert not any("named after a class" in said for said in found.warnings)
+    Image.fromarray(queries[0] // 2).save(tmp_path / "in" / "stray.png")
+    found = audit(*asked, **how)
+    assert "by the classes that it predicts" in (
+        found.verdict.statement("possibly undeclared").sentence
+    )
+    assert any("1 of 121 images are in no folder named after" in said for said in found.warnings)
 
 
 def test_declared_members_whom_a_weak_head_denies_are_not_said_to_be_hidden() -> None:

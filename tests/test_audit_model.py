@@ -24,11 +24,13 @@ from torch import nn
 
 import amint_core as amint
 from amint_core.audit import images, model_folder
+from amint_core.audit.auditable import Card
 from amint_core.audit.export import export
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.ledger import Ledger
 from amint_core.audit.model_folder import WEIGHTS
-from amint_core.audit.statement import hash_of_weights, public_key_of, publish
+from amint_core.audit.statement import LedgerError, hash_of_weights, public_key_of, publish
+from amint_core.audit.statement import read as read_statement
 from amint_core.cli import main
 from amint_core.config import RunConfig
 from amint_core.errors import (
@@ -694,6 +696,47 @@ def test_the_command_holds_the_model_to_a_signed_list(finished, photos, tmp_path
     assert "64 hexadecimal digits" in capsys.readouterr().err
     with pytest.raises(SettingsError, match="is no statement"):
         amint.audit(finished[1], photos, signed="statement.json")
+
+
+def test_a_statement_may_cover_what_answers_depend_on_beside_the_weights(
+    finished, photos, tmp_path
+) -> None:
+    model = amint.load(finished[1])
+    weights = hash_of_weights(model.enhanced.state_dict())
+    owned, key = Ledger.of(bytes(32), members=[b"one"]), bytes(range(32))
+    publish(tmp_path / "good", owned.statement(weights, answers=model.digest()), key)
+    signed = read_statement(tmp_path / "good", public_key_of(key))
+    assert not any("may have been changed" in said for said in _warned(model, photos, signed))
+    how = dataclasses.replace(model.preprocessing, mean=(0.1,) * model.preprocessing.channels)
+    lower = dataclasses.replace(model.calibration, scores=model.calibration.scores - 1)
+    card = Card(model.card) | {"classes": list(reversed(model.card["classes"]))}
+    for changed in ({"preprocessing": how}, {"calibration": lower}, {"card": card}):
+        with pytest.raises(LedgerError, match="not those that the owner's statement names"):
+            dataclasses.replace(model, **changed).audit(photos, signed=signed)
+    publish(tmp_path / "bare", owned.statement(weights), key)
+    bare = read_statement(tmp_path / "bare", public_key_of(key))
+    assert any("may have been changed since" in said for said in _warned(model, photos, bare))
+
+
+def _warned(model, photos, signed):
+    return model.audit(photos, signed=signed).warnings
+
+
+def test_a_model_that_was_trained_on_is_not_handed_out_with_its_old_scores(tmp_path) -> None:
+    model = amint.auditable(enhanced(), HOW, STRANGERS)
+    with torch.no_grad():
+        next(model.enhanced.parameters()).add_(0.1)
+    with pytest.raises(ModelError, match="have changed since its calibration images were scored"):
+        amint.save(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_owners_notes_are_told_as_his(photos) -> None:
+    note = "With 95 % confidence none of these images was used."
+    model = amint.auditable(enhanced(), HOW, STRANGERS, card={"notes": [note]})
+    warnings = model.audit(photos).warnings
+    assert f"The owner says: {note}" in warnings
+    assert note not in warnings
 
 
 def test_the_command_ends_with_3_where_it_cannot_tell(finished, tmp_path, capsys) -> None:

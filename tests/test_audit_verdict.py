@@ -210,6 +210,18 @@ def test_where_our_share_beats_ptdi_and_where_it_does_not(shift, used, ours_wins
     assert (ours < theirs) == ours_wins
 
 
+def test_known_members_scores_that_the_references_contradict_are_not_relied_on() -> None:
+    random = np.random.default_rng(0)
+    reference, used = random.normal(size=1000), random.normal(4, size=200)
+    forged = random.normal(12, size=500)  # the owner says that members score far higher
+    said = judge(used, reference, members=forged).statement("share")
+    assert said.high < 0.6
+    assert "Do not rely on this: by the references alone at least 19" in said.sentence
+    honest = judge(used, reference, members=random.normal(4, size=500)).statement("share")
+    assert "whose scores are the owner's word" in honest.sentence
+    assert "Do not rely" not in honest.sentence
+
+
 def test_known_members_allow_to_say_that_all_may_have_been_used() -> None:
     random = np.random.default_rng(0)
     reference, members = random.normal(size=1000), random.normal(4, size=500)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_runs import seal_files
 from safetensors.torch import load_file
 from short_training import settings, train
 
@@ -35,6 +36,7 @@ from amint_core.cli import main
 from amint_core.errors import DamagedError, ResultsError, SettingsError
 from amint_core.run import steps
 from amint_core.run.folder import Run
+from amint_core.store import read_sealed
 from amint_core.training.kinds import ACTIVE
 from benchmarks import replays
 
@@ -79,6 +81,61 @@ def test_epochs_that_were_not_kept_are_trained_again_from_the_last_one_that_was(
     shutil.rmtree(run / "epochs")
     found = replay_run(run, epochs=4)  # the initial weights follow from the seed
     assert (found.outcome, found.weights, found.kept) == (MATCHES, True, {})
+
+
+def test_weights_whose_state_was_not_kept_are_compared_all_the_same(honest, tmp_path) -> None:
+    run = shutil.copytree(honest, tmp_path / "run")
+    (run / "epochs" / "0004.pt").unlink()
+    found = replay_run(run, epochs=1)
+    assert 4 in {each.epoch for each in found.epochs}
+    assert (found.outcome, found.weights, found.drawn) == (MATCHES, True, 1)
+    data, history = Run(settings(epochs=4, recipe="best")).data, pd.read_csv(honest / "history.csv")
+    states = states_in(run / "epochs")
+    other = replay(ACTIVE, data, history, states, [2], (4, "of a wholly different model"))
+    assert (other.outcome, other.weights) == (DIFFERS, False)
+    assert all(each.state and each.order for each in other.epochs)
+
+
+def test_epochs_trained_on_the_way_add_nothing_to_the_chance(honest) -> None:
+    data, history = Run(settings(epochs=4, recipe="best")).data, pd.read_csv(honest / "history.csv")
+    found = replay(ACTIVE, data, history, {}, [3])
+    assert [each.epoch for each in found.epochs] == [1, 2, 3]
+    assert found.outcome == MATCHES
+    assert (found.drawn, found.caught(), found.cost) == (1, 0.25, 0.75)  # of the fourth, nothing
+    assert replay(ACTIVE, data, history, {}, [4]).caught() == 1  # all of them were trained
+
+
+def test_the_place_in_the_schedule_is_not_the_owners_to_choose(honest) -> None:
+    data, history = Run(settings(epochs=4, recipe="best")).data, pd.read_csv(honest / "history.csv")
+    kept = states_in(honest / "epochs")[1]()
+    moved = dataclasses.replace(kept, scheduler={"last_epoch": 0})
+    assert moved.digest() == kept.digest()
+    assert replay(ACTIVE, data, history, {1: lambda: moved}, [2]).outcome == MATCHES
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "raised"),
+    [
+        ("config.json", "[]", "TypeError"),
+        ("history.csv", "epoch,order,state\n", "ValueError"),
+    ],
+)
+def test_files_that_no_run_writes_are_named_before_anything_is_trained(
+    honest, tmp_path, file, text, raised
+) -> None:
+    run = shutil.copytree(honest, tmp_path / "run")
+    told = read_sealed(run / "manifest.json")
+    (run / file).write_text(text)
+    seal_files(run, **{name: told[name] for name in ("data", "split", "hardware")})
+    with pytest.raises(DamagedError, match=f"holds files that no run writes.*{raised}"):
+        replay_run(run)
+
+
+def test_a_manifest_that_names_no_images_is_told(honest, tmp_path) -> None:
+    run = shutil.copytree(honest, tmp_path / "run")
+    seal_files(run)
+    with pytest.raises(DamagedError, match=r"holds files that no run writes.*KeyError: .'data'"):
+        replay_run(run)
 
 
 def test_a_state_kept_every_other_epoch_and_the_last(tmp_path, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from amint_core.audit.exchangeability import FEWEST
 from amint_core.audit.fingerprints import Published
 from amint_core.audit.found import Found
 from amint_core.audit.images import in_words
@@ -67,6 +68,9 @@ def audit(
     firsts, rows = _unique(queries.hashes)
     questions = _part(queries, firsts)
     members = known_members(members)
+    posterior, true_classes = _posteriors(questions, known)
+    if not true_classes and (unnamed := _without_class(questions, known)):
+        warnings.append(unnamed)
     verdict = judge(
         questions.scores,
         known.scores,
@@ -74,15 +78,21 @@ def audit(
         members=members,
         statistics=questions.statistics,
         of_reference=known.statistics if known.hashes else None,
-        posterior=_posteriors(questions, known),
+        posterior=posterior,
         shadows=len(shadows),
+        true_classes=true_classes,
         listed=np.array([bool(queries.copies[row]) for row in firsts]) if published else None,
     )
     if not verdict.fit.compared:
+        few = f"{len(questions.scores)} images are too few to be compared with the references"
+        remedy = "Ask about more at once."
+        if not known.hashes and len(questions.scores) >= FEWEST:
+            few = "The images could not be compared with the references, of which only scores are "
+            few += "at hand, and hardly one of the images scores as low as these do"
+            remedy = "Give images of your own that were surely not used."
         warnings.append(
-            f"{len(questions.scores)} images are too few to be compared with the references: that "
-            "they are of the same kind is your word, and images of another kind may all be called "
-            "members. Ask about more at once."
+            f"{few}: that they are of the same kind is your word, and images of another kind may "
+            f"all be called members. {remedy}"
         )
     return Found(queries, verdict, known.scores, rows, preprocessing, members, tuple(warnings))
 
@@ -144,14 +154,38 @@ def _part(scored: Scored, rows: np.ndarray) -> Scored:
     )
 
 
-def _posteriors(queries: Scored, known: Scored) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return how sure the classifier is of both: of true labels where all have one, else of what it
-    predicts."""
+def _posteriors(
+    queries: Scored, known: Scored
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, bool]:
+    """Return how sure the classifier is of both, and whether of their true classes.
+
+    That is where all of them have one; otherwise it is the class that the classifier predicts.
+    """
     sides = queries.of_label, known.of_label
     if all(side is not None and np.isfinite(side).all() for side in sides):
-        return sides
+        return sides, True
     sides = queries.sureness, known.sureness
-    return None if any(side is None for side in sides) else sides
+    return (None if any(side is None for side in sides) else sides), False
+
+
+def _without_class(queries: Scored, known: Scored) -> str:
+    """Say how many images lack the class that others have, and what follows; "" where none has."""
+    named = [
+        0 if one.of_label is None else int(np.isfinite(one.of_label).sum())
+        for one in (queries, known)
+    ]
+    if not any(named):
+        return ""
+    lacking = [
+        f"{len(one) - count} of {len(one)} {what}"
+        for one, count, what in zip((queries, known), named, ("images", "references"), strict=True)
+        if count < len(one)
+    ]
+    return (
+        f"{' and '.join(lacking)} are in no folder named after a class, so the classes that the "
+        "classifier predicts counted, which find fewer undeclared images than the true ones. Put "
+        "all into folders named after their classes."
+    )
 
 
 def _unique(hashes: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -75,8 +77,9 @@ class AuditableModel:
         card: what the owner tells of the model; `notes`, a list of strings, are shown with every
             audit, and `classes` are the names of its classes. Called, `model.card()`, it is a
             table.
-        scored_by: hash of the weights that gave the calibration images their scores, of which none
-            may change; "": not known.
+        scored_by: hash of the weights that gave the calibration images their scores, and with which
+            alone an audit compares them; of a loaded model, the hash of what was loaded, since
+            `save` writes no others; "": not known.
 
     Raises:
         ModelError: notes or classes of the card are no lists of strings.
@@ -165,11 +168,7 @@ class AuditableModel:
             )
         weights = hash_of_weights(self.enhanced.state_dict())
         of_signed = self._held_to(signed, published, weights)
-        if self.scored_by and weights != self.scored_by:
-            raise ModelError(
-                "The model's weights have changed since its calibration images were scored: it was "
-                "trained further, or given to another `fit`. Load it from its folder."
-            )
+        self.require_scored_by(weights)
         found = audit(
             self.score,
             images,
@@ -182,10 +181,48 @@ class AuditableModel:
             classes=tuple(self.card.get("classes", ())),
             shadows=classifiers(shadows, self),
         )
-        said = [*self.card.get("notes", ()), *([OWNERS_WORD] if reference is None else [])]
+        said = [f"The owner says: {note}" for note in self.card.get("notes", ())]
+        said += [OWNERS_WORD] if reference is None else []
         return dataclasses.replace(
             found, warnings=(*said, *of_signed, *found.warnings), signed=signed
         )
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what an audit's answers depend on beside the weights.
+
+        That is taps, low-pass filter, views, preprocessing, names of the classes, and the scores of
+        calibration images and members that are handed out. An owner signs it as `answers`.
+        """
+        told = {
+            "architecture": self.architecture,
+            "taps": list(self.enhanced.taps),
+            "low_pass": self.enhanced.low_pass,
+            "views": self.views,
+            "preprocessing": self.preprocessing.record(),
+            "classes": list(self.card.get("classes", ())),
+        }
+        sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        strangers = self.calibration
+        handed_out = strangers.scores, strangers.statistics, strangers.sureness, self.members
+        for values in handed_out:
+            shape = None if values is None else list(values.shape)
+            sha.update(json.dumps(shape).encode())
+            sha.update(b"" if values is None else np.asarray(values, "<f8").tobytes())
+        sha.update(b"".join(strangers.hashes))
+        return sha.hexdigest()
+
+    def require_scored_by(self, weights: str) -> None:
+        """Refuse weights, named by their hash, other than those that scored the strangers.
+
+        Raises:
+            ModelError: they have changed since.
+        """
+        if self.scored_by and weights != self.scored_by:
+            raise ModelError(
+                "The model's weights have changed since its calibration images were scored: it was "
+                "trained further, or given to another `fit`. Load it from its folder, or have its "
+                "images scored anew: `attach`, or `auditable`."
+            )
 
     def _held_to(
         self, signed: Statement | None, published: Published | None, weights: str
@@ -199,15 +236,26 @@ class AuditableModel:
                 "amint_core.audit.statement.read(path, public_key) returns."
             )
         require_about(signed, weights)
-        if published is None or signed.fingerprints == published.digest:
-            return [_of_the_list(signed)]
-        if signed.fingerprints is None:
-            unsigned = "The fingerprints are not signed: the owner's statement names none."
-            return [_of_the_list(signed), unsigned]
-        raise LedgerError(
-            "The fingerprints are not those that the owner's statement names. Ask him for the ones "
-            "that he signed."
-        )
+        if signed.answers not in (None, self.digest()):
+            raise LedgerError(
+                "The model's preprocessing, taps, views, class names or the scores handed out with "
+                "it are not those that the owner's statement names. Ask him for the model that he "
+                "signed."
+            )
+        unsigned = []
+        if signed.answers is None:
+            unsigned.append(
+                "The owner's statement names weights alone: preprocessing, taps, views, class "
+                "names and the scores handed out with the model may have been changed since."
+            )
+        if published is not None and signed.fingerprints is None:
+            unsigned.append("The fingerprints are not signed: the owner's statement names none.")
+        elif published is not None and signed.fingerprints != published.digest:
+            raise LedgerError(
+                "The fingerprints are not those that the owner's statement names. Ask him for the "
+                "ones that he signed."
+            )
+        return [_of_the_list(signed), *unsigned]
 
     def save_pretrained(self, folder: Path | str, **settings: Any) -> None:
         """Write the model's folder with a card for the hub; see huggingface_hub's ModelHubMixin."""

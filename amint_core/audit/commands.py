@@ -21,8 +21,10 @@ def audit(options: argparse.Namespace) -> int:
 
     from amint_core import audit as ask
     from amint_core.audit.fingerprints import Published
+    from amint_core.audit.found import require_own_folder
     from amint_core.locations import shown
 
+    require_own_folder(options.out)  # before the images are scored
     published = Published.load(options.published) if options.published else None
     asked = options.model, options.images, options.reference, options.fdr, published
     found = ask(*asked, shadows=options.shadows, signed=_signed(options))
@@ -38,13 +40,15 @@ def audit(options: argparse.Namespace) -> int:
 
 def replay(options: argparse.Namespace) -> int:
     """Train some epochs of a finished run again and compare; ends with 1 where they differ."""
+    from amint_core.audit.found import EXIT_CANNOT_TELL
+    from amint_core.audit.replay import DIFFERS, MATCHES
     from amint_core.audit.replayed_run import replay_run, sentences
 
     found = replay_run(options.run, options.epochs, _signed(options))
     print(f"amint: {found.outcome}")
     for sentence in sentences(found):
         print(f"  {sentence}")
-    return {"matches": 0, "differs": 1}.get(found.outcome, 3)
+    return {MATCHES: 0, DIFFERS: 1}.get(found.outcome, EXIT_CANNOT_TELL)
 
 
 def _signed(options: argparse.Namespace) -> Statement | None:

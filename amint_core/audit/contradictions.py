@@ -38,6 +38,8 @@ class Contradictions:
         least: how many of those it learnt at least, whichever they are.
         fewest: references that it takes to find any.
         shadows: how many shadow models the classifier's answers were compared with.
+        true_classes: whether it was asked about the images' true classes, which find more than
+            those that it predicts.
         overlooked: which share of the known members the head denies, too; None: there are none.
     """
 
@@ -50,6 +52,7 @@ class Contradictions:
     least: int = 0
     fewest: int = round(1 / LEVEL) - 1
     shadows: int = 0
+    true_classes: bool = False
     overlooked: float | None = None
 
     def of(self, index: int) -> str:
@@ -66,14 +69,18 @@ def contradictions(
     listed: np.ndarray | None,
     shadows: int = 0,
     members: np.ndarray | None = None,
+    true_classes: bool = False,
 ) -> Contradictions:
     """Compare what head, classifier and list say of m images.
 
     Args:
         head: its scores of the (m,) images and of the (n,) references.
         accused: (m,) bool: called a member by the head.
-        posterior, listed, shadows, members: see `verdict.judge`; the posterior is None, too, where
-            no reference fits.
+        posterior, listed, shadows, members, true_classes: see `verdict.judge`; the posterior is
+            None, too, where no reference fits.
+
+    Returns:
+        What contradicts the head; without a posterior `p` is None and nothing is undeclared.
     """
     missing = accused & ~listed if listed is not None else np.zeros(len(accused), bool)
     if posterior is None:
@@ -99,6 +106,7 @@ def contradictions(
         chance=tails.p_none() if tails else 1.0,
         least=tails.least_used if tails else 0,
         shadows=shadows,
+        true_classes=true_classes,
         # A weak head denies declared members as well, whom nobody hid.
         overlooked=None
         if members is None

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from amint_core.audit.model_folder import load
 from amint_core.audit.page import MOST_BYTES
 from amint_core.extras import require
 from amint_core.files import write_json
@@ -42,9 +43,14 @@ def serve(model: Path | None = None, port: int = 8866, browser: bool = True) -> 
         model: a model's folder; None: a small one is trained on stand-ins first.
         port: on 127.0.0.1, which no other machine reaches.
         browser: open it in a browser.
+
+    Raises:
+        AmintError: the folder holds no model; see `load`.
     """
     require("demo", "voila", "ipywidgets")
     require("audit", "matplotlib", "jinja2")
+    if model is not None:
+        load(model)  # what is wrong with it is said here, not on the page
     with tempfile.TemporaryDirectory(prefix="amint-demo-") as place:
         folder = Path(place)
         environment = {**os.environ, **_places(folder)}

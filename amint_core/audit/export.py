@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,12 @@ import numpy as np
 from safetensors.torch import load_file
 
 from amint_core.audit.auditable import auditable
-from amint_core.audit.model_folder import save
+from amint_core.audit.model_folder import require_own_folder, save
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data, prepare
-from amint_core.errors import ResultsError, SettingsError
+from amint_core.errors import AmintError, DamagedError, ResultsError, SettingsError
 from amint_core.evaluation.scores import has_tracks
 from amint_core.locations import given_path, shown
 from amint_core.methods import METHODS
@@ -41,7 +43,11 @@ def export(run: Path | str, folder: Path | str) -> Path:
     """
     run, folder = given_path(run), given_path(folder)
     require_run(run)
-    metrics, settings = run_json(run / "metrics.json"), create(**run_json(run / "config.json"))
+    require_own_folder(folder)  # before images are read and scored
+    with as_runs_write(run):
+        metrics, settings = run_json(run / "metrics.json"), create(**run_json(run / "config.json"))
+        recorded = {name: metrics["data"][name] for name in ("fingerprint", "split")}
+        figures = {name: metrics[name] for name in ("run", "data", "mint", "audited")}
     if not METHODS[settings.method].asks_head:
         heads = ", ".join(name for name, method in METHODS.items() if method.asks_head)
         raise SettingsError(
@@ -49,7 +55,7 @@ def export(run: Path | str, folder: Path | str) -> Path:
             f"{settings.method!r}. Export a run of one of these: {heads}."
         )
     data = prepare(settings)
-    _require_same_images(data, metrics["data"], run)
+    _require_same_images(data, recorded, run)
     model = build(data)
     model.load_state_dict(load_file(run_file(run / "model.safetensors")))
     made = auditable(
@@ -59,7 +65,7 @@ def export(run: Path | str, folder: Path | str) -> Path:
         data.dataset.pixels[_learned_from(data)],
         views=settings.views,
         architecture=settings.model,
-        card=_card(metrics, settings, data),
+        card=_card(figures, settings, data),
     )
     return save(made, folder)
 
@@ -80,6 +86,25 @@ def require_run(run: Path) -> None:
             f"{shown(run)} was written by `amint grid`, which keeps no model. Do the run by "
             "`amint run` or `amint reproduce`."
         )
+
+
+@contextmanager
+def as_runs_write(run: Path) -> Iterator[None]:
+    """Refuse files whose hashes fit and whose content no run writes, as a stranger can write it.
+
+    Raises:
+        DamagedError: what reading them raised, in its words.
+    """
+    try:
+        yield
+    except AmintError:
+        raise
+    except Exception as error:  # libraries raise nearly every kind over what they did not write
+        text = ascii(" ".join(str(error).split())[:200])
+        raise DamagedError(
+            f"{shown(run)} holds files that no run writes, or another version of this package "
+            f"({type(error).__name__}: {text}). Get the run's folder from its owner again."
+        ) from error
 
 
 def preprocessing_of(dataset: Dataset) -> Preprocessing:
@@ -104,7 +129,7 @@ def _require_same_images(data: Data, recorded: dict[str, Any], run: Path) -> Non
         )
 
 
-def _card(metrics: dict[str, Any], settings: RunConfig, data: Data) -> dict[str, Any]:
+def _card(figures: dict[str, Any], settings: RunConfig, data: Data) -> dict[str, Any]:
     """Return what is told of the model: its figures, and what an audit must not forget."""
     notes = []
     if settings.data == "standin":
@@ -122,6 +147,4 @@ def _card(metrics: dict[str, Any], settings: RunConfig, data: Data) -> dict[str,
             "The calibration images come in groups of like images, frames of a track or "
             "near-twins, so bounds against them are too narrow. Give a reference of your own."
         )
-    told = ("run", "data", "mint", "audited")
-    figures = {name: metrics[name] for name in told}
     return {**figures, "notes": notes, "classes": list(data.dataset.class_names)}

@@ -20,8 +20,8 @@ from amint_core.locations import given_path, shown
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
-    """Return the 32-byte hash of an (H, W, C) uint8 image, by which datasets and score tables name
-    it; see `image_hashes`."""
+    """Return the hash of an (H, W, C) uint8 image, by which datasets and score tables name it: 32
+    hexadecimal digits of BLAKE2b, 128 bits; see `image_hashes`."""
     return bytes(image_hashes(pixels[None])[0])
 
 

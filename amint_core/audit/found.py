@@ -75,17 +75,22 @@ class Found:
         """
         require("audit", "matplotlib", "jinja2")
         folder = given_path(folder)
-        _require_own_folder(folder)
+        require_own_folder(folder)
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(_csv_rows(self))
+        page = html(self)  # before anything is written: drawing it may fail
         write_json(folder / SUMMARY, summary(self))  # the first, so that the others are known
         write_text(folder / TABLE, text.getvalue())
-        write_text(folder / PAGE, html(self))
+        write_text(folder / PAGE, page)
         return folder / PAGE
 
 
-def _require_own_folder(folder: Path) -> None:
-    """Refuse a folder in which files of ours would replace others of the same names."""
+def require_own_folder(folder: Path) -> None:
+    """Refuse a folder in which files of ours would replace others of the same names.
+
+    Raises:
+        ResultsError: it is a file, or holds such files of another origin.
+    """
     try:
         before = read_json(folder / SUMMARY)
     except ResultsError:  # there is none, or one of something else

@@ -128,9 +128,21 @@ class Ledger:
         return list(self._leaves)
 
     def statement(
-        self, weights: str, fingerprints: str | None = None, transcript: str | None = None
+        self,
+        weights: str,
+        fingerprints: str | None = None,
+        transcript: str | None = None,
+        answers: str | None = None,
     ) -> Statement:
-        """Return what to sign and publish, for the model whose weights have this hash."""
+        """Return what to sign and publish, for the model whose weights have this hash.
+
+        Args:
+            weights: `hash_of_weights` of the model.
+            fingerprints: `Published.digest` of what is published beside the statement.
+            transcript: `hash_of_transcript` of the training's history.
+            answers: `AuditableModel.digest` of the model; without it nobody can tell whether
+                preprocessing, taps, views, class names and the scores handed out were changed.
+        """
         counts = Counter(self.images.values())
         return Statement(
             root=self._tree.root.hex(),
@@ -140,6 +152,7 @@ class Ledger:
             key_commitment=hashlib.sha256(self.key).hexdigest(),
             fingerprints=fingerprints,
             transcript=transcript,
+            answers=answers,
         )
 
     def prove(self, image: bytes) -> Proof:

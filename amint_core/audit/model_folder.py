@@ -68,10 +68,12 @@ def save(model: AuditableModel, folder: Path | str) -> Path:
     """Write a model's folder; its last file, which says that it is whole, comes last.
 
     Raises:
-        ModelError: its head is none of `enhance`'s, or its card holds what JSON cannot.
+        ModelError: its head is none of `enhance`'s, its card holds what JSON cannot, or its weights
+            have changed since its calibration images were scored.
         ResultsError: the folder cannot be written.
     """
     folder, built = given_path(folder), _built(model)
+    model.require_scored_by(hash_of_weights(model.enhanced.state_dict()))
     require_own_folder(folder)
     manifest = {
         "format": FORMAT,

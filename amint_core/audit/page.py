@@ -54,6 +54,12 @@ def page(model: AuditableModel | Path | str, fdr: float = 0.05) -> Any:
         ask.disabled, answer.value = True, "<p>Looking …</p>"
         try:
             answer.value = answered(model, images.value, reference.value, fdr)
+        except Exception as error:  # a full disk, say: the page must not look on for ever
+            answer.value = (
+                f"<p><strong>This did not work.</strong> {type(error).__name__}: "
+                f"{html.escape(str(error)[:300])}</p>"
+            )
+            raise
         finally:
             ask.disabled = False
 

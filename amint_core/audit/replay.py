@@ -60,15 +60,18 @@ class Replayed:
 
     Attributes:
         epochs: those that were trained again.
+        drawn: how many of them were drawn by lot; the others lay on the way to these, or to the
+            weights handed out, which an owner can foresee.
         kept: epoch → whether the state kept after it is the transcript's.
         total: epochs of the training.
         seconds: that it took.
-        weights: whether the model handed out is the one that the training ended with; None: the
-            state after that epoch was neither kept nor reached.
+        weights: whether the model handed out is the one that the training ended with; None: no
+            model was handed out.
         elsewhere: why states may differ though all is honest, such as another processor.
     """
 
     epochs: tuple[Epoch, ...]
+    drawn: int
     kept: Mapping[int, bool]
     total: int
     seconds: float
@@ -86,8 +89,12 @@ class Replayed:
         return CANNOT_TELL if self.elsewhere else DIFFERS
 
     def caught(self, tampered: int = 1) -> float:
-        """Return how likely a replay of so many epochs meets one of the tampered ones."""
-        return probability(len(self.epochs), self.total, tampered)
+        """Return how likely a replay with so many drawn epochs meets one of the tampered ones.
+
+        This holds whichever epochs an owner tampers with. It is 1 where all were trained again.
+        """
+        whole = len(self.epochs) == self.total
+        return 1.0 if whole else probability(self.drawn, self.total, tampered)
 
     @property
     def cost(self) -> float:
@@ -163,9 +170,10 @@ def trained_again(
         train: see `Trainer`.
         history: the transcript: `epoch`, `order` and `state` of every epoch.
         states: epoch → reads the state kept after it.
-        epochs: to be trained again; where the state before one was not kept, those since the last
-            that was are trained again, too.
-        handed_out: the epoch that the model handed out comes from, and the digest of its weights.
+        epochs: drawn by lot, to be trained again; where the state before one was not kept, those
+            since the last that was are trained again, too.
+        handed_out: the epoch that the model handed out comes from, and the digest of its weights;
+            where the state after that epoch was not kept, the epoch is trained again, too.
         two_stages: whether it keeps no state in between, and so is trained again as a whole.
 
     Raises:
@@ -173,9 +181,11 @@ def trained_again(
         SettingsError: there is no transcript, or it lists more epochs than the training has.
     """
     _require_transcript(history)
-    epochs, claimed = sorted(set(epochs)), history.set_index("epoch")
+    lot, claimed = set(epochs), history.set_index("epoch")
+    # Otherwise whoever leaves one state out could hand out any weights.
+    unkept = {handed_out[0]} - set(states) if handed_out is not None else set()
     started, found, ends, kept = time.perf_counter(), [], {}, {}
-    for start, last in _stretches(epochs, sorted(states), two_stages):
+    for start, last in _stretches(sorted(lot | unkept), sorted(states), two_stages):
         state = states[start]() if start else None
         if state is not None:
             kept[start] = state.digest()
@@ -190,7 +200,7 @@ def trained_again(
                 "training. Ask the owner for both."
             )
         found += [_compared(row, claimed) for row in rows]
-    _require_reached(epochs, found)
+    _require_reached(lot | unkept, found)
     weights = None
     if handed_out is not None:
         epoch, digest = handed_out
@@ -198,9 +208,10 @@ def trained_again(
             state = states[epoch]()
             kept[epoch] = state.digest()
             ends[epoch] = state_digest(state.model)
-        weights = ends[epoch] == digest if epoch in ends else None
+        weights = ends[epoch] == digest
     return Replayed(
         epochs=tuple(found),
+        drawn=len(lot),
         kept={epoch: digest == claimed.loc[epoch, "state"] for epoch, digest in kept.items()},
         total=len(history),
         seconds=time.perf_counter() - started,

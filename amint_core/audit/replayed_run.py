@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from amint_core import provenance
-from amint_core.audit.export import require_run
+from amint_core.audit.export import as_runs_write, require_run
 from amint_core.audit.model_folder import MANIFEST
 from amint_core.audit.replay import CANNOT_TELL, Replayed, drawn, replay
 from amint_core.audit.statement import (
@@ -29,7 +29,7 @@ from amint_core.errors import DamagedError, ResultsError
 from amint_core.locations import given_path, shown
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import kind_of
-from amint_core.run.read_back import read_state
+from amint_core.run.read_back import read_history, read_state
 from amint_core.run.steps import best_epoch
 from amint_core.run.trainings import training_of
 from amint_core.settings import create
@@ -44,6 +44,8 @@ _OF_MACHINE = {
     "code": "the code that trains",
     "torch": "PyTorch",
     "timm": "timm",
+    "torchvision": "torchvision",
+    "numpy": "NumPy",
     "computed_in": "the precision",
 }
 
@@ -67,19 +69,23 @@ def replay_run(run: Path | str, epochs: int = 3, signed: Statement | None = None
     """
     run = given_path(run)
     _require_run(run)
-    settings, manifest = create(**run_json(run / "config.json")), read_sealed(run / "manifest.json")
-    history = pd.read_csv(run_file(run / "history.csv"))
-    weights = run_file(run / "model.safetensors")
+    with as_runs_write(run):
+        settings = create(**run_json(run / "config.json"))
+        manifest = read_sealed(run / "manifest.json")
+        listed = {name: manifest[name] for name in ("data", "split")}
+        hardware = str(manifest["hardware"])
+        history = read_history(run_file(run / "history.csv"))
+        stored = run_file(run / "model.safetensors")
+        weights, then = load_file(stored), _identity_of(stored)
+        handed_out = best_epoch(history, settings), state_digest(weights)
     if signed is not None:
-        require_signed(signed, history, load_file(weights))
+        require_signed(signed, history, weights)
     data, kind = prepare(settings), kind_of(settings)
     now = training_of(kind, data).identity
-    _require_same_images(run, manifest, now)
-    handed_out = best_epoch(history, settings), state_digest(load_file(weights))
+    _require_same_images(run, listed, now)
     lot = drawn(len(history), epochs)
     found = replay(kind, data, history, states_in(run / EPOCHS), lot, handed_out)
-    reasons = elsewhere(_identity_of(weights), now, manifest["hardware"], settings)
-    return dataclasses.replace(found, elsewhere=reasons)
+    return dataclasses.replace(found, elsewhere=elsewhere(then, now, hardware, settings))
 
 
 def _require_run(run: Path) -> None:
@@ -150,17 +156,13 @@ def sentences(found: Replayed) -> list[str]:
 
 
 def _worth(found: Replayed) -> list[str]:
-    weights = {
-        None: "Whether the weights handed out are those of this training was not checked: the "
-        "state after its last epoch was not kept (keep_epochs).",
-        True: "The weights handed out are those that the training ended with.",
-        False: "The weights handed out are not those that the training ended with.",
-    }
+    are = "are" if found.weights else "are not"
     return [
-        weights[found.weights],
-        f"Had one epoch seen other images, it would have been met with probability "
-        f"{found.caught():.0%}; had every epoch, for certain. That the transcript was fixed before "
-        "the epochs were drawn, and that the listed images hide no others, is not shown here.",
+        f"The weights handed out {are} those that the training ended with.",
+        f"Had one epoch seen other images, the lot would have met it with probability "
+        f"{found.caught():.0%}, whichever it was; had every epoch, for certain. That the "
+        "transcript was fixed before the epochs were drawn, and that the listed images hide no "
+        "others, is not shown here.",
     ]
 
 
@@ -186,11 +188,11 @@ def _read(path: Path) -> State:
 def _identity_of(weights: Path) -> dict[str, Any]:
     """Return what a trained model says that it was trained from."""
     with safe_open(weights, "pt") as stored:
-        return json.loads((stored.metadata() or {}).get("amint", "{}"))
+        return dict(json.loads((stored.metadata() or {}).get("amint", "{}")))
 
 
-def _require_same_images(run: Path, manifest: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    if any(manifest[name] != now[name] for name in ("data", "split")):
+def _require_same_images(run: Path, listed: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if any(now[name] != value for name, value in listed.items()):
         raise ResultsError(
             f"The images at hand are not those that the run in {shown(run)} lists: dataset or "
             "split differ. Get the very images; without them nothing can be replayed."
@@ -217,7 +219,7 @@ def elsewhere(
     with repeatable(settings.cpu_threads):
         here = provenance.hardware(device)
     if hardware != here:
-        differing.append(f"the processor ({hardware}, here {here})")
+        differing.append(f"the processor (by the owner's word {hardware}, here {here})")
     if device.type != "cpu":
         differing.append("a GPU, whose sums may come out differently each time")
     return tuple(differing)

@@ -44,7 +44,7 @@ class Scored:
     pixels: np.ndarray | None = None  # where the images were in memory anyway
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.scores)
 
 
 @torch.inference_mode()

@@ -125,17 +125,28 @@ def _shown(p: float) -> str:
     return f"p = {p:.2g}" if p >= 1e-6 else "p < 0.000001"
 
 
-def on_share(scores: np.ndarray, reference: np.ndarray, members: np.ndarray) -> list[Sentence]:
-    """Return what is said with known members: which share was used, may all have been."""
+def on_share(
+    scores: np.ndarray, reference: np.ndarray, members: np.ndarray, least: int
+) -> list[Sentence]:
+    """Return what is said with known members: which share was used, may all have been.
+
+    By the references alone at `least` so many were used.
+    """
     value, low, high = share.with_members(scores, reference, members)
     provided = (
         "provided that the model recognises these copies as well as it does those of the known "
-        "members, and that the owner declared all his members"
+        "members, whose scores are the owner's word, and that the owner declared all his members"
     )
+    refuted = ""
+    if high * len(scores) < least:
+        refuted = (
+            f" Do not rely on this: by the references alone at least {least} were used, so the "
+            "scores of known members cannot be right, or the references are of another kind."
+        )
     said = Sentence(
         "share",
         f"{value:.1%} of the images were used ({low:.1%} to {high:.1%} with {CONFIDENCE:.0%} "
-        f"confidence), {provided}.",
+        f"confidence), {provided}.{refuted}",
         value,
         low,
         high,
@@ -172,13 +183,14 @@ def _undeclared(against: Contradictions, references: int) -> tuple[str, int]:
     """Return what is said of images that the head denies and the classifier gives away."""
     found, queries = int(against.undeclared.sum()), len(against.undeclared)
     sure = f"as sure of them as it is of at most {LEVEL:.0%} of the references"
+    by = "by their true classes" if against.true_classes else "by the classes that it predicts"
     if against.shadows:
         others = "shadow model" if against.shadows == 1 else f"{against.shadows} shadow models"
         margin = f"a margin that at most {LEVEL:.0%} of the references reach"
         sure = f"surer of them than the {others}, by {margin}"
     sentence = (
         f"{found} of {queries:,} images are possibly undeclared: the head does not recognise them, "
-        f"but the classifier is {sure}. "
+        f"but the classifier, {by}, is {sure}. "
         f"Among as many strangers about {against.expected:.1f} would be."
     )
     if references < against.fewest:
@@ -207,4 +219,7 @@ def _undeclared(against: Contradictions, references: int) -> tuple[str, int]:
 def _overlooked(against: Contradictions) -> str:
     if against.overlooked is None:
         return ""
-    return f": of the known members it denies {against.overlooked:.1%} as well"
+    return (
+        f": of the known members it denies {against.overlooked:.1%} as well, by scores that are "
+        "the owner's word"
+    )

@@ -40,11 +40,15 @@ class Statement:
     transcript: str | None = (
         None  # `hash_of_transcript`, fixed before epochs are drawn for a replay
     )
+    answers: str | None = None  # `AuditableModel.digest`: what answers depend on beside the weights
     format: str = _FORMAT
 
     def to_bytes(self) -> bytes:
         """Return the bytes that are signed: JSON with sorted keys, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+        record = asdict(self)
+        if self.answers is None:  # as it was signed before there was this field
+            del record["answers"]
+        return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
 
 
 def hash_of_weights(state: Mapping[str, Any]) -> str:
@@ -131,7 +135,8 @@ def _check(statement: Statement) -> None:
         ValueError: says which.
     """
     texts = statement.root, statement.weights, statement.key_commitment
-    texts += tuple(one for one in (statement.fingerprints, statement.transcript) if one is not None)
+    optional = statement.fingerprints, statement.transcript, statement.answers
+    texts += tuple(one for one in optional if one is not None)
     roles = statement.roles
     counts = [statement.size, *(roles.values() if isinstance(roles, dict) else [None])]
     if statement.format != _FORMAT:

@@ -94,6 +94,7 @@ def judge(
     posterior: tuple[np.ndarray, np.ndarray] | None = None,
     listed: np.ndarray | None = None,
     shadows: int = 0,
+    true_classes: bool = False,
 ) -> Verdict:
     """Judge images by their scores; higher ones speak for membership.
 
@@ -108,6 +109,8 @@ def judge(
             higher for surer; None: it was not asked.
         listed: (m,) bool: the owner's list has the query; None: there is no list.
         shadows: how many shadow models the posterior is compared with.
+        true_classes: whether the posterior is of the images' true classes; of those that the
+            classifier predicts otherwise.
 
     Raises:
         ProtocolError: too few references, no queries, or scores that are no numbers.
@@ -121,14 +124,15 @@ def judge(
     accused = conformal.accused(p, fdr) & fit.holds
     floor = conformal.floor(len(scores), len(reference), fdr)
     asked = posterior if fit.holds else None
-    against = contradictions((scores, reference), accused, asked, listed, shadows, members)
+    of_head = scores, reference
+    against = contradictions(of_head, accused, asked, listed, shadows, members, true_classes)
     said = [sentences.on_images(accused, floor, len(reference), fdr, fit)]
     if fit.holds:
         tails = conformal.Tails(scores, reference)
         said += sentences.on_accused(scores, reference, accused, tails)
         said += sentences.on_set(tails)
         if members is not None:
-            said += sentences.on_share(scores, reference, members)
+            said += sentences.on_share(scores, reference, members, tails.least_used)
     said += sentences.on_contradictions(against, accused, listed, len(reference))
     return Verdict(
         FOUND if accused.any() else CANNOT_TELL,

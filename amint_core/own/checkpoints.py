@@ -137,7 +137,7 @@ def identity(
         "model": code.digest(model.audited),
         "frozen": [name for name, p in model.audited.named_parameters() if not p.requires_grad],
         "code": provenance.code_fingerprint(*(_TRAINING if joint else _HEAD)),
-        "torch": versions["torch"],
+        **{name: versions[name] for name in ("torch", "timm", "torchvision", "numpy")},
         "computed_in": chosen_precision(settings.precision),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }

@@ -90,12 +90,23 @@ def replay(
                     "from, 0000.pt, and no seed gives them. Get them from the owner; "
                     "`amint.fit(…, keep_epochs=1)` keeps them."
                 )
-            made.enhanced.load_state_dict(start().model)
+            _start_from(made.enhanced, start().model, folder)
         return train(made.enhanced, roles, settings, state, keep), made.enhanced.state_dict()
 
     found = trained_again(again, history, states, lot, handed_out)
     reasons = elsewhere(then, now, str(made.card.get("hardware", "not told")), settings)
     return dataclasses.replace(found, elsewhere=reasons)
+
+
+def _start_from(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DamagedError(
+            f"The weights in {shown(folder / EPOCHS / '0000.pt')} do not fit the model "
+            f"({' '.join(str(error).split())[:300]}): no training of it started from them. Ask the "
+            "owner for those that were kept."
+        ) from error
 
 
 def _made_by_fit(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:

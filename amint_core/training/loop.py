@@ -137,7 +137,7 @@ def fit(
     parts = _Parts(
         model, wrapped, optimizer, scheduler, step, accelerator, learning_rate, _finite(model)
     )
-    state = State() if resume is None else parts.restore(resume)
+    state = State() if resume is None else parts.restore(resume, len(batches))
     bar = progress_bar(
         shown=accelerator.is_main_process,
         total=epochs * len(batches),
@@ -239,11 +239,15 @@ class _Parts:
         if self.accelerator.scaler is not None:
             state.scaler = self.accelerator.scaler.state_dict()
 
-    def restore(self, state: State) -> State:
-        """Put the parts into a state, and return it."""
+    def restore(self, state: State, steps: int) -> State:
+        """Put the parts into a state, and return it; an epoch has so many `steps`."""
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         self.scheduler.last_epoch = state.scheduler["last_epoch"]
+        if self.accelerator.scaler is None:
+            # Only fp16 skips steps. Otherwise the place in the schedule follows from the epoch, and
+            # is not taken from the file: a state's digest does not hold it.
+            self.scheduler.last_epoch = state.epoch * steps
         self.step.balance.scales = dict(state.scales)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)

@@ -61,8 +61,9 @@ def rows(results: Results) -> pd.DataFrame:
 
     Every method stands against the active one (`reference` is "active"; for seeds without one,
     against the first attached head: "attached"), and every test of the active model against the
-    same test of the plain one ("target=plain"); runs whose answers are not at hand are left out. Of a model that is not tested (`joint`, `plain`) the audited accuracy
-    alone is compared: what the MINT loss costs.
+    same test of the plain one ("target=plain"); runs whose answers are not at hand are left out. Of
+    a model that is not tested (`joint`, `plain`) the audited accuracy alone is compared: what the
+    MINT loss costs.
 
     Returns:
         The columns `COLUMNS`, a row per pair of runs. Differences are the method's value minus the
