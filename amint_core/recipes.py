@@ -125,7 +125,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # Ours, for members that were mirrored, resized or encoded anew since: the same model, and a
     # head that sees images without their finest detail, and of a query both mirrorings.
     "staged_robust": {**_STAGED, "low_pass": True, "views": "flips"},
-    # Ours, for members that were mirrored, shifted or encoded anew since: every query is looked at
+    # Ours, for members that were mirrored or shifted since: every query is looked at
     # in 50 views, mirrored and shifted, and the best recognised one counts. So training tells the
     # members' own pixels from all views of external images; members, too, appear with the border
     # that a shift there and back leaves. It takes more epochs and 50 times the scoring.

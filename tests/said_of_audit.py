@@ -143,11 +143,13 @@ def of_hidden_in_readme() -> Iterator[str]:
     external = _suspected("misdeclared", 8, "true")
     yield (
         f"with eight shadow models {percent(beside[f'hidden: {said}'].mean())} "
-        f"({percent(external[f'hidden: {said}'].mean())} of those declared as external)"
+        f"({percent(external[f'hidden: {said}'].mean())} of those declared as external, two models)"
     )
     rows = answered()
-    yield f"of strangers it is {percent(rows[f'asked: {said}'].mean())}"
-    alone = rows[rows["shadows"] == 0]
+    yield f"of non-members it is {percent(rows[f'asked: {said}'].mean())}"
+    models = [_suspected(owner, 8, "true") for owner in ("undeclared", "misdeclared")]
+    assert [len(one) for one in models] == [3, 2]
+    alone = rows[(rows["shadows"] == 0) & (rows["class"] == "true")]
     yield f"at least {alone['at least'].min():.0f} of the images that the head does not recognise"
     yield f"where it had learnt {rows['hidden members'].iloc[0]:,}"
 
