@@ -35,12 +35,22 @@ class _CallableModule(ModuleType):
         shadows: Shadow | Path | str | Iterable[Shadow | Path | str] = (),
         signed: Statement | None = None,
     ) -> Found:
-        """Ask which of some images a model was trained on; see `AuditableModel.audit`.
+        """Ask which of some images a model was trained on.
 
         Args:
             model: an auditable model, or the folder that holds one.
-            shadows: those of the method, or folders that hold some.
-            images, reference, fdr, published, signed, and Raises: see there.
+            images: a folder, or (N, H, W, C) uint8 pixels.
+            reference: images of the same source that were surely not used, as a folder or pixels;
+                None: the owner's calibration images.
+            fdr: the share of wrong ones that may be expected among the accused.
+            published: fingerprints that the owner published.
+            shadows: classifiers of one's own, or folders that hold auditable models.
+            signed: the owner's statement, read and checked by `statement.read`.
+
+        Raises:
+            ResultsError, DamagedError: the folder holds no model, or a file is not what was written.
+            DataError, LedgerError, ModelError, ProtocolError, SettingsError: see
+                `AuditableModel.audit`, which says more of every argument.
         """
         from amint_core.audit.auditable import AuditableModel  # now, since it loads PyTorch
         from amint_core.audit.model_folder import load

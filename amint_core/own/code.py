@@ -1,6 +1,7 @@
 """Which code a model of somebody's own runs, as a hash: a changed activation is another model.
 
-What is installed counts by its version, which identities hold besides. Code written in a notebook
+What is installed counts by its class's name alone; of PyTorch, timm, torchvision and NumPy an
+identity holds the version besides. Code written in a notebook
 counts like code in files.
 """
 
