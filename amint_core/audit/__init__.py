@@ -48,7 +48,7 @@ class _CallableModule(ModuleType):
             signed: the owner's statement, read and checked by `statement.read`.
 
         Raises:
-            ResultsError, DamagedError: the folder holds no model, or a file is not what was written.
+            ResultsError, DamagedError: the folder holds no model, or a file is damaged.
             DataError, LedgerError, ModelError, ProtocolError, SettingsError: see
                 `AuditableModel.audit`, which says more of every argument.
         """
