@@ -101,6 +101,8 @@ def test_comparison_and_attacks():
         (("cifar10", "middle", "resnet50"), "plain", None, (None, 0.55)),
         (("gtsrb", "middle", "vit"), "watson", "plain", (0.79, None)),
         (("gtsrb", "middle", "vit"), "watson", "active", (None, None)),
+        (("cifar10", "middle", "vit"), "yeom", "undeclared", (None, None)),
+        (("cifar10", "middle", "vit"), "yeom", "misdeclared", (None, None)),
         (("mnist", "middle", "vit"), "yeom", "plain", (None, None)),
         (("cifar10", "middle", "vit"), "lira_online", "plain", (None, None)),
     ],

@@ -125,7 +125,7 @@ def method_values(
         return (row.passive, row.audited_alone) if row else (named, None)
     if method == "plain":
         return None, row.audited_alone if row else None
-    return (named if target != "active" else None), None
+    return (named if target in (None, "plain") else None), None
 
 
 #: Method → its name in `ATTACKS`.
