@@ -17,12 +17,15 @@ from amint_core.store import run_manifest, sha256
 
 COMMITTED = Path(__file__).resolve().parent.parent / "results" / "table1"
 
+#: Settings that a test may choose.
+GIVEN = ("taps", "head_width", "head_epochs", "data")
+
 
 def made(root, dataset="cifar10", setup="middle", model="vit", method="attached", **numbers):
     value = {"mint": 0.9, "calibrated": 0.99, "audited": 0.7, "seed": 0, **numbers}
     settings = {"dataset": dataset, "setup": setup, "model": model, "method": method}
     settings |= {"seed": value["seed"], "epochs": 8, "head_epochs": 4, "batch_size": 64}
-    settings |= {name: value[name] for name in ("taps", "head_width", "data") if name in value}
+    settings |= {name: value[name] for name in GIVEN if name in value}
 
     def metric(name):
         return {"value": value[name], "low": 0.0, "high": 1.0}
@@ -189,3 +192,12 @@ def test_runs_of_one_cell_that_differ_in_more_than_their_seed_are_refused(tmp_pa
     made(tmp_path, seed=1, head_width=8)
     with pytest.raises(ResultsError, match=r"differ in head_width \(None, 8\)"):
         sheets.read(tmp_path)
+
+
+def test_settings_that_differ_over_setups_are_listed_not_averaged(tmp_path):
+    made(tmp_path, head_epochs=10)
+    made(tmp_path, setup="entry", head_epochs=16)
+    made(tmp_path, setup="output", head_epochs=10)
+    (row,) = sheets.sizes(sheets.read(tmp_path)).to_dict("records")
+    assert (row["head_epochs"], row["epochs"], row["members"]) == ("10, 16", "8", "20")
+    assert row["seconds_head"] == 2.0

@@ -247,19 +247,21 @@ def laid_out(table: pd.DataFrame, method: str, write: Callable[[pd.Series], str]
 
 def sizes(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the second sheet: sizes, epochs, seconds, by dataset, method and model."""
-    columns = [
-        *("members", "external", "image_size", "batch_size", "epochs", "head_epochs"),
-        *("seconds_trunk", "seconds_head", "audited", "audited_on_members"),
-    ]
+    given = ("members", "external", "image_size", "batch_size", "epochs", "head_epochs")
+    found = ("seconds_trunk", "seconds_head", "audited", "audited_on_members")
+    columns = dict.fromkeys(given, _distinct) | dict.fromkeys(found, "mean")
     order = {name: place for place, name in enumerate([*DATASETS, *METHODS, *paper.MODELS])}
     with_head = runs[runs["method"].isin(list(METHODS))]
-    grouped = with_head.groupby(["dataset", "method", "model"], as_index=False)[columns].mean()
-    found = grouped.sort_values(
+    table = with_head.groupby(["dataset", "method", "model"], as_index=False).agg(columns)
+    table = table.sort_values(
         ["dataset", "method", "model"], key=lambda names: names.map(order).fillna(99)
     )
-    for name in columns[:6]:
-        found[name] = found[name].round().astype("Int64")
-    return found.reset_index(drop=True)
+    return table[["dataset", "method", "model", *columns]].reset_index(drop=True)
+
+
+def _distinct(values: pd.Series) -> str:
+    """Write all values of a setting: a mean of 10 and 16 epochs would be one that no run had."""
+    return ", ".join(f"{value:.15g}" for value in sorted(values.dropna().unique()))
 
 
 def others(runs: pd.DataFrame) -> pd.DataFrame:
