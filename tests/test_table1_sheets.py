@@ -23,6 +23,7 @@ GIVEN = ("taps", "head_width", "head_epochs", "data")
 
 def made(root, dataset="cifar10", setup="middle", model="vit", method="attached", **numbers):
     value = {"mint": 0.9, "calibrated": 0.99, "audited": 0.7, "seed": 0, **numbers}
+    value = {"fingerprint": "these images", "code": "this code", **value}
     settings = {"dataset": dataset, "setup": setup, "model": model, "method": method}
     settings |= {"seed": value["seed"], "epochs": 8, "head_epochs": 4, "batch_size": 64}
     settings |= {name: value[name] for name in GIVEN if name in value}
@@ -35,6 +36,7 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
         "run": {"id": "-".join(map(str, settings.values())), "settings": settings},
         "data": {
             "source": settings.get("data", "real"),
+            "fingerprint": value["fingerprint"],
             "sizes": {"members": 20, "external": 30},
             "image_size": 32,
         },
@@ -55,7 +57,7 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     folder.mkdir(parents=True)
     (root / "splits").mkdir(exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    seal_files(folder)
+    seal_files(folder, code=value["code"])
 
 
 @pytest.mark.parametrize(
@@ -201,3 +203,21 @@ def test_settings_that_differ_over_setups_are_listed_not_averaged(tmp_path):
     (row,) = sheets.sizes(sheets.read(tmp_path)).to_dict("records")
     assert (row["head_epochs"], row["epochs"], row["members"]) == ("10, 16", "8", "20")
     assert row["seconds_head"] == 2.0
+
+
+def test_runs_of_one_cell_on_different_images_are_refused(tmp_path):
+    made(tmp_path)
+    made(tmp_path, seed=1, fingerprint="others")
+    with pytest.raises(ResultsError, match=r"differ in data\.fingerprint"):
+        sheets.read(tmp_path)
+
+
+def test_cells_whose_seeds_different_code_made_are_named(tmp_path):
+    made(tmp_path)
+    made(tmp_path, setup="entry", code="other code")  # another cell, which is averaged with none
+    runs = sheets.read(tmp_path)
+    assert "different code" not in sheets.document(runs, sheets.cells(runs))
+    made(tmp_path, seed=1, code="other code")
+    runs = sheets.read(tmp_path)
+    said = "Seeds made by different code are averaged in: cifar10 middle vit attached."
+    assert said in sheets.document(runs, sheets.cells(runs))

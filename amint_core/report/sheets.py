@@ -29,7 +29,7 @@ from amint_core.report.read import (
     said_of_copies,
 )
 from amint_core.report.render import short
-from amint_core.store import finished_runs, run_json
+from amint_core.store import finished_runs, run_json, run_manifest
 
 #: The published learning curves swing by this much from one epoch to the next, and their runs were
 #: stopped by hand: a published value is known to about this much.
@@ -40,7 +40,8 @@ METHODS = {
 }
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
 VERDICTS = ("above", "within", "below", "not reached")
-TEXTS = ("dataset", "setup", "model", "method", "run", "data", "hardware", "title", "copied_in")
+TEXTS = ("dataset", "setup", "model", "method", "run", "data", "hardware", "title")
+TEXTS += ("copied_in", "code")
 #: Column of verdicts → ours, the paper's, and the title in the count of cells.
 COMPARED = {
     "mint_verdict": ("mint_paper", "paper_mint", "MINT, as the paper judges"),
@@ -60,7 +61,7 @@ def read(root: Path) -> pd.DataFrame:
 
     Raises:
         ResultsError: there is none, they are not of a timed grid, a file of one is damaged (named),
-            or runs of one cell differ in more than their seed.
+            or runs of one cell differ in more than their seed, or in their images.
     """
     files = finished_runs(root, f"amint grid --profile {root.name}")
     if not is_timed(root):
@@ -82,15 +83,16 @@ def _in_cells(runs: pd.DataFrame) -> pd.Series:
 
 
 def _require_seeds_alone(runs: Mapping[str, dict[str, Any]]) -> None:
-    """Refuse runs of one cell whose mean would be one of different settings.
+    """Refuse runs of one cell whose mean would be one of different settings or images.
 
     Args:
-        runs: run → its settings.
+        runs: run → its settings, and `data.fingerprint`.
 
     Raises:
         ResultsError: they are such.
     """
     alike = [name for name in RunConfig.model_fields if name not in settings_of("averaged", "name")]
+    alike.append("data.fingerprint")
     (first, mine), *others = runs.items()
     for other, its in others:
         for name in alike:
@@ -103,12 +105,17 @@ def _require_seeds_alone(runs: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _checked(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a run's row and settings; its texts are texts, all else are numbers or missing."""
+    """Return a run's row, and its settings with `data.fingerprint`.
+
+    The row's texts are texts, all else are numbers or missing.
+    """
     metrics = run_json(file)
     try:
         row, settings = _row(metrics), all_settings(metrics)
+        settings["data.fingerprint"] = metrics["data"]["fingerprint"]
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(file, f"lacks a part of what a timed grid writes ({error!r})") from error
+    row["code"] = run_manifest(file.parent).get("code", "")
     for name, value in row.items():
         fits = is_text if name in TEXTS else is_number
         if not fits(value) and not (value is None and name not in TEXTS):
@@ -161,7 +168,8 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     calibrated accuracy.
     """
     rows = []
-    runs = runs.drop(columns=["title", "copied_in"])  # of single runs, said above the sheets
+    # Of single runs; where it matters, it is said above the sheets.
+    runs = runs.drop(columns=["title", "copied_in", "code"])
     for method in METHODS:
         own = runs[runs["method"] == method]
         for dataset, setup, model in paper.TABLE1:
@@ -282,6 +290,16 @@ def images(table: pd.DataFrame) -> str:
     return f"real images (STAND-IN: {', '.join(names)})"
 
 
+def said_of_code(runs: pd.DataFrame) -> str:
+    """Say in a sentence which cells are means over seeds that different code made; or nothing.
+
+    A grid that goes on keeps what another version finished.
+    """
+    of_cells = runs[_in_cells(runs)].groupby([*KEY, "method"])["code"].nunique()
+    mixed = [" ".join(cell) for cell, codes in of_cells.items() if codes > 1]
+    return f" Seeds made by different code are averaged in: {', '.join(mixed)}." if mixed else ""
+
+
 def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
     """Return all sheets as Markdown."""
     hardware = ", ".join(sorted(runs["hardware"].unique()))
@@ -292,7 +310,9 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
         "(Tiny ImageNet: validation). The calibrated threshold is chosen on half of the members "
         "and on calibration images, which nothing else is done with, and judged on the other half "
         f"and the same test images. A dash: not reached. The published noise is ±{NOISE:.2f}: "
-        "'within' means no farther from the printed value." + said_of_copies(runs),
+        "'within' means no farther from the printed value."
+        + said_of_copies(runs)
+        + said_of_code(runs),
         _markdown("Cells by verdict", counts(table).reset_index(names="Method")),
     ]
     for method, title in METHODS.items():
