@@ -53,10 +53,12 @@ def _panel(axes: Axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
             centred = {"ha": "center", "va": "center", "linespacing": 1.1}
             axes.text(x, y, text, fontsize=8, color=_ink(colour), **centred)
     labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
-    axes.set(xlim=(-0.5, 5.5), ylim=(len(keys) - 0.5, -0.5))
-    axes.set_xticks(range(6), paper.MODELS.values(), rotation=30, ha="right", fontsize=8)
+    axes.set(xlim=(-0.5, len(paper.MODELS) - 0.5), ylim=(len(keys) - 0.5, -0.5))
+    axes.set_xticks(
+        range(len(paper.MODELS)), paper.MODELS.values(), rotation=30, ha="right", fontsize=8
+    )
     axes.set_yticks(range(len(keys)), labels, fontsize=8)
-    for line in range(3, len(keys), 3):
+    for line in range(len(paper.SETUPS), len(keys), len(paper.SETUPS)):
         axes.axhline(line - 0.5, color="black", linewidth=0.8)
     axes.tick_params(length=0)
 

@@ -39,7 +39,7 @@ METHODS = {
     "active": "Active: trained together with its head, then the head alone",
 }
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
-VERDICTS = ("above", "within", "below", "not reached")
+ABOVE, WITHIN, BELOW, NOT_REACHED = VERDICTS = ("above", "within", "below", "not reached")
 TEXTS = ("dataset", "setup", "model", "method", "run", "data", "hardware", "title")
 TEXTS += ("copied_in", "code")
 #: Column of verdicts → ours, the paper's, and the title in the count of cells.
@@ -201,9 +201,9 @@ def _mean(runs: pd.DataFrame) -> dict[str, Any]:
 def verdict(ours: float | None, theirs: float) -> str:
     """Say where our value stands, by the published noise."""
     if ours is None or pd.isna(ours):
-        return "not reached"
+        return NOT_REACHED
     difference = round(ours - theirs, 9)
-    return "within" if abs(difference) <= NOISE else "above" if difference > 0 else "below"
+    return WITHIN if abs(difference) <= NOISE else ABOVE if difference > 0 else BELOW
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -219,7 +219,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 def as_printed(row: pd.Series) -> str:
     """Write a cell as the paper does: ours MINT/audited, in brackets the paper's."""
     theirs = f"({short(row['paper_mint'], 2)}/{short(row['paper_audited'], 2)})"
-    if row["mint_verdict"] == "not reached":
+    if row["mint_verdict"] == NOT_REACHED:
         return f"– {theirs}"
     return f"{short(row['mint_paper'], 2)}/{short(row['audited'], 2)} {theirs}"
 
@@ -232,7 +232,7 @@ def calibrated(row: pd.Series) -> str:
 
 def strict(row: pd.Series) -> str:
     """Write a cell's strict judgement likewise: calibrated accuracy, TPR at 1 % in brackets."""
-    if row["mint_verdict"] == "not reached":
+    if row["mint_verdict"] == NOT_REACHED:
         return "–"
     return f"{short(row['mint_calibrated'])} ({short(row['tpr_at_1pct'], 2)})"
 
@@ -310,13 +310,13 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
         "(Tiny ImageNet: validation). The calibrated threshold is chosen on half of the members "
         "and on calibration images, which nothing else is done with, and judged on the other half "
         f"and the same test images. A dash: not reached. The published noise is ±{NOISE:.2f}: "
-        "'within' means no farther from the printed value."
+        f"'{WITHIN}' means no farther from the printed value."
         + said_of_copies(runs)
         + said_of_code(runs),
         _markdown("Cells by verdict", counts(table).reset_index(names="Method")),
     ]
     for method, title in METHODS.items():
-        reached = int((table.loc[table["method"] == method, "mint_verdict"] != VERDICTS[3]).sum())
+        reached = int((table.loc[table["method"] == method, "mint_verdict"] != NOT_REACHED).sum())
         title = f"{title} ({reached} of {len(paper.TABLE1)} cells)"
         parts.append(_markdown(title, laid_out(table, method, as_printed)))
         parts.append(

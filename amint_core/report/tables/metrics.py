@@ -8,20 +8,21 @@ import pandas as pd
 
 from amint_core.config import settings_of
 from amint_core.report import paper
+from amint_core.report.checked import MEASURES, at
 from amint_core.report.names import entry_title, run_title, setup_title
-from amint_core.report.read import at
 from amint_core.report.render import short
 from amint_core.report.switches import shown
 
+#: Rows of a run's table → their measures.
 METRICS = {
-    "MINT accuracy (probability .5)": "mint.accuracy",
-    "MINT accuracy (calibrated threshold)": "mint.accuracy_calibrated",
-    "MINT AUC": "mint.auc",
-    "TPR at 1 % FPR": "mint.tpr_at_fpr.0.01",
-    "TPR at 0.1 % FPR": "mint.tpr_at_fpr.0.001",
-    "Precision where 1 % are members": "mint.precision_at_prior.0.01",
-    "Precision where 10 % are members": "mint.precision_at_prior.0.1",
-    "Audited accuracy": "audited.accuracy",
+    "MINT accuracy (probability .5)": "mint_accuracy",
+    "MINT accuracy (calibrated threshold)": "accuracy_calibrated",
+    "MINT AUC": "auc",
+    "TPR at 1 % FPR": "tpr_at_1pct_fpr",
+    "TPR at 0.1 % FPR": "tpr_at_01pct_fpr",
+    "Precision where 1 % are members": "precision_at_1pct_prior",
+    "Precision where 10 % are members": "precision_at_10pct_prior",
+    "Audited accuracy": "audited_accuracy",
 }
 
 
@@ -40,7 +41,7 @@ def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
     place = settings["dataset"], setup_title(settings), settings["model"]
     mint, audited = paper.method_values(*place, method, target)
     papers = {"MINT accuracy (probability .5)": mint, "Audited accuracy": audited}
-    found = {name: at(metrics, place) for name, place in METRICS.items()}
+    found = {name: at(metrics, MEASURES[measure]) for name, measure in METRICS.items()}
     # Runs made before a metric existed do not have it.
     rows = [_metric(name, found[name], papers.get(name)) for name in METRICS if found[name]]
     title = run_title(metrics["data"]["title"], settings["model"], setup_title(settings))
@@ -51,11 +52,11 @@ def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
 
 #: What runs side by side are compared in: column → measure.
 _COMPARED = {
-    "MINT accuracy at .5": "mint.accuracy",
-    "calibrated": "mint.accuracy_calibrated",
-    "AUC": "mint.auc",
-    "TPR at 1 % FPR": "mint.tpr_at_fpr.0.01",
-    "audited accuracy": "audited.accuracy",
+    "MINT accuracy at .5": "mint_accuracy",
+    "calibrated": "accuracy_calibrated",
+    "AUC": "auc",
+    "TPR at 1 % FPR": "tpr_at_1pct_fpr",
+    "audited accuracy": "audited_accuracy",
 }
 
 
@@ -75,8 +76,8 @@ def side_by_side(metrics: dict[str, Any], *others: dict[str, Any]) -> pd.DataFra
     for one in (metrics, *others):
         name = _beside(first, one["run"]["settings"])
         rows[name] = {
-            column: short((at(one, place) or {}).get("value")) or "–"
-            for column, place in _COMPARED.items()
+            column: short((at(one, MEASURES[measure]) or {}).get("value")) or "–"
+            for column, measure in _COMPARED.items()
         }
     title = run_title(metrics["data"]["title"], first["model"], setup_title(first))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(columns=title)
