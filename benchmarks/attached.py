@@ -26,11 +26,16 @@ from benchmarks.resumed import Rows
 HEAD_WIDTHS = {"resnet18": 64}
 
 
+def sizes_of(members: int) -> dict[str, int]:
+    """Return how many images each role gets."""
+    sizes = {"members": members, "external": 3 * members // 2}
+    return sizes | {"calibration": 1_000, "holdout": 5_000}
+
+
 def dealt(members: int, seed: int) -> dict[str, Images]:
     """Deal CIFAR-10's training images to the roles."""
     dataset = load("cifar10", progress=False)
-    sizes = {"members": members, "external": 3 * members // 2}
-    sizes |= {"calibration": 1_000, "holdout": 5_000}
+    sizes = sizes_of(members)
     random, pool = np.random.default_rng(seed), np.flatnonzero(~dataset.official_test)
     rows = np.sort(random.permutation(pool)[: sum(sizes.values())])
     return amint.deal(dataset.pixels[rows], dataset.labels[rows], **sizes, seed=seed)
@@ -94,6 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in given.seeds:
         for name in given.models:
             key = {"model": name, "seed": seed, "members": given.members, "epochs": given.epochs}
+            width = HEAD_WIDTHS.get(name, "auto")
+            key["settings"] = {**sizes_of(given.members), "head_width": width}
             if not rows.has(key):
                 rows.add(key | trial(name, dealt(given.members, seed), given.epochs, seed))
     print(rows.table.T)

@@ -176,7 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     rows, settings = Rows(given.out / "hidden.csv"), RUN | sizes
     for seed in given.seeds:
-        keys = [{"owner": method, "seed": seed, **sizes} for method in METHODS]
+        keys = [
+            {"owner": method, "seed": seed, **sizes, "settings": settings} for method in METHODS
+        ]
         left = [key for key in keys if not rows.has(key | {"shadows": given.shadows})]
         shadows = shadow_models(settings, seed, given.shadows, given.epochs) if left else []
         for key in left:

@@ -29,6 +29,8 @@ from benchmarks.resumed import Rows
 JUDGED = 20_000
 SIZES = {"members": 2_000, "external": 3_000, "calibration": 1_000, "holdout": 5_000}
 PLAIN_EPOCHS = 20
+#: What a row's other columns do not tell.
+SETTINGS = {**SIZES, "judged": JUDGED, "plain_epochs": PLAIN_EPOCHS}
 #: Of an attached head: width, and passes over 3,000 external images in steps of 512.
 ATTACHED = ((16, 10), (32, 10), (16, 60), (32, 60), (64, 60), ("auto", "auto"))
 FITTED = ("fit", "auto")
@@ -87,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = Rows(given.out / "own_heads.csv")
     for seed in given.seeds:
         for key, make in trials(dealt(seed), seed):
-            if rows.has(key := key | {"seed": seed}):
+            if rows.has(key := key | {"seed": seed, "settings": SETTINGS}):
                 continue
             model = make()
             found = {"width": model.enhanced.head.width, "epochs": model.card["epochs"]}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,11 @@ from amint_core.files import write_text
 
 
 class Rows:
-    """Rows of an experiment in a CSV file, as text, each with hardware and commit."""
+    """Rows of an experiment in a CSV file, as text, each with hardware and commit.
+
+    A value that is a table of settings is kept as its hash: a row of other settings than those
+    that are asked for counts as none.
+    """
 
     def __init__(self, file: Path) -> None:
         text = {"dtype": str, "keep_default_na": False}
@@ -38,4 +45,6 @@ class Rows:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
     return f"{value:.4g}" if isinstance(value, float) else str(value)

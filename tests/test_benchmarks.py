@@ -13,6 +13,7 @@ from torch import nn
 import amint_core as amint
 from amint_core.batch.planning.worker import WorkerEndedError
 from amint_core.errors import SettingsError
+from amint_core.locations import project_root
 from amint_core.model.zoo import AUDITED
 from amint_core.training.kinds import ACTIVE, PLAIN
 from amint_core.training.precision import chosen_precision
@@ -22,8 +23,10 @@ from benchmarks import (
     figures,
     floor,
     growth,
+    hidden,
     loading,
     outsiders,
+    own_heads,
     several_heads,
     shadows,
     tables,
@@ -293,6 +296,27 @@ def test_an_experiment_goes_on_after_the_rows_that_are_there(tmp_path):
     assert not again.has({"width": 3, "seed": 1})
     assert list(again.table["auc"]) == ["0.3333"] * 2
     assert {"hardware", "commit", "changed"} <= set(again.table)
+
+
+def test_rows_of_other_settings_count_as_none(tmp_path):
+    key = {"change": "four heads", "seed": 1, "settings": {"heads": 4, "batch": 256}}
+    Rows(tmp_path / "t.csv").add(key | {"auc": 0.9})
+    rows = Rows(tmp_path / "t.csv")
+    assert rows.has(key | {"settings": {"batch": 256, "heads": 4}})
+    assert not rows.has(key | {"settings": {"heads": 4, "batch": 512}})
+
+
+@pytest.mark.parametrize("module", [attached, hidden, own_heads])
+def test_committed_rows_are_of_the_settings_at_hand(monkeypatch, module):
+    def anew(*_, **__):
+        raise AssertionError("a row would be computed anew")
+
+    for name in ("trial", "shadow_models", "attached", "fitted", "fitted_then_attached"):
+        monkeypatch.setattr(module, name, anew, raising=False)
+    monkeypatch.setattr(module, "dealt", lambda *_: {}, raising=False)  # of images not at hand
+    monkeypatch.setattr(Rows, "add", anew)  # which writes
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    assert module.main(["--out", str(project_root() / "results" / "audit")]) == 0
 
 
 def test_a_plain_loop_learns_and_its_models_get_heads():
