@@ -166,6 +166,19 @@ def test_the_figure_draws_every_cell(tmp_path):
     plt.close(figure)
 
 
+def test_the_figure_says_what_was_trained_and_where_thresholds_differ(tmp_path):
+    made(tmp_path)
+    figure = draw(sheets.cells(sheets.read(tmp_path)))
+    assert [line.get_suptitle() for line in figure.subfigs] == list(sheets.METHODS.values())
+    titles = [" ".join(axes.get_title().split()) for axes in figure.axes]
+    calibrated = [title for title in titles if "calibrated" in title]
+    assert len(calibrated) == 2
+    assert all(title.endswith("(the paper's is at .5)") for title in calibrated)
+    # A cell without a run shows the paper's value alone, in grey.
+    others = [text for text in figure.axes[0].texts if text.get_text() != ".90\n.87"]
+    assert {(len(text.get_text()), text.get_color()) for text in others} == {(3, "#999999")}
+
+
 def test_stand_ins_are_called_so_in_the_sheets_and_in_the_figure(tmp_path):
     from matplotlib import pyplot as plt
 

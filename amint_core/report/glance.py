@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
@@ -20,21 +22,25 @@ Colour = str | tuple[float, ...]
 def draw(table: pd.DataFrame) -> Figure:
     """Draw all cells at a glance: MINT at both thresholds and audited accuracy, by their difference
     to the paper's."""
-    figure, axes = plt.subplots(2, 3, figsize=(15, 11), layout="constrained")
+    figure = plt.figure(figsize=(15, 11.5), layout="constrained")
     titles = (
         "MINT as the paper judges it, at probability .5",
-        "MINT on the same images, at a calibrated threshold",
+        "MINT on the same images, at a calibrated threshold (the paper's is at .5)",
         "Audited accuracy",
     )
-    for line, method in zip(axes, METHODS, strict=True):
+    lines = figure.subfigures(len(METHODS))
+    for line, (method, what) in zip(lines, METHODS.items(), strict=True):
+        line.suptitle(what, fontsize=12, fontweight="bold", x=0.01, ha="left")
         own = table[table["method"] == method].set_index(KEY)
-        for place, title, (ours, theirs, _) in zip(line, titles, COMPARED.values(), strict=True):
+        panels = zip(line.subplots(1, 3), titles, COMPARED.values(), strict=True)
+        for place, title, (ours, theirs, _) in panels:
             _panel(place, own, ours, theirs)
-            place.set_title(f"{title}\n{METHODS[method].split(':')[0].lower()}", fontsize=11)
+            place.set_title(textwrap.fill(title, 50), fontsize=10)
     figure.suptitle(
-        f"The paper's 72 cells on {images(table)}: ours, and below it the paper's "
-        f"(colour: difference; white within ±{NOISE:.2f})",
-        fontsize=13,
+        f"The paper's {len(paper.TABLE1)} cells on {images(table)}: ours, and below it the paper's "
+        f"(colour: difference; white within ±{NOISE:.2f}; grey: the paper's alone, where we have "
+        "no run)",
+        fontsize=12,
     )
     plt.close(figure)  # one that ends a notebook cell is shown once then
     return figure
@@ -49,9 +55,11 @@ def _panel(axes: Axes, own: pd.DataFrame, ours: str, theirs: str) -> None:
             colour = _colour(value, printed)
             square = {"facecolor": colour, "edgecolor": "white", "linewidth": 1}
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **square))
-            text = f"{'–' if pd.isna(value) else short(value, 2)}\n{short(printed, 2)}"
+            theirs_alone = pd.isna(value)
+            text = short(printed, 2) if theirs_alone else f"{short(value, 2)}\n{short(printed, 2)}"
+            ink = "#999999" if theirs_alone else _ink(colour)
             centred = {"ha": "center", "va": "center", "linespacing": 1.1}
-            axes.text(x, y, text, fontsize=8, color=_ink(colour), **centred)
+            axes.text(x, y, text, fontsize=8, color=ink, **centred)
     labels = [f"{DATASETS[dataset]} · {setup}" for dataset, setup in keys]
     axes.set(xlim=(-0.5, len(paper.MODELS) - 0.5), ylim=(len(keys) - 0.5, -0.5))
     axes.set_xticks(
