@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from made_runs import EIGHT, made_metrics, made_scores, put, put_many
+from matplotlib import pyplot as plt
 from read_back import profile, table, texts
 
 from amint_core import report
 from amint_core.locations import results_root
 from amint_core.report import paper
-from amint_core.report.figures import FIGURES, beside_paper, roc_by_dataset, setup_effect
+from amint_core.report.figures import FIGURES, beside_paper, panels, roc_by_dataset, setup_effect
+from amint_core.report.style import RC
 from amint_core.report.tables import table1
 
 
@@ -103,3 +105,45 @@ def test_no_two_curves_of_a_dataset_look_alike(results):
     (axes,) = roc_by_dataset.draw(profile()).axes[:1]
     looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines]
     assert len(set(looks)) == len(looks) == 6 + 1  # and chance
+
+
+@pytest.mark.parametrize("draw", [setup_effect.draw, beside_paper.draw])
+def test_the_papers_key_stands_where_a_value_of_it_is_drawn(results, draw):
+    put(results, made_metrics(model="convnet"))
+    labels = [text.get_text() for text in draw(profile()).legends[0].get_texts()]
+    assert "paper" not in labels
+    put(results, made_metrics())
+    labels = [text.get_text() for text in draw(profile()).legends[0].get_texts()]
+    assert "paper" in labels
+
+
+def test_one_name_has_one_look_in_every_panel(results):
+    put(results, made_metrics(recipe="best"))
+    put(results, made_metrics(recipe="fixed"))
+    put(results, made_metrics(dataset="gtsrb", recipe="fixed"))
+    figure = setup_effect.draw(profile())
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["MobileNet recipe=best", "MobileNet recipe=fixed", "paper"]
+    fills = [
+        [bars.lines[0].get_fillstyle() for bars in axes.containers] for axes in figure.axes[:2]
+    ]
+    assert fills == [["full", "none"], ["none"]]  # GTSRB has the second alone
+
+
+def test_a_long_title_is_wrapped_into_its_panel():
+    names = ["CIFAR-10 · MobileNet · middle · best (external=7500, members=5000)", "short\nlines"]
+    with plt.rc_context(RC):
+        figure, (first, second) = panels.tiles("title", names, 3, 4.6, 4.2)
+        figure.draw_without_rendering()
+    assert " ".join(first.get_title("left").split()) == names[0]
+    assert second.get_title("left") == names[1]
+    assert first._left_title.get_window_extent().x1 < second.get_window_extent().x0
+    plt.close(figure)
+
+
+def test_a_later_curve_leaves_an_earlier_one_visible(results):
+    put(results, made_metrics(), made_scores())
+    put(results, made_metrics(setup="entry"), made_scores())
+    (axes,) = roc_by_dataset.draw(profile()).axes
+    below, above, _ = (line.get_linewidth() for line in axes.lines)
+    assert below > above + 0.5

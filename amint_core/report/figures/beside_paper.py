@@ -68,7 +68,9 @@ def draw(results: Results) -> Figure:
         for setup, color in [*SETUPS.items(), *((one, GREY) for one in sorted(drawn - {*SETUPS}))]
         if setup in drawn
     ]
-    foot(figure, [*handles, Line2D([], [], label="paper", **_PAPER_LOOK)], datasets)
+    if any(rows["paper_mint_accuracy"].notna().any() for rows in datasets.values()):
+        handles.append(Line2D([], [], label="paper", **_PAPER_LOOK))
+    foot(figure, handles, datasets)
     return figure
 
 

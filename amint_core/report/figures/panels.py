@@ -20,6 +20,8 @@ from amint_core.report.render import short
 from amint_core.report.style import GREY, headed
 
 _POINTS = 80  # places on the false-positive axis at which a band is drawn, at most
+#: Inches: of a letter of a panel's title, of a line of one, and beside a panel's axes.
+_LETTER, _TITLE_LINE, _MARGIN = 0.09, 0.18, 0.6
 Look = dict[str, str]  # of a curve: `color` and `linestyle`
 #: The line on which a test knows nothing.
 CHANCE = {"color": GREY, "linewidth": 1, "linestyle": "--"}
@@ -35,12 +37,17 @@ def tiles(
         names: a panel's title each.
         columns: panels in a line, at most.
         width: in inches, of a panel.
-        height: in inches, of a panel; 1.3 more are for title and legend.
+        height: in inches, of a panel; 1.3 more are for title and legend, and a line of a panel's
+            title that is wrapped makes it higher.
         options: of `plt.subplots`.
     """
     columns = min(len(names), columns)
     lines = -(-len(names) // columns)
-    size = (max(width * columns, 7.0), height * lines + 1.3)
+    wide = max(width * columns, 7.0)
+    letters = int((wide / columns - _MARGIN) / _LETTER)
+    names = ["\n".join(textwrap.fill(line, letters) for line in name.split("\n")) for name in names]
+    height += _TITLE_LINE * max(name.count("\n") for name in names)
+    size = (wide, height * lines + 1.3)
     figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, **options)
     headed(figure, title)
     for axes in grid.flat[len(names) :]:
@@ -120,8 +127,10 @@ def draw_curves(axes: Axes, curves: Sequence[tuple[str, Sequence[pd.DataFrame], 
         curves: name, judged scores per seed, and colour and line of each.
     """
     alpha = min(0.15, 0.6 / len(curves))  # many bands on top of each other stay light
-    for name, tables, look in curves:
-        draw_band(axes, tables, alpha, label=name, linewidth=1.5, **look)
+    # Later ones lie on earlier ones and are thinner, so that none hides another.
+    widths = np.linspace(min(3.0, 1.3 + 0.6 * (len(curves) - 1)), 1.3, len(curves))
+    for (name, tables, look), width in zip(curves, widths, strict=True):
+        draw_band(axes, tables, alpha, label=name, linewidth=width, **look)
     most = max(non_members(table) for _, tables, _ in curves for table in tables)
     roc_axes(axes, most, linestyle="-", alpha=0.7, label=None)
     legend_below(axes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -32,44 +34,54 @@ def draw(results: Results) -> Figure:
     figure, grid = plt.subplots(2, len(datasets), figsize=size, squeeze=False, sharey="row")
     headed(figure, title)
     everything = pd.concat(datasets.values())
-    handles: dict[str, Line2D] = {}
+    looks = _looks(everything)
     for (name, rows), column in zip(datasets.items(), grid.T, strict=True):
         for (side, measure), axes in zip(SIDES.items(), column, strict=True):
-            handles |= _draw_lines(axes, rows, side)
+            _draw_lines(axes, rows, side, looks)
             axes.set(title=name, xlim=(-0.35, 2.35), ylim=limits(everything, side))
             axes.set_xticks(range(3), paper.SETUPS)
             if axes is grid[0, 0] or axes is grid[1, 0]:
                 axes.set_ylabel(measure)
-    printed = Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="paper")
-    foot(figure, [*handles.values(), printed], datasets)
+    handles = [Line2D([], [], label=line.replace("\n", " "), **looks[line]) for line in looks]
+    if everything["paper_mint_accuracy"].notna().any():
+        handles.append(Line2D([], [], color=GREY, linewidth=1, linestyle="--", label="paper"))
+    foot(figure, handles, datasets)
     return figure
 
 
-def _draw_lines(axes: Axes, rows: pd.DataFrame, side: str) -> dict[str, Line2D]:
-    """Draw a line per model and variant and return their handles by name."""
+def _looks(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return how the line of each model and variant looks, the same in every panel.
+
+    Variants of one model have its colour and another filling.
+    """
+    found = {}
+    for model, lines in rows.groupby("model", sort=False)["line"]:
+        color, marker = model_look(model)
+        for number, line in enumerate(lines.unique()):
+            fill = FILLS[number % len(FILLS)]
+            found[line] = {"color": color, "marker": marker, "markersize": 6, "fillstyle": fill}
+    return found
+
+
+def _draw_lines(
+    axes: Axes, rows: pd.DataFrame, side: str, looks: dict[str, dict[str, Any]]
+) -> None:
+    """Draw a line per model and variant."""
     lines = dict(list(rows.groupby("line", sort=False)))
-    handles = {}
-    before: dict[str, int] = {}
     for number, (line, of_line) in enumerate(lines.items()):
         dataset, model = of_line[["dataset", "model"]].iloc[0]
-        # Variants of one model have its colour and another filling.
-        color, marker = model_look(model)
-        fill = FILLS[before.setdefault(model, 0) % len(FILLS)]
-        before[model] += 1
-        look = {"color": color, "marker": marker, "markersize": 6, "fillstyle": fill}
+        look = looks[line]
         # A little beside each other, so that no marker hides another.
         shift = 0.05 * (number - (len(lines) - 1) / 2)
         value, low, high = (of_line[f"{side}_accuracy{part}"] for part in ("", "_low", "_high"))
         errors = np.clip([value - low, high - value], 0, None)
         places = of_line["setup"].map(paper.SETUPS.index) + shift
         axes.errorbar(places, value, yerr=errors, elinewidth=1, **look)
-        printed = [paper.TABLE1.get((dataset, setup, model)) for setup in paper.SETUPS]
-        if all(printed):
+        if of_line["paper_mint_accuracy"].notna().all():
+            printed = [paper.TABLE1[dataset, setup, model] for setup in paper.SETUPS]
             values = [getattr(cell, side) for cell in printed]
-            axes.plot(range(3), values, color=color, linewidth=1, linestyle="--", alpha=0.7)
-        name = line.replace("\n", " ")
-        handles[name] = Line2D([], [], label=name, **look)
-    return handles
+            thin = {"color": look["color"], "linewidth": 1, "linestyle": "--", "alpha": 0.7}
+            axes.plot(range(len(values)), values, **thin)
 
 
 FIGURE = Drawing("setup_effect", draw)

@@ -71,12 +71,15 @@ def document(results: Results) -> Document:
 
 
 def _variants(table: pd.DataFrame) -> list[str | None]:
-    """Return the recipe where there are several, and what else differs within one."""
+    """Return the recipe where the profile has several, and what else differs within one.
+
+    A model's recipe is named beside every dataset then: figures give one name one look.
+    """
     others = variants(table, ("title", "model", "recipe"), ignored=_SETUP)
-    recipes = table.groupby(["title", "model"])["recipe"].transform("nunique")
+    several = table["recipe"].nunique() > 1
     named = [
         ", ".join(filter(None, [f"recipe={recipe}" if several else "", other]))
-        for recipe, several, other in zip(table["recipe"], recipes > 1, others, strict=True)
+        for recipe, other in zip(table["recipe"], others, strict=True)
     ]
     return [name or None for name in named]
 
