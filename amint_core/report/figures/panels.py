@@ -21,7 +21,7 @@ from amint_core.report.style import GREY, headed
 
 _POINTS = 80  # places on the false-positive axis at which a band is drawn, at most
 #: Inches: of a letter of a panel's title, of a line of one, and beside a panel's axes.
-_LETTER, _TITLE_LINE, _MARGIN = 0.09, 0.18, 0.6
+_LETTER, _TITLE_LINE, _MARGIN = 0.082, 0.18, 0.6
 Look = dict[str, str]  # of a curve: `color` and `linestyle`
 #: The line on which a test knows nothing.
 CHANCE = {"color": GREY, "linewidth": 1, "linestyle": "--"}
