@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = Rows(given.out / "several_heads.csv")
     for seed in given.seeds:
         for change, settings in CHANGES.items():
-            key = {"change": change, "seed": seed}
+            key = {"change": change, "seed": seed, "settings": SETTINGS | settings}
             if not rows.has(key):
                 own = amint.RunConfig.create(**SETTINGS | settings, seed=seed)
                 rows.add(*[key | found for found in trial(own)])
