@@ -15,7 +15,8 @@ from short_training import SMALL, settings, stored, train, without_times
 from amint_core import provenance
 from amint_core.locations import project_root
 from amint_core.run import steps
-from amint_core.run.trainings import Training
+from amint_core.run.trainings import Training, training_of
+from amint_core.training.kinds import KINDS
 
 
 def same(history, other):
@@ -111,6 +112,17 @@ def test_training_starts_anew_whatever_the_model_has_learnt():
     history, run = train(settings(epochs=1))
     stored(run).weights.unlink()
     same(history, steps.train(run))
+
+
+@pytest.mark.parametrize("method", ["passive", "attached"])
+def test_a_head_starts_anew_too_whatever_it_has_learnt(method):
+    stages = {"head_epochs": 2, "head_batch": 20} if method == "attached" else {}
+    history, run = train(settings(epochs=1, method=method, **stages))
+    head = {name: value.clone() for name, value in run.model.head.state_dict().items()}
+    training_of(KINDS[method], run.data).weights.unlink()
+    same(history, steps.train(run))
+    for name, value in run.model.head.state_dict().items():
+        assert torch.equal(value, head[name]), name
 
 
 @pytest.mark.parametrize("file", ["weights", "history"])

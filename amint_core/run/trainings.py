@@ -289,9 +289,11 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
                     f"more for want of them. To have them, delete {training} and train again."
                 )
             return history
+        # The model may have been trained before; a training starts from the seed's weights.
         if kind.starts_from is None:
-            # The model may have been trained before; a training starts from the seed's weights.
             model.load_state_dict(build(data).state_dict())
+        else:
+            model.head.load_state_dict(build(data).head.state_dict())
         members = data.split.roles["members"]
         title = f"{kind.name}: {data.settings.id}"
         monitor = monitor_of(data, model) if kind.has_head else None
