@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 import torch
 from ports import free_port
+from safetensors.torch import load_file, save_file
 from short_training import SMALL, settings, stored, train, without_times
 
+from amint_core import provenance
 from amint_core.data.prepare import prepare
 from amint_core.errors import ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
@@ -22,6 +24,10 @@ from amint_core.methods import METHODS
 from amint_core.run import steps
 from amint_core.run.folder import Run
 from amint_core.run.models import build
+from amint_core.run.read_back import read_machine
+from amint_core.run.trainings import training_of
+from amint_core.training.distributed import processes
+from amint_core.training.kinds import ACTIVE
 
 
 def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
@@ -50,6 +56,30 @@ def test_a_run_leaves_every_file_and_metrics_say_what_they_are_of():
     assert not scores.loc[scores["role"].isin(["external", "calibration", "test"]), "judged"].any()
     manifest = json.loads((run.folder / "manifest.json").read_text())
     assert {"versions", "hardware", "git", "seed", "data", "split", "code"} <= set(manifest)
+
+
+def test_the_manifest_tells_what_trained_the_model_and_not_what_loaded_it(monkeypatch):
+    chosen = settings(epochs=1)
+    first, folder = steps.run_all(chosen), Run(chosen).folder
+    trained_on = read_json(folder / "manifest.json")
+    monkeypatch.setattr(provenance, "hardware", lambda device: "another processor")
+    assert steps.run_all(chosen)["training"] == first["training"]
+    told = read_json(folder / "manifest.json")
+    names = ("device", "hardware", "processes")
+    assert [told[name] for name in names] == [trained_on[name] for name in names]
+    assert trained_on["processes"] == 1
+    file = stored(Run(chosen)).weights
+    save_file(load_file(file), file)  # as before this was written down
+    Run(chosen).keep_training(file, pd.DataFrame())
+    assert read_machine(file) == dict.fromkeys(names, "unknown")
+
+
+@pytest.mark.parametrize("name", ["numpy", "torchvision"])
+def test_a_training_depends_on_the_libraries_that_make_its_batches(name, monkeypatch):
+    before, versions = training_of(ACTIVE, Run(settings()).data), provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: versions | {name: "0.0"})
+    assert training_of(ACTIVE, Run(settings()).data).folder != before.folder
+    assert before.identity["device"] == processes().device.type
 
 
 def test_the_same_settings_give_the_same_bits_whatever_ran_before(monkeypatch, tmp_path):

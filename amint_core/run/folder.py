@@ -24,6 +24,7 @@ from amint_core.locations import results_root, shown
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.run.models import build
+from amint_core.run.read_back import UNKNOWN, read_machine
 from amint_core.run.shadows import Draw, draw
 from amint_core.store import files_to_hash, hashes, sha256, write_sealed
 from amint_core.training.distributed import processes
@@ -61,6 +62,8 @@ class Run:
         folder: where its files go.
         writes: whether this process writes them.
         history: one row per epoch; None before the step `train`.
+        machine: what trained the model, be it this process or an earlier one: `device`, `hardware`,
+            `processes`; "unknown" of each before the step `train`.
         scores: one row per image, see `evaluation/scores.py`; None before the step `score`.
         transformed: the same of judged images after each of the settings' transformations; None
             where there are none.
@@ -73,6 +76,7 @@ class Run:
     folder: Path = field(init=False)
     writes: bool = field(init=False)
     history: pd.DataFrame | None = field(init=False, default=None, repr=False)
+    machine: dict[str, Any] = field(init=False, default_factory=lambda: dict(UNKNOWN), repr=False)
     scores: pd.DataFrame | None = field(init=False, default=None, repr=False)
     transformed: pd.DataFrame | None = field(init=False, default=None, repr=False)
 
@@ -134,7 +138,7 @@ class Run:
 
     def keep_training(self, weights: Path, history: pd.DataFrame) -> None:
         """Put trained weights and history into the folder; clear the numbers of any others."""
-        self.history = history
+        self.history, self.machine = history, read_machine(weights)
         if not self.writes:
             return
         own = self.folder / "model.safetensors"

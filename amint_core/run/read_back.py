@@ -6,17 +6,23 @@ any of them to mean that the file is damaged.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from amint_core.training.loop import State
 
+#: Where the metadata of stored weights tell what trained them.
+MACHINE = "machine"
+UNKNOWN = dict.fromkeys(("device", "hardware", "processes"), "unknown")
 _ALWAYS = {"epoch", "calibration_auc", "seconds", "order", "state"}
 #: Columns of a history in one stage, in two, and of several heads, besides those of its losses.
 _HISTORIES = (_ALWAYS | {"learning_rate"}, _ALWAYS | {"stage"}, _ALWAYS | {"stage", "head"})
@@ -27,6 +33,16 @@ def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:
     weights = load_file(file)
     _check_fit(weights, part)
     return weights
+
+
+def read_machine(file: Path) -> dict[str, Any]:
+    """Read what trained stored weights, see `trainings.machine_of`.
+
+    Files from before it was written down say "unknown" of each.
+    """
+    with safe_open(file, "pt") as stored:
+        told = (stored.metadata() or {}).get(MACHINE)
+    return UNKNOWN if told is None else json.loads(told)
 
 
 def read_history(file: Path) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from amint_core.run.folder import Run
 from amint_core.run.needs import kind_of, training_settings
 from amint_core.run.trainings import train_model, training_of
 from amint_core.training.device import open_accelerator
-from amint_core.training.distributed import processes, refuse_lone_process
+from amint_core.training.distributed import refuse_lone_process
 from amint_core.training.precision import chosen_precision
 from amint_core.training.repeatable import repeatable
 
@@ -131,7 +131,7 @@ def evaluate(run: Run) -> dict[str, Any]:
             for name, rows in run.transformed.groupby("transformation", sort=False)
         }
     metrics["training"] = _describe_training(run)
-    run.keep_results(metrics, _manifest(run, metrics["training"]))
+    run.keep_results(metrics, _manifest(run))
     return metrics
 
 
@@ -255,9 +255,6 @@ def describe_data(dataset: Dataset, split: Split) -> dict[str, Any]:
 
 def _describe_training(run: Run) -> dict[str, Any]:
     settings, kind, history = run.settings, kind_of(run.settings), run.history
-    device = next(run.model.parameters()).device
-    with repeatable(settings.cpu_threads):
-        hardware = provenance.hardware(device)
     parameters = {"audited": parameter_count(run.model.audited)}
     if kind.has_head:
         parameters["head"] = parameter_count(run.model.head)
@@ -266,8 +263,8 @@ def _describe_training(run: Run) -> dict[str, Any]:
         "epochs": len(history),
         "best_epoch": best_epoch(history, settings),
         "seconds": round(float(history["seconds"].sum()), 1),
-        "device": device.type,
-        "hardware": hardware,
+        "device": run.machine["device"],
+        "hardware": run.machine["hardware"],
         "parameters": parameters,
         "taps": list(run.model.taps) if kind.has_head else [],
     }
@@ -282,18 +279,19 @@ def code_of(settings: RunConfig) -> str:
     return provenance.code_fingerprint(__name__, *added)
 
 
-def _manifest(run: Run, training: dict[str, Any]) -> dict[str, Any]:
-    """Return where the run's numbers come from, and everything that they depend on."""
+def _manifest(run: Run) -> dict[str, Any]:
+    """Return where the run's numbers come from, and everything that they depend on.
+
+    Device, hardware and processes are those that trained the model, which may have been loaded.
+    """
     settings, versions = run.settings, provenance.versions()
     return {
         "run": settings.id,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions,
-        "device": training["device"],
-        "hardware": training["hardware"],
+        **run.machine,
         "git": provenance.git_state(),
         "computed_in": chosen_precision(settings.precision),
-        "processes": processes().num_processes,
         "seed": settings.seed,
         "settings": settings.model_dump(mode="json", exclude=set(settings_of("nothing"))),
         "training": training_settings(settings, kind_of(settings)),

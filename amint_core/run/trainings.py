@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,26 +34,32 @@ from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import separate
 from amint_core.run.models import build, fit_model, monitor_of, trained_part
 from amint_core.run.needs import training_settings
-from amint_core.run.read_back import read_history, read_state, read_weights
+from amint_core.run.read_back import MACHINE, read_history, read_state, read_weights
 from amint_core.run.recorded import recorded
 from amint_core.store import read_or_set_aside, remove, stored
 from amint_core.training.distributed import agreed, processes
 from amint_core.training.kinds import Kind
 from amint_core.training.loop import State
 from amint_core.training.precision import chosen_precision
+from amint_core.training.repeatable import repeatable
 
 Value = TypeVar("Value")
 
 #: Where the code begins that a trained model depends on. Storage is no part of it.
 _TRAINING = "amint_core.run.models"
+#: Packages whose versions a trained model depends on.
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 
 
 def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> dict[str, Any]:
-    """Return everything that a trained model depends on.
+    """Return what a trained model depends on, as far as a finished one is not to be trained again.
 
-    The precision that "auto" stands for on this machine is part of it. The number of processes is
-    not, so that a notebook, which is one process, can load what several have trained together.
+    The kind of device and the precision that "auto" stands for on it are part of it, and so are the
+    libraries that compute: batches' order and copies are drawn by numpy, some copies are made by
+    torchvision. The processor's name and the number of processes are not, though the last bits of
+    sums follow from them: a notebook, which is one process, can so load what several have trained
+    together. `Training.save` writes down what they were.
 
     Args:
         settings: the run's settings.
@@ -68,9 +74,9 @@ def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> d
         "data": fingerprint,
         "split": split,
         "code": provenance.code_fingerprint(_TRAINING, *zoo.code_of(settings.model), *losses),
-        "torch": versions["torch"],
-        "timm": versions["timm"],
+        **{name: versions[name] for name in _LIBRARIES},
         "computed_in": chosen_precision(settings.precision),
+        "device": processes().device.type,
     }
 
 
@@ -229,15 +235,29 @@ class Training:
         every = 0 if settings.head_epochs else settings.keep_epochs
         return are_kept(self.epochs, (*range(every, last + 1, every), last) if every else ())
 
-    def save(self, model: torch.nn.Module, history: pd.DataFrame) -> None:
-        """Write the weights as safetensors, with the identity they belong to, and the history."""
+    def save(
+        self,
+        model: torch.nn.Module,
+        history: pd.DataFrame,
+        machine: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the weights as safetensors, with the identity they belong to, and the history.
+
+        Args:
+            model: the part that was trained.
+            history: one row per epoch.
+            machine: what trained it, see `machine_of`; None: it is not written down.
+        """
         if not processes().is_main_process:
             return
         with stored(self.history) as temporary:
             history.to_csv(temporary, index=False)
         with stored(self.weights) as temporary:
             weights = separate(model.state_dict())
-            save_file(weights, temporary, metadata={"amint": json.dumps(self.identity)})
+            metadata = {"amint": json.dumps(self.identity)}
+            if machine is not None:
+                metadata[MACHINE] = json.dumps(machine)
+            save_file(weights, temporary, metadata=metadata)
         remove(self.checkpoint)
 
     def __str__(self) -> str:
@@ -334,5 +354,22 @@ def train_and_store(
         title=title,
         record=recorded,
     )
-    training.save(trained_part(kind, model), history)
+    training.save(trained_part(kind, model), history, machine_of(data.settings, model))
     return history
+
+
+def machine_of(settings: RunConfig, model: torch.nn.Module) -> dict[str, Any]:
+    """Return what has just trained a model: `device`, `hardware` in words, number of `processes`.
+
+    Args:
+        settings: tell the number of CPU threads.
+        model: on the device that trained it.
+    """
+    device = next(model.parameters()).device
+    with repeatable(settings.cpu_threads):
+        hardware = provenance.hardware(device)
+    return {
+        "device": device.type,
+        "hardware": hardware,
+        "processes": processes().num_processes,
+    }
