@@ -32,7 +32,7 @@ from amint_core.training.muon import (
     orthogonalised,
 )
 from amint_core.training.resident import Resident
-from amint_core.training.resident_loop import Plan, Schedule
+from amint_core.training.resident_loop import Plan, Schedule, run_steps
 from amint_core.training.transcript import state_digest
 from amint_core.training.trunk import Objective, train_trunk
 
@@ -264,6 +264,19 @@ def test_muon_trains_both_trunk_and_head():
 def test_divergence_is_refused():
     with pytest.raises(TrainingError, match="learning"):
         train(adam=float("inf"), muon=0.0)
+
+
+def test_weights_that_the_last_step_spoils_are_refused_though_its_loss_is_a_number():
+    weight, once = nn.Parameter(torch.zeros(3, device=DEVICE)), schedule(epochs=1, batch=4)
+    plan = Plan(rows(0, 4), rows(4, 8), once, DEVICE)
+
+    def loss():
+        value = (weight * 0).sqrt().sum()  # 0, and its slope is no number
+        return value, {"loss": value.detach()}
+
+    assert len(plan) == 1
+    with pytest.raises(TrainingError, match=r"weights are no numbers after the last .*learning"):
+        run_steps(loss, once.optimizer(nn.ParameterList([weight])), plan, once, plan.external)
 
 
 def test_activations_are_those_of_evaluation_mode():

@@ -149,7 +149,7 @@ def run_steps(
         watch: see `Watch`.
 
     Raises:
-        TrainingError: a loss is no number.
+        TrainingError: a loss is no number, or weights are none in the end.
     """
     log: dict[str, Tensor] = {}  # name → (S,)
 
@@ -179,17 +179,23 @@ def run_steps(
             row = {"epoch": epoch + 1, **dict(zip(log, means, strict=True))}
             row["seconds"] = round(time.perf_counter() - started, 4)
             history.append({**row, **watch.epoch(rows[seen])})
+    # The last step may give such weights from a loss that is a number; no later loss would tell.
+    if not torch.stack([one.isfinite().all() for one in optimizer.weights]).all():
+        raise _diverged("weights are no numbers after the last step", schedule)
     optimizer.zero_grad()
     return history
 
 
 def _refuse_divergence(means: Sequence[float], epoch: int, schedule: Schedule) -> None:
     if not all(map(math.isfinite, means)):
-        raise TrainingError(
-            f"Training diverged: a loss is no number in epoch {epoch}. Try a lower learning "
-            f"rate (now {schedule.muon:g} for matrices, {schedule.adam:g} for the rest) or a "
-            "smaller lambda_mint."
-        )
+        raise _diverged(f"a loss is no number in epoch {epoch}", schedule)
+
+
+def _diverged(how: str, schedule: Schedule) -> TrainingError:
+    return TrainingError(
+        f"Training diverged: {how}. Try a lower learning rate (now {schedule.muon:g} for matrices, "
+        f"{schedule.adam:g} for the rest) or a smaller lambda_mint."
+    )
 
 
 class Replay:
