@@ -11,15 +11,20 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import nn
+from torch.nn import functional
 
 from amint_core.batch.grid import load_grid
 from amint_core.batch.timed import grid as timed_grid
-from amint_core.batch.timed import judging, saving
+from amint_core.batch.timed import judging, saving, units
+from amint_core.batch.timed.dealt import deal
 from amint_core.batch.timed.grid import Clock, Timed
 from amint_core.batch.timed.judging import judge_again
 from amint_core.batch.timed.saving import is_done
 from amint_core.batch.timed.units import that_read_alike, units_of
 from amint_core.cli import main
+from amint_core.data.prepare import prepare
+from amint_core.data.split import ROLES
 from amint_core.data.twins import nearest_member
 from amint_core.errors import (
     DamagedError,
@@ -30,9 +35,13 @@ from amint_core.errors import (
 )
 from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import read_json
+from amint_core.model import zoo
 from amint_core.model.mint import parameter_count
+from amint_core.model.zoo.architecture import Architecture
 from amint_core.run.folder import Run, seal
+from amint_core.settings import create
 from amint_core.store import read_sealed, run_file, write_sealed
+from amint_core.training.activations import outputs
 from benchmarks.faults.damage import SCHEMAS, answer_for
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -515,6 +524,38 @@ def test_taps_that_are_not_in_the_model_leave_their_unit_and_no_other(tmp_path, 
     left = timed(tmp_path).run(list(load_grid(path, "small").values()))
     assert len(left) == 2
     assert all(said in one["why"] for one in left)
+
+
+class Last(nn.Module):
+    """Gives maps (B, H, W, C), as Swin does, and changes those of its first layer in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 6, 3, padding=1), nn.Linear(6, 5)
+        self.classifier = nn.Linear(5, 10)
+
+    def forward(self, images):
+        maps = functional.relu_(self.first(images))
+        return self.classifier(self.second(maps.permute(0, 2, 3, 1)).amax((1, 2)))
+
+
+def test_maps_with_channels_last_or_changed_in_place_are_read_as_in_a_single_run(monkeypatch):
+    taps = dict.fromkeys(zoo.SETUPS, ("first", "second"))
+    own = Architecture("own", "Own", lambda *_: Last(), taps, {})
+    monkeypatch.setitem(zoo.AUDITED, "own", own)
+    run = create(**SMALL, method="attached").model_copy(update={"model": "own"})
+    sizes = {role: getattr(run, role) for role in ROLES}
+    dealt = deal(prepare(run).dataset, sizes, run.seed, torch.device(DEVICE))
+    model = units._build([run], dealt, half=False)
+    images = dealt.images.images(dealt.rows["members"][:4])
+    with torch.no_grad():
+        read = outputs(model.audited, model.taps, images, half=False)
+    assert {name: maps.shape for name, maps in read.items()} == {
+        "first": (4, 6, 8, 8),
+        "second": (4, 5, 8, 8),
+    }
+    with torch.no_grad():
+        assert torch.equal(read["first"], model.audited.first(images))
 
 
 def test_a_folder_of_images_can_be_named_and_has_its_split_beside_the_others(tmp_path, monkeypatch):

@@ -124,11 +124,17 @@ def shapes_of(
     audited: nn.Module, taps: Sequence[str], images: Resident, half: bool = True
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of an image's activation at each tap."""
+    with evaluating(audited):
+        seen = outputs(audited, taps, example_of(images), half)
+    return {tap: tuple(seen[tap].shape[1:]) for tap in taps}
+
+
+def example_of(images: Resident) -> Tensor:
+    """Return a batch (B, C, H, W) of the first image, to look at a model with: on a GPU of the size
+    of every other pass."""
     device = images.pixels.device
     rows = torch.zeros(BATCH if device.type == "cuda" else 2, dtype=torch.int64, device=device)
-    with evaluating(audited):
-        seen = outputs(audited, taps, images.images(rows), half)
-    return {tap: tuple(seen[tap].shape[1:]) for tap in taps}
+    return images.images(rows)
 
 
 def _flat(output: Tensor) -> Tensor:

@@ -23,10 +23,18 @@ from amint_core.methods import METHODS
 from amint_core.model import zoo
 from amint_core.model.heads import build_head
 from amint_core.model.mint import EnhancedAuditedModel, parameter_count, require_taps
+from amint_core.model.preflight import probe
 from amint_core.run.models import taps_of
 from amint_core.run.needs import kind_of
 from amint_core.run.staged import copies_of, first_schedule, objective_of, second_schedule
-from amint_core.training.activations import Part, Recording, record, shapes_of, size_of
+from amint_core.training.activations import (
+    Part,
+    Recording,
+    example_of,
+    record,
+    shapes_of,
+    size_of,
+)
 from amint_core.training.head_stage import membership, parts_of, train_head
 from amint_core.training.kinds import Kind
 from amint_core.training.precision import chosen_precision
@@ -181,6 +189,9 @@ def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAudit
 
     `run.models.build` initialises on the CPU and looks whether the batch can be cut at the taps,
     which takes longer than a small model's epoch on a GPU.
+
+    Raises:
+        ModelError: a run's taps are not in the model, or give nothing that a head can read.
     """
     run, dataset, device = runs[0], dealt.dataset, dealt.images.pixels.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -189,10 +200,13 @@ def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAudit
             given = dataset.channels, dataset.image_size, dataset.num_classes
             audited = zoo.create(run.model, *given)
         audited = audited.to(memory_format=torch.channels_last)
-        for one in runs:  # those of later runs, too, before anything is trained
+        every: dict[str, None] = {}  # those of later runs, too, before anything is trained
+        for one in runs:
             require_taps(audited, taps_of(one, audited))
+            every |= dict.fromkeys(taps_of(one, audited))
         taps = taps_of(run, audited)
-        shapes = shapes_of(audited, taps, dealt.images, half)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            shapes = probe(audited, list(every), example_of(dealt.images))
         maps = [shapes[tap] for tap in taps]
         given = run.head, maps, run.model, run.head_width, dataset.channels, run.head_count
         head = build_head(*given)
