@@ -107,6 +107,11 @@ class Unused(nn.Module):
         (Skipping(), ("frist",), "Unknown tap 'frist'. Did you mean 'first'"),
         (Skipping(), (), "name one or more different modules"),
         (Skipping(), ("first", "first"), "name one or more different modules"),
+        (
+            zoo.create("resnet8", 3, 32, 5),
+            ("stage2.4", "stage2"),
+            "'stage2.4' is a part of 'stage2'",
+        ),
     ],
 )
 def test_taps_that_cannot_work_are_refused(module, taps, message):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from itertools import permutations
 from typing import Any, Literal
 
 import pandas as pd
@@ -135,7 +136,7 @@ def require_taps(audited: nn.Module, taps: Sequence[str]) -> None:
     """Refuse taps that are no modules of the model.
 
     Raises:
-        ModelError: one is not in the model, or stands twice; or there are none.
+        ModelError: one is not in the model, stands twice or lies inside another; or there are none.
     """
     modules = dict(audited.named_modules())
     for name in taps:
@@ -143,6 +144,12 @@ def require_taps(audited: nn.Module, taps: Sequence[str]) -> None:
             raise ModelError(unknown_name("tap", name, filter(None, modules)))
     if not taps or len(set(taps)) != len(taps):
         raise ModelError(f"taps = {list(taps)}: name one or more different modules.")
+    for inner, outer in permutations(taps, 2):
+        if inner.startswith(f"{outer}."):
+            raise ModelError(
+                f"taps = {list(taps)}: {inner!r} is a part of {outer!r}. Name modules that an "
+                "image passes one after the other."
+            )
 
 
 def _look(
