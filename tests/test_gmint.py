@@ -95,6 +95,34 @@ def test_a_model_without_plain_layers_is_refused():
         gradients._norms(model, torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))
 
 
+class Windowed(nn.Module):
+    """Lets one layer see the windows of images one by one, as Swin does, and one see no image."""
+
+    def __init__(self, ends=nn.Linear):
+        super().__init__()
+        self.places, self.windows, self.last = nn.Linear(2, 4), nn.Linear(48, 4), ends(16, 5)
+
+    def forward(self, images):
+        cut = images.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).transpose(1, 2).flatten(0, 1)
+        of_windows = self.windows(cut.flatten(1)) + self.places(torch.ones(1, 2))
+        return self.last(of_windows.unflatten(0, (len(images), 4)).flatten(1))
+
+
+@pytest.mark.parametrize("count", [17, 4])
+def test_layers_that_see_windows_one_by_one_are_left_out(count):
+    case = made_case({"members": count}, structured_images(count, 2)[:, :8, :8], audited=Windowed())
+    labels = np.zeros(count, np.int64)
+    assert gradients.gradient_norms(case, labels).shape == (count, 2)
+
+
+def test_a_model_whose_layers_all_see_windows_is_refused():
+    class Other(nn.Linear):
+        pass
+
+    with pytest.raises(ModelError, match="one row per image; this model has none"):
+        gradients._norms(Windowed(Other), torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))
+
+
 @pytest.fixture(scope="module")
 def overfitted():
     """A tiny model that knows 120 images with random labels by heart."""

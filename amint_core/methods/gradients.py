@@ -36,7 +36,9 @@ def gradient_norms(case: Case, labels: np.ndarray) -> np.ndarray:
 
     Returns:
         For each convolution and linear layer in the order reached, the norms of the gradients of
-        its weight and of its bias (of a bias added there, where it has none).
+        its weight and of its bias (of a bias added there, where it has none). Layers that do not
+        see one row per image are left out, as those that see windows of images one by one (Swin,
+        MaxViT).
 
     Raises:
         ModelError: the model has no layer whose gradient can be read.
@@ -46,9 +48,11 @@ def gradient_norms(case: Case, labels: np.ndarray) -> np.ndarray:
     with evaluating(model):
         for start in progress_bar(starts, desc="gradients", unit="batch"):
             rows = np.arange(start, min(start + _BATCH, len(labels)))
-            images = normalised(to_bytes(case.pixels(rows), case.device))
-            asked = torch.from_numpy(labels[rows]).to(case.device)
-            norms.append(_norms(model, images, asked).cpu().numpy())
+            # Beside one image alone, a layer that sees one row whatever the images would count.
+            given = rows if len(rows) > 1 else np.repeat(rows, 2)
+            images = normalised(to_bytes(case.pixels(given), case.device))
+            asked = torch.from_numpy(labels[given]).to(case.device)
+            norms.append(_norms(model, images, asked)[: len(rows)].cpu().numpy())
     return np.concatenate(norms)
 
 
@@ -56,9 +60,11 @@ def _norms(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return the (B, 2·layers) gradient norms of a batch."""
     with torch.enable_grad(), _recorded(model) as calls:
         logits = model(images.requires_grad_())
+    calls = [call for call in calls if len(call[1]) == len(images)]
     if not calls:
         raise ModelError(
-            "gMINT reads the gradients of plain Conv2d and Linear layers; this model has none."
+            "gMINT reads the gradients of plain Conv2d and Linear layers that see one row per "
+            "image; this model has none. Choose another method, or another model."
         )
     outputs = [output for *_, output in calls]
     slopes = torch.autograd.grad(logits, outputs, _slope_of_loss(logits.detach(), labels))
