@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from amint_core import config
 from amint_core.config import choices, given_values
@@ -17,32 +18,50 @@ from amint_core.model.zoo import is_known, known_names
 from amint_core.recipes import RECIPES
 from amint_core.training.kinds import ATTACHED, KINDS
 
-Settings = TypeVar("Settings", bound=config.RunConfig)
-
 #: Passes of the second stage where a method has two and the run does not say.
 HEAD_EPOCHS = 10
 
 
 class RunConfig(config.RunConfig):
-    """The settings of one run as people give them, checked against every registry."""
+    """The settings of one run as people give them, checked against every registry.
+
+    Raises:
+        SettingsError: a name is unknown (with the nearest valid one), or a value does not fit.
+    """
+
+    def __init__(self, /, **given: Any) -> None:
+        with _in_our_words():
+            super().__init__(**given)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_method(cls, given: Any) -> Any:
+        """Fill in what the method leaves no choice of; the recipe fills in the rest afterwards."""
+        method = METHODS.get(str(given.get("method", "active")))
+        if method is None:
+            return given
+        given = dict(given)
+        if not method.asks_head and "views" not in given:
+            given["views"] = "one"  # a recipe's views are of the MINT head's answers
+        told = {**RECIPES.get(str(given.get("recipe")), {}), **given}
+        if method.training == ATTACHED and "head_epochs" not in told:
+            given["head_epochs"] = HEAD_EPOCHS  # two stages are its only way to be trained
+        return given
+
+    @model_validator(mode="after")
+    def _check_registries(self) -> RunConfig:
+        _check_names(self)
+        _check_method(self, METHODS[self.method])
+        return self
 
     @classmethod
     def create(cls, **given: Any) -> RunConfig:
-        """Build the settings of a run.
+        """Build the settings of a run, as the class itself does.
 
         Raises:
             SettingsError: a name is unknown (with the nearest valid one), or a value does not fit.
         """
-        method = METHODS.get(str(given.get("method", "active")))
-        if method is not None and not method.asks_head and "views" not in given:
-            given["views"] = "one"  # a recipe's views are of the MINT head's answers
-        told = {**RECIPES.get(str(given.get("recipe")), {}), **given}
-        if method is not None and method.training == ATTACHED and "head_epochs" not in told:
-            given["head_epochs"] = HEAD_EPOCHS  # two stages are its only way to be trained
-        settings = _filled(cls, given)
-        _check_names(settings)
-        _check_method(settings, METHODS[settings.method])
-        return settings
+        return cls(**given)
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any], but: Collection[str] = ()) -> RunConfig:
@@ -85,12 +104,15 @@ def of_ones_own(**given: Any) -> config.RunConfig:
     Raises:
         SettingsError: a setting is unknown, or a value does not fit.
     """
-    return _filled(config.RunConfig, {"dataset": "own", "model": "own", **given})
+    with _in_our_words():
+        return config.RunConfig(**{"dataset": "own", "model": "own", **given})
 
 
-def _filled(cls: type[Settings], given: Mapping[str, Any]) -> Settings:
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Turn what pydantic says of values that do not fit into a SettingsError."""
     try:
-        return cls(**given)
+        yield
     except ValidationError as error:
         problems = [_in_words(problem) for problem in error.errors()]
         raise SettingsError("Settings refused. " + " ".join(problems)) from None

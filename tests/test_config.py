@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import amint_core as amint
 from amint_core.config import LISTS, MARKS, PARTS, RunConfig, parts_of, settings_of
 from amint_core.errors import SettingsError
 from amint_core.locations import project_root
@@ -44,8 +45,9 @@ def settings(**changed) -> RunConfig:
     ],
 )
 def test_bad_settings_are_refused_with_a_remedy(changed, message):
-    with pytest.raises(SettingsError, match=message):
-        settings(**changed)
+    for build in (create, amint.RunConfig):
+        with pytest.raises(SettingsError, match=message):
+            build(**{"dataset": "mnist", "model": "tiny"} | changed)
 
 
 def test_the_paper_protocol_has_no_holdout():
@@ -86,6 +88,22 @@ def test_a_recipes_views_are_for_methods_that_ask_a_head():
     views = {name: settings(recipe="robust", method=name).views for name in ("active", "yeom")}
     assert views == {"active": RECIPES["robust"]["views"], "yeom": "one"}
     assert views["active"] != "one"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": "attached"},
+        {"method": "attached", "recipe": "staged"},
+        {"method": "yeom", "recipe": "robust"},
+        {"protocol": "paper"},
+        {"recipe": "published"},
+    ],
+)
+def test_the_public_class_fills_in_what_create_fills_in(changed):
+    given = {"dataset": "mnist", "model": "tiny"} | changed
+    assert amint.RunConfig(**given) == create(**given)
+    assert amint.RunConfig.model_validate(given) == create(**given)
 
 
 def test_published_factors_follow_the_dataset():
