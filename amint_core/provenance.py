@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from amint_core import __version__
 from amint_core.errors import SettingsError
-from amint_core.imports import reached
+from amint_core.imports import PACKAGE, reached
 from amint_core.locations import project_root
 
 if TYPE_CHECKING:
@@ -126,17 +126,21 @@ def git_state() -> dict[str, Any]:
     """Return the commit and whether the work tree differs from it; None where there is no git.
 
     A copy without git is told its commit by `AMINT_COMMIT`; whether it differs is then not known,
-    but `code_fingerprint` is.
+    but `code_fingerprint` is. Where the package is installed alone, the repository around the
+    working folder is another project's, and is not asked.
     """
     told = os.environ.get("AMINT_COMMIT")
     if told:
         return {"commit": told, "changed": None}
+    unknown = {"commit": None, "changed": None}
+    if (project_root() / PACKAGE).resolve() != Path(__file__).resolve().parent:
+        return unknown
     try:
         commit = _git("rev-parse", "HEAD")
         # Results are what a run changes itself; only other changes make the code differ.
         dirty = bool(_git("status", "--porcelain", "--", ".", ":!results"))
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "changed": None}
+        return unknown
     return {"commit": commit, "changed": dirty}
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_run import SMALL
 
+from amint_core import provenance
 from amint_core.data.prepare import prepare
 from amint_core.errors import SettingsError
 from amint_core.imports import reached
@@ -179,6 +180,15 @@ def test_a_model_that_no_file_holds_is_refused_with_a_remedy():
     for code in (namespace["build"], functools.partial(namespace["build"], 3)):
         with pytest.raises(SettingsError, match=r"build was written in a notebook.*\.py file"):
             code_fingerprint(code)
+
+
+def test_the_commit_is_never_that_of_another_projects_repository(tmp_path, monkeypatch):
+    monkeypatch.delenv("AMINT_COMMIT", raising=False)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path)]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
+    assert provenance.git_state() == {"commit": None, "changed": None}
 
 
 def test_installed_packages_count_by_their_versions():
