@@ -30,6 +30,20 @@ def test_a_folder_per_class_is_a_dataset_whose_test_part_is_set_aside(photos):
     assert load(f"folder:{photos}", image_size=8, progress=False).pixels.shape == (240, 8, 8, 3)
 
 
+def test_the_same_images_are_set_aside_where_classes_keep_them_in_a_folder_images(photos):
+    def set_aside():
+        found = load(f"folder:{photos}", progress=False, rebuild=True)
+        return set(found.hashes[found.official_test].tolist())
+
+    flat = set_aside()
+    for place in list(photos.iterdir()):
+        files = list(place.iterdir())
+        (place / "images").mkdir()
+        for file in files:
+            file.rename(place / "images" / file.name)
+    assert set_aside() == flat
+
+
 def test_parts_of_its_own_are_taken_and_a_relative_path_counts_from_the_data(photos, monkeypatch):
     for part, count in (("train", 9), ("test", 4)):
         for name in ("one", "two"):

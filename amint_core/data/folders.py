@@ -267,9 +267,9 @@ def _lossy(classes: ClassFiles) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def called(file: File) -> str:
-    """Return the name by which a file is set aside or not: CLASS/FILE."""
-    return "/".join(file.path.rsplit("/", 2)[-2:])
+def called(name: str, file: File) -> str:
+    """Return by what a file of a class is set aside or not: CLASS/FILE, wherever it lies."""
+    return f"{name}/{file.name}"
 
 
 def set_aside(
@@ -278,7 +278,7 @@ def set_aside(
     share: tuple[int, int],
     title: str,
     obtain: str,
-    called: Callable[[Image], str] = called,
+    called: Callable[[str, Image], str] = called,
 ) -> tuple[dict[str, list[Image]], dict[str, list[Image]]]:
     """Part the images into pool and test, by the same share of each class.
 
@@ -290,7 +290,7 @@ def set_aside(
         names: the classes in order.
         share: of the images, so many of so many go to the test part.
         title, obtain: the dataset's, for the error.
-        called: the name of an image, CLASS/FILE.
+        called: (class name, image) → CLASS/FILE.
 
     Raises:
         DataError: there are too few images for a test part.
@@ -307,7 +307,7 @@ def set_aside(
     counts = allocate(total, sizes, sizes - 1, order)
     pool, test = {}, {}
     for name, count in zip(names, counts, strict=True):
-        ranked = sorted(classes[name], key=lambda image: _digest(called(image)))
+        ranked = sorted(classes[name], key=lambda image, name=name: _digest(called(name, image)))
         test[name] = sorted(ranked[:count])
         pool[name] = sorted(ranked[count:])
     return pool, test

@@ -82,7 +82,7 @@ def recordio(
                 f"{shown(path)} holds images of {len(names):,} identities, but {title} has "
                 f"{most:,}. {remedy}"
             )
-        parts = set_aside(classes, names, share, title, obtain, called=lambda one: one.name)
+        parts = set_aside(classes, names, share, title, obtain, called=lambda _, one: one.name)
         items = partial(_items, path, remedy)
         return Content(*(as_part(part, names, items=items) for part in parts), names)
 
