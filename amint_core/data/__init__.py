@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from amint_core.data.base import Dataset, DatasetSpec
-from amint_core.data.sources import check_place
 from amint_core.errors import DataError, SettingsError, unknown_name
 from amint_core.locations import data_root, shown
 from amint_core.registry import Registry
@@ -113,6 +112,9 @@ def download(name: str, root: Path | None = None) -> None:
     Raises:
         DataError: the dataset is given out on request only, or the download failed.
     """
+    # Imported here: a training reaches this package, and the files of datasets are no part of it.
+    from amint_core.data.sources import check_place
+
     spec = _spec(name)
     root = Path(root or data_root())
     if spec.download is None:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from amint_core.errors import TrainingError
-from amint_core.evaluation.metrics import auc
 from amint_core.model import zoo
 from amint_core.model.inference import membership_logits
 from amint_core.model.mint import EnhancedAuditedModel, enhance
@@ -221,6 +221,7 @@ def monitor_of(data: Data, model: EnhancedAuditedModel) -> Callable[[torch.devic
                 "Training diverged: scores of calibration images are no numbers. Try a lower "
                 f"learning_rate (now {data.settings.learning_rate:g}) or precision = 'fp32'."
             )
-        return auc(inside, outside)["value"]
+        member = np.repeat([True, False], [len(inside), len(outside)])
+        return float(roc_auc_score(member, np.concatenate([inside, outside])))
 
     return monitor
