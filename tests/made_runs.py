@@ -201,7 +201,7 @@ def put_judged(
         scores["group"] = np.arange(len(scores)) // frames
     if method == "plain":
         scores["score"] = np.nan
-    judged = judge(scores, config, METHODS[method].thresholds)
+    judged = judge(scores, config, METHODS[method].thresholds, METHODS[method].untested)
     metrics["mint"] = judged["mint"]
     metrics["audited"] = judged["audited"] if judged["audited"]["images"] else metrics["audited"]
     if method in ("plain", "yeom", "salem", "lira_online"):

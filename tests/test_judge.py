@@ -8,7 +8,10 @@ from sklearn.metrics import roc_auc_score
 from amint_core.errors import ProtocolError
 from amint_core.evaluation import metrics
 from amint_core.evaluation.judge import judge
+from amint_core.methods import METHODS
 from amint_core.settings import create
+
+PLAIN = METHODS["plain"].untested
 
 
 def table(seed=0, calibration=100, role="holdout"):
@@ -115,7 +118,7 @@ def test_test_images_that_nobody_judges_need_no_score():
 
 def test_the_plain_model_has_audited_metrics_alone():
     scores = table().assign(method="plain", score=np.nan)
-    found = judge(scores, settings(method="plain"))
+    found = judge(scores, settings(method="plain"), untested=PLAIN)
     tested = judge(table(), settings())
     assert found["audited"] == tested["audited"]
     assert set(found["mint"]) == set(tested["mint"])
@@ -133,7 +136,7 @@ def test_a_plain_model_with_some_scores_or_a_test_without_any_is_an_error():
     scores = table().assign(method="plain")
     scores.loc[scores["judged"], "score"] = np.nan
     with pytest.raises(ProtocolError, match="not numbers"):
-        judge(scores, settings(method="plain"))
+        judge(scores, settings(method="plain"), untested=PLAIN)
     with pytest.raises(ProtocolError, match="not numbers"):
         judge(table().assign(score=np.nan), settings())
 

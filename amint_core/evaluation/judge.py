@@ -21,22 +21,24 @@ PRIORS = ("0.01", "0.1")
 #: Prior → the FPR that chooses who is accused there, on calibration images: where few images are
 #: members, the threshold with the highest balanced accuracy accuses mostly others.
 STRICT = {"0.01": "0.001"}
-#: The methods that train an audited model, and test nothing.
-NO_TEST = ("plain", "joint")
 #: Probability .5, the paper's threshold, as a logit.
 PAPER_THRESHOLD = 0.0
 
 
 def judge(
-    scores: pd.DataFrame, settings: RunConfig, thresholds: Collection[str] = THRESHOLDS
+    scores: pd.DataFrame,
+    settings: RunConfig,
+    thresholds: Collection[str] = THRESHOLDS,
+    untested: str = "",
 ) -> dict[str, Any]:
     """Compute the MINT and the audited metrics of a run.
 
     Args:
-        scores: the table of `scores.py`, of one method. The plain model has no test: all its scores
-            are NaN, and only the audited metrics are computed.
+        scores: the table of `scores.py`, of one method.
         settings: the run's settings; its published defects change the numbers as they did there.
         thresholds: those of `THRESHOLDS` that mean something for the method.
+        untested: why the method has no membership test, see `Method.untested`: all its scores are
+            NaN, and only the audited metrics are computed. "": it has one.
 
     Returns:
         `mint` and `audited`, as in metrics.json.
@@ -45,7 +47,7 @@ def judge(
         ProtocolError: an image, or a frame of its track, would choose the threshold that it is
             judged by; or scores are no numbers.
     """
-    tests_nothing = scores["method"].isin(NO_TEST).all() and scores["score"].isna().all()
+    tests_nothing = untested and scores["score"].isna().all()
     # Test images that nobody judges are classified, not scored.
     asked = scores.loc[scores["judged"] | (scores["role"] != "test"), "score"]
     if not tests_nothing and not np.isfinite(asked).all():
@@ -54,7 +56,7 @@ def judge(
             "diverged, train it again with a lower learning_rate or precision = 'fp32'; a test of "
             "your own must give every image a number."
         )
-    mint = _no_test() if tests_nothing else _tested(scores, settings, thresholds)
+    mint = _no_test(untested) if tests_nothing else _tested(scores, settings, thresholds)
     members, others = _by_membership(scores[scores["judged"]])
     role = next(iter(scores.loc[scores["judged"] & ~scores["member"], "role"]))
     mint["judged"] = {"members": len(members), "non_members": len(others), "role": role}
@@ -93,9 +95,9 @@ def _tested(
     }
 
 
-def _no_test() -> dict[str, Any]:
+def _no_test(reason: str) -> dict[str, Any]:
     """Return the same entries as `_tested`, all empty."""
-    empty = metrics.no_metric("the plain model has no membership test")
+    empty = metrics.no_metric(reason)
     return {
         "accuracy": empty,
         "auc": empty,

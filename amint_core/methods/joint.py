@@ -6,8 +6,7 @@ statistics; the head learns nothing and tests nothing.
 
 from __future__ import annotations
 
-from amint_core.methods.method import Method
-from amint_core.methods.plain import no_test
+from amint_core.methods.method import Method, NoTest
 from amint_core.training.kinds import JOINT
 
 METHOD = Method(
@@ -16,6 +15,6 @@ METHOD = Method(
     group="aMINT",
     summary="The joint pass of active MINT with its MINT loss left out: the control for what the "
     "external images' presence in the batches does to the classifier.",
-    score=no_test,
+    score=NoTest("the joint pass without a MINT loss has no membership test"),
     training=JOINT,
 )

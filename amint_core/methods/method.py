@@ -6,14 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from amint_core.config import RunConfig
 from amint_core.evaluation import THRESHOLDS
 from amint_core.training.kinds import Kind
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from amint_core.methods.case import Case
+
+
+@dataclass(frozen=True)
+class NoTest:
+    """Takes the place of the score of a method that trains a model and tests nothing.
+
+    Attributes:
+        reason: why there is no test, as the run's metrics say it.
+    """
+
+    reason: str
+
+    def __call__(self, case: Case) -> np.ndarray:
+        """Return NaN for each of the N images."""
+        return np.full(len(case.images), np.nan)
 
 
 @dataclass(frozen=True)
@@ -26,8 +41,8 @@ class Method:
         group: "aMINT" (the model takes part), "passive" (learns from the finished model's inside),
             "attack" (sees only class posteriors) or "control".
         summary: what it does, in one sentence, with its source.
-        score: case → (N,) scores in the order of `case.images`, higher for members. NaN everywhere
-            for a method that is no test.
+        score: case → (N,) scores in the order of `case.images`, higher for members; `NoTest` for a
+            method that is no test.
         thresholds: at which the accuracy means something, see `evaluation.THRESHOLDS`; with "own",
             a score above 0 says "member".
         training: the kind of model that the run trains, see `training/kinds.py`; None: nothing of
@@ -64,6 +79,11 @@ class Method:
     def asks_head(self) -> bool:
         """Whether its score is the answer of a MINT head, over the views of the settings."""
         return self.training is not None and self.training.has_head
+
+    @property
+    def untested(self) -> str:
+        """Why it has no membership test; "" where it has one."""
+        return self.score.reason if isinstance(self.score, NoTest) else ""
 
     def shadows_used(self, given: int) -> int:
         """Return how many of the `given` shadow models it reads."""

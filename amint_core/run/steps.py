@@ -114,8 +114,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     """
     if run.scores is None:
         raise ResultsError("This run has no scores yet: call score(run) first.")
-    settings, kind = run.settings, kind_of(run.settings)
-    judged = judge(run.scores, settings, METHODS[settings.method].thresholds)
+    settings, kind, method = run.settings, kind_of(run.settings), METHODS[run.settings.method]
+    judged = judge(run.scores, settings, method.thresholds, method.untested)
     if not kind.classifies:
         why = f"the {kind.name} control has no classification task"
         judged["audited"]["accuracy"] = measures.no_metric(why)

@@ -28,7 +28,6 @@ from amint_core.batch.timed.units import Result
 from amint_core.config import RunConfig, as_name
 from amint_core.errors import DamagedError, ResultsError
 from amint_core.evaluation.both_judgements import judge_twice
-from amint_core.evaluation.judge import NO_TEST
 from amint_core.files import atomic_path, read_json, writable
 from amint_core.locations import shown
 from amint_core.methods import METHODS
@@ -194,14 +193,14 @@ class Saver:
     def save(self, result: Result, dealt: Dealt) -> None:
         """Take a result; its tensors are copied before this returns. What has diverged is refused:
         `refused` says so."""
-        scores, method = result.scores.float().cpu().numpy(), result.run.method
-        if method not in NO_TEST and not np.isfinite(scores).all():
+        scores, method = result.scores.float().cpu().numpy(), METHODS[result.run.method]
+        if not method.untested and not np.isfinite(scores).all():
             self.refused[result.run.id] = (
                 "some scores are not finite numbers, so the training has diverged. Try a lower "
                 "head_rate or learning_rate."
             )
             return
-        if METHODS[method].asks_head:  # losses may differ near 0 by less
+        if method.asks_head:  # losses may differ near 0 by less
             scores = scores.round(DIGITS)
         predicted = result.predicted.cpu().numpy().astype(np.int16)
         answers = pd.DataFrame({"score": scores, "predicted": predicted})
