@@ -354,6 +354,29 @@ def test_activations_beyond_the_budget_are_refused(monkeypatch):
         recorded(tiny().cpu().audited, TAPS, images, [Part(torch.arange(64))], fingerprint="")
 
 
+def test_a_recording_of_another_user_is_read_and_what_may_not_be_is_said(monkeypatch):
+    images = Resident(resident().pixels.cpu(), resident().labels.cpu())
+    given = tiny().cpu().audited, TAPS, images, [Part(torch.arange(8))]
+    first = recorded(*given, fingerprint="data")
+
+    def denied(*given, **more):
+        raise PermissionError(13, "Permission denied")
+
+    def read_only(path, kind, mode, shape):
+        return memmap(path, kind, mode, shape=shape) if mode == "r" else denied()
+
+    memmap = np.memmap
+    monkeypatch.setattr(on_disk.os, "utime", denied)
+    monkeypatch.setattr(on_disk, "record", denied)
+    monkeypatch.setattr(np, "memmap", read_only)
+    again = recorded(*given, fingerprint="data")
+    for tap in TAPS:
+        torch.testing.assert_close(first.maps[tap], again.maps[tap])
+    monkeypatch.setattr(on_disk, "opened", denied)
+    with pytest.raises(CacheError, match=r"Permission denied.*mend the permissions.*AMINT_CACHE"):
+        recorded(*given, fingerprint="data")
+
+
 def test_older_recordings_make_room_where_the_disk_is_full(monkeypatch):
     images = Resident(resident().pixels.cpu(), resident().labels.cpu())
     given, kept = (tiny().cpu().audited, TAPS, images), []

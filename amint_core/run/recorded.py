@@ -58,7 +58,8 @@ def recorded(
             follow from, such as the code of a model from outside the package.
 
     Raises:
-        CacheError: they would take more than `DISK_BUDGET`, or more than the disk has.
+        CacheError: they would take more than `DISK_BUDGET`, or more than the disk has; or the
+            folder cannot be read or written.
     """
     if images.pixels.device.type != "cpu":
         return record(audited, taps, images, parts, seed, half=half, low_pass=low_pass)
@@ -67,11 +68,11 @@ def recorded(
     folder = cache_root() / "activations" / key
     count = sum(len(part.rows) for part in parts)
     shapes = shapes_of(audited, taps, images, half)
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # there is none, or it is another user's
         os.utime(folder / "identity.json")  # used last; before it is read, lest room is made of it
-    if _is_whole(folder):
-        return opened(folder, taps, shapes, count)
     try:
+        if _is_whole(folder):
+            return opened(folder, taps, shapes, count)
         _make_room(folder.parent, size_of(shapes, count))
         with own_folder(folder.parent) as outside:
             own = outside / key
@@ -84,9 +85,9 @@ def recorded(
         return recording  # maps stay what they are, wherever the file is
     except OSError as error:
         raise CacheError(
-            f"Could not record activations in {shown(folder.parent)}: "
-            f"{in_words(error, folder.parent)}. Free some space, or name another folder by "
-            "AMINT_CACHE; nothing is lost."
+            f"Could not record activations in {shown(folder.parent)}, or read them there: "
+            f"{in_words(error, folder.parent)}. Free some space, mend the permissions, or name "
+            "another folder by AMINT_CACHE; nothing is lost."
         ) from error
 
 

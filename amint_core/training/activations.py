@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -156,7 +158,7 @@ def _room(
     path = activation_file(folder, tap)
     with path.open("wb") as file:
         _reserve(file.fileno(), 2 * math.prod(size))
-    return _mapped(path, size)
+    return _mapped(path, size, "r+")
 
 
 def _reserve(file: int, size: int) -> None:
@@ -164,7 +166,7 @@ def _reserve(file: int, size: int) -> None:
     is full, where this is an error."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
-    else:  # macOS
+    else:  # macOS and others
         os.truncate(file, size)
 
 
@@ -176,13 +178,21 @@ def activation_file(folder: Path, tap: str) -> Path:
 def opened(
     folder: Path, taps: Sequence[str], shapes: Mapping[str, tuple[int, ...]], count: int
 ) -> Recording:
-    """Return the recording of `count` images that `record` has written to a folder."""
+    """Return the recording of `count` images that `record` has written to a folder; not writable.
+
+    Raises:
+        OSError: a file is missing or may not be read.
+    """
     maps = {
-        tap: _mapped(activation_file(folder, tap), (count, math.prod(shapes[tap]))) for tap in taps
+        tap: _mapped(activation_file(folder, tap), (count, math.prod(shapes[tap])), "r")
+        for tap in taps
     }
     return Recording(maps, dict(shapes))
 
 
-def _mapped(path: Path, size: tuple[int, int]) -> Tensor:
-    # numpy has no bfloat16: the same two bytes pass as int16.
-    return torch.from_numpy(np.memmap(path, np.int16, "r+", shape=size)).view(torch.bfloat16)
+def _mapped(path: Path, size: tuple[int, int], mode: Literal["r", "r+"]) -> Tensor:
+    with warnings.catch_warnings():
+        # The files of a finished recording may be another user's; nothing writes to them.
+        warnings.filterwarnings("ignore", message=".*not writable")
+        # numpy has no bfloat16: the same two bytes pass as int16.
+        return torch.from_numpy(np.memmap(path, np.int16, mode, shape=size)).view(torch.bfloat16)
