@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from made_case import auc_of, made_case, structured_images
 
 from amint_core.data.perceptual import NEAR, perceptual_hashes
@@ -34,6 +35,19 @@ def test_lists_find_what_leaves_the_picture_in_its_place(method, transformation)
 @pytest.mark.parametrize("transformation", ["shift", "crop"])
 def test_windows_find_what_moves_the_picture(transformation):
     assert auc_after("lookup_windows", transformation) > 0.97
+
+
+def test_distances_are_in_float64_on_the_cpu_alone(monkeypatch):
+    """Apple's GPUs have no float64."""
+    called = []
+
+    def recorded(name, call):
+        return lambda values: called.append(name) or call(values)
+
+    for name in ("cpu", "double"):
+        monkeypatch.setattr(torch.Tensor, name, recorded(name, getattr(torch.Tensor, name)))
+    lookalikes.windows(case_of())
+    assert called == ["cpu", "double"]
 
 
 def test_perceptual_scores_count_bits_and_accuse_at_a_published_distance():

@@ -251,6 +251,13 @@ def test_auto_takes_bf16_only_where_it_is_measured_to_be_faster(monkeypatch):
     assert chosen_precision("fp32") == "fp32"
 
 
+def test_auto_on_an_apple_gpu_is_fp32_however_fast_its_cpu_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(precision, "_gain_of_bf16", lambda: 4.0)
+    assert chosen_precision("auto") == "fp32"
+
+
 def test_the_gain_is_measured_and_draws_no_random_number():
     state = torch.random.get_rng_state()
     precision._gain_of_bf16.cache_clear()

@@ -58,7 +58,7 @@ def windows(case: Case) -> np.ndarray:
     for listed in _listed(torch.from_numpy(_members(case)).to(case.device)):
         for best, looks in zip(highest, parts, strict=True):
             torch.maximum(best, (looks @ listed.mT).amax((0, 2)), out=best)
-    return -(2 - 2 * torch.cat(highest).double()).clamp(min=0).sqrt().cpu().numpy()
+    return -(2 - 2 * torch.cat(highest).cpu().double()).clamp(min=0).sqrt().numpy()
 
 
 def _listed(pixels: Tensor) -> Iterator[Tensor]:

@@ -18,6 +18,8 @@ def chosen_precision(precision: str) -> str:
         return precision
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if torch.backends.mps.is_available():  # not the CPU trains; of Apple's GPUs not all know bf16
+        return "fp32"
     return "bf16" if _gain_of_bf16() >= _WORTH_IT else "fp32"
 
 
