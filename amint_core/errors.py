@@ -25,7 +25,7 @@ class DataError(AmintError):
 
 
 class CacheError(DataError):
-    """A decoded cache no longer matches the files it was made from."""
+    """What is kept under `AMINT_CACHE` does not match what it was made from, or cannot be kept."""
 
 
 class ModelError(AmintError):

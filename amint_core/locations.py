@@ -3,8 +3,11 @@
 | variable | holds | default |
 |---|---|---|
 | `AMINT_DATA` | datasets as people have them on disk; only read | `data/` of the project |
-| `AMINT_CACHE` | decoded images, memory-mapped | `data/cache/` of the project |
+| `AMINT_CACHE` | what can be made again, see below | `data/cache/` of the project |
 | `AMINT_RESULTS` | runs, tables and figures | `results/` of the project |
+
+What can be made again are decoded images, trained models (`trainings/`), recorded activations
+(`activations/`) and groups of near-twins (`near_twins/`).
 
 A relative path counts from the project's folder, so that it names the same place for a notebook, a
 batch and a command; from outside the project it is refused.
@@ -85,7 +88,7 @@ def data_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Return the folder of the decoded caches."""
+    """Return the folder of what can be made again: decoded images, trained models, activations."""
     return _place("AMINT_CACHE", project_root() / "data" / "cache")
 
 

@@ -3,11 +3,14 @@
 | what | where its hash is |
 |---|---|
 | models, checkpoints, histories and logits of trainings | beside it, in NAME.sha256 |
+| groups of near-twins | beside it, in NAME.sha256 |
 | files of a run's folder | together in its manifest.json, under "files" |
 | arrays of a decoded dataset | together in the cache's description.json |
+| recorded activations | together in the recording's identity.json |
 
-manifest.json and description.json are sealed: they hold the hash of their own content. A damaged
-file is said and set aside as NAME.damaged-N where it can be made again; else it is an error.
+manifest.json, description.json and identity.json are sealed: they hold the hash of their own
+content. A damaged file is said and set aside as NAME.damaged-N where it can be made again; else it
+is an error.
 """
 
 from __future__ import annotations

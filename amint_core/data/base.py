@@ -30,7 +30,8 @@ class Dataset:
         hashes: (N,) S32, hexadecimal 128-bit BLAKE2b of shape and pixels: the image's identity.
         official_test: (N,) bool.
         class_names: one name per class number.
-        fingerprint: SHA-256 over pixels, labels and groups.
+        fingerprint: SHA-256 over pixels, labels and groups as they were read, see
+            `hashes.fingerprint`; near-twins that are put into one group later leave it as it is.
         notes: what a reader must know, e.g. how the files differ from the official release.
     """
 

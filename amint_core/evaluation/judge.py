@@ -18,8 +18,9 @@ from amint_core.evaluation.scores import groups_of
 FPRS = ("0.01", "0.001")
 #: Shares of members among all images at which the precision is given.
 PRIORS = ("0.01", "0.1")
-#: Prior → the FPR that chooses who is accused there, on calibration images: where few images are
-#: members, the threshold with the highest balanced accuracy accuses mostly others.
+#: Share of members → the false-positive rate whose threshold, chosen on calibration images, accuses
+#: at that share. Where few images are members, the threshold with the highest balanced accuracy
+#: would accuse mostly non-members.
 STRICT = {"0.01": "0.001"}
 #: Probability .5, the paper's threshold, as a logit.
 PAPER_THRESHOLD = 0.0

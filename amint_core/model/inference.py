@@ -39,7 +39,7 @@ VIEWS: dict[str, Sequence[tuple[bool, int, int]]] = {
 def class_logits(
     model: nn.Module, pixels: Pixels, count: int, device: torch.device, progress: str | None = None
 ) -> np.ndarray:
-    """Return (count, classes) float32 class logits of any classifier.
+    """Return (count, classes) float32 class logits of any classifier; (0,) where count is 0.
 
     Args:
         progress: what the progress bar says; None shows none.

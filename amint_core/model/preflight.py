@@ -188,8 +188,13 @@ def check_cut(enhanced: nn.Module, images: Tensor) -> None:
 
 
 def check_training(enhanced: nn.Module, images: Tensor) -> None:
-    """Refuse a model that takes such images in evaluation mode only, or that would not be kept
-    whole: what training changes has to be among its weights and persistent buffers."""
+    """Refuse a model that fails in training mode, or changes state that state_dict does not hold.
+
+    Weights and persistent buffers are all that is stored of a trained model.
+
+    Raises:
+        ModelError: it does either.
+    """
     state = {name: buffer.clone() for name, buffer in enhanced.named_buffers()}
     before = {child: child.training for child in enhanced.modules()}
     unkept = _unkept(enhanced.audited)

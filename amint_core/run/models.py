@@ -96,6 +96,11 @@ def fit_model(
 
     Returns:
         The history, one row per epoch.
+
+    Raises:
+        SettingsError: device or processes do not fit the settings.
+        TrainingError: training diverged; in one stage, the last state that `keep` took is good.
+        CacheError: activations of a second stage cannot be recorded.
     """
     settings = data.settings
     with repeatable(settings.cpu_threads), trainable(model.audited, kind.trains != "head"):

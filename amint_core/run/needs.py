@@ -1,4 +1,7 @@
-"""Which trainings a run needs, told from its settings alone: no dataset, no PyTorch."""
+"""Tell from a run's settings alone which trainings it needs, and which runs share one.
+
+Neither a dataset nor PyTorch is loaded for it: a grid of hundreds of runs is asked at once.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -220,7 +221,7 @@ def _train_one(drawn: Draw, number: int) -> None:
         )
 
 
-def _side_by_side(settings: RunConfig, missing: list[int]):
+def _side_by_side(settings: RunConfig, missing: list[int]) -> Iterator[None]:
     """Train in processes of their own; yield as each ends."""
     # Fresh processes: PyTorch's threads do not survive a fork.
     with ProcessPoolExecutor(settings.workers, get_context("spawn"), begin_work) as pool:

@@ -92,7 +92,11 @@ def score(run: Run) -> pd.DataFrame:
         The table of `evaluation/scores.py`, of images as they are; the run has both.
 
     Raises:
-        ResultsError: the run is not trained.
+        ResultsError: the run is not trained, or its folder cannot be written.
+        ProtocolError: the method returns scores of another form, as a test of one's own may.
+        SettingsError: too few images are known to a method that learns from them.
+        ModelError: a method cannot read the model.
+        ResourceError: memory is used up.
     """
     if run.history is None:
         raise ResultsError("This run's model is not trained yet: call train(run) first.")
@@ -110,7 +114,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     """Judge the run's scores, and write its metrics and provenance.
 
     Raises:
-        ResultsError: the run has no scores.
+        ResultsError: the run has no scores, or its folder cannot be written.
+        ProtocolError: scores are no numbers, or an image would choose the threshold that it is
+            judged by; see `judge`.
+        ResourceError: memory is used up.
     """
     if run.scores is None:
         raise ResultsError("This run has no scores yet: call score(run) first.")

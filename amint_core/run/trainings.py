@@ -291,6 +291,9 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
 
     Raises:
         TrainingError: training diverged; the last good checkpoint is kept.
+        SettingsError, CacheError: see `fit_model`.
+        ModelError: the model cannot be built.
+        ResultsError: the training's folder, states or the trained model cannot be written.
     """
     if kind.starts_from is not None:
         train_model(kind.starts_from, data, model)
@@ -342,6 +345,10 @@ def train_and_store(
 
     Returns:
         The history, one row per epoch.
+
+    Raises:
+        SettingsError, TrainingError, CacheError: see `fit_model`.
+        ResultsError: states or the trained model cannot be written.
     """
     history = fit_model(
         kind,

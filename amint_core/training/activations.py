@@ -87,6 +87,10 @@ def record(
         folder: keep them in files there; None: in the device's memory.
         half: compute in bf16 by autocast; else in fp32, and only keep them in bf16.
         low_pass: of images without their finest detail; see `low_passed`.
+
+    Raises:
+        OSError: files are asked for, and the disk is full or the folder cannot be written.
+        SettingsError: a part's images are to be moved in a way that there is not.
     """
     device, place = images.pixels.device, 0
     shapes = shapes_of(audited, taps, images, half)
@@ -166,7 +170,7 @@ def _reserve(file: int, size: int) -> None:
     is full, where this is an error."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
-    else:  # macOS and others
+    else:  # a system without it, such as macOS: a full disk is met by the write
         os.truncate(file, size)
 
 

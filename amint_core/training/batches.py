@@ -42,7 +42,7 @@ class Copies:
     """How many images of a batch are augmented copies, and what may have happened to them.
 
     Attributes:
-        share: share of the images, in [0, 1], that a copy takes the place of.
+        share: share of the images that are replaced by augmented copies, in [0, 1].
         transformations: names; each is applied to a random half of the copies.
     """
 

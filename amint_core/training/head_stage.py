@@ -30,7 +30,9 @@ from amint_core.training.resident_loop import (
 )
 
 _COPIES = 33  # stream of random numbers that follows from a seed
-_APART = 1_000_003  # between the seeds of an ensemble's heads: a prime, seldom the gap of two runs
+#: Between the seeds of an ensemble's heads: a large prime, so that seeds of different runs' heads
+#: rarely coincide.
+_APART = 1_000_003
 
 
 def parts_of(members: Tensor, external: Tensor, copies: int, moves: Sequence[str]) -> list[Part]:

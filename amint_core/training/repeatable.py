@@ -1,4 +1,4 @@
-"""Results that depend on what is computed alone."""
+"""Make a computation reproducible, whatever ran before it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def repeatable(cpu_threads: int | None = None) -> Iterator[None]:
-    """Make results depend on what is computed alone, and leave the process as it was.
+    """Make a computation reproducible, whatever ran before it, and leave the process as it was.
 
-    Random state is restored afterwards, so what ran before or after changes nothing.
+    Random state is restored afterwards, so that what runs next does not depend on this, either.
 
     Args:
         cpu_threads: the last bits of a sum on a CPU depend on it; None: PyTorch's choice.
