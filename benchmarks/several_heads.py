@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import amint_core as amint
 from amint_core.evaluation.metrics import told_apart
 from amint_core.locations import results_root
-from amint_core.model.heads import EnsembleHead
+from amint_core.model.heads import heads_of
 from amint_core.run.trainings import train_model
 from amint_core.training.activations import Part, record
 from amint_core.training.head_stage import membership
@@ -66,9 +66,7 @@ def trial(settings: amint.RunConfig, members: int = MEMBERS) -> Iterator[dict[st
     parts = [Part(torch.from_numpy(asked).to(device))]
     given = model.audited, model.taps, images, parts
     recording = record(*given, half=False, low_pass=model.low_pass)
-    heads: list[nn.Module] = [model.head]
-    if isinstance(model.head, EnsembleHead):
-        heads = list(model.head.heads)
+    heads = heads_of(model.head)
     every = torch.arange(len(asked), device=device)
     logits = torch.stack([membership(head, model.taps, recording, every) for head in heads])
     for number, one in enumerate(logits, 1):

@@ -12,6 +12,7 @@ from amint_core.model.heads import (
     PublishedTokenHead,
     TokenHead,
     build_head,
+    heads_of,
 )
 from amint_core.model.mint import describe, enhance, parameter_count
 
@@ -187,6 +188,13 @@ def test_published_heads_read_maps_of_one_place_too():
     for name in ("resnet50", "mobilenet"):
         head = build_head("published", [(256, 1, 1), (512, 1, 1)], name)
         assert head([torch.randn(2, 256, 1, 1), torch.randn(2, 512, 1, 1)]).shape == (2,)
+
+
+def test_the_heads_of_an_ensemble_are_listed_and_one_alone_is_its_only_head():
+    one, three = (build_head(None, [(8, 4, 4)], count=count) for count in (1, 3))
+    assert heads_of(one) == [one]
+    assert heads_of(three) == list(three.heads)
+    assert len(heads_of(three)) == 3
 
 
 def test_the_kind_of_head_follows_from_the_activations():

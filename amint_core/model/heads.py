@@ -163,6 +163,11 @@ class EnsembleHead(nn.Module):
         return torch.stack([head(maps) for head in self.heads]).amin(0)
 
 
+def heads_of(head: nn.Module) -> list[nn.Module]:
+    """Return the heads of an ensemble, in its order; of any other head itself alone."""
+    return list(head.heads) if isinstance(head, EnsembleHead) else [head]
+
+
 def _decision(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amint_core.model.heads import EnsembleHead
+from amint_core.model.heads import heads_of
 from amint_core.training.activations import Part, Recording
 from amint_core.training.batches import Copies
 from amint_core.training.losses import mint_accuracy, mint_loss
@@ -82,12 +82,13 @@ def train_head(
         TrainingError: training diverged.
     """
     given = taps, recording, members, external, copies
-    if not isinstance(head, EnsembleHead):
-        return _train_one(head, *given, schedule, title, watch)
+    heads = heads_of(head)
+    if len(heads) == 1:
+        return _train_one(heads[0], *given, schedule, title, watch)
     history: list[dict[str, Any]] = []
-    for number, one in enumerate(head.heads):
+    for number, one in enumerate(heads):
         own = replace(schedule, seed=schedule.seed + number * _APART)
-        said = f"{title} {number + 1} of {len(head.heads)}" if title else ""
+        said = f"{title} {number + 1} of {len(heads)}" if title else ""
         rows, before = _train_one(one, *given, own, said, watch), len(history)
         history += [{**row, "epoch": before + row["epoch"], "head": number + 1} for row in rows]
     return history
