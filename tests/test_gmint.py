@@ -98,19 +98,21 @@ def test_a_model_without_plain_layers_is_refused():
 class Windowed(nn.Module):
     """Lets one layer see the windows of images one by one, as Swin does, and one see no image."""
 
-    def __init__(self, ends=nn.Linear):
+    def __init__(self, ends=nn.Linear, places=1):
         super().__init__()
         self.places, self.windows, self.last = nn.Linear(2, 4), nn.Linear(48, 4), ends(16, 5)
+        self.seen = torch.ones(places, 2)
 
     def forward(self, images):
         cut = images.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).transpose(1, 2).flatten(0, 1)
-        of_windows = self.windows(cut.flatten(1)) + self.places(torch.ones(1, 2))
+        of_windows = self.windows(cut.flatten(1)) + self.places(self.seen).mean(0)
         return self.last(of_windows.unflatten(0, (len(images), 4)).flatten(1))
 
 
-@pytest.mark.parametrize("count", [17, 4])
-def test_layers_that_see_windows_one_by_one_are_left_out(count):
-    case = made_case({"members": count}, structured_images(count, 2)[:, :8, :8], audited=Windowed())
+@pytest.mark.parametrize(("count", "places"), [(17, 1), (17, 16), (4, 4)])
+def test_layers_that_see_windows_one_by_one_or_no_image_are_left_out(count, places):
+    pixels, model = structured_images(count, 2)[:, :8, :8], Windowed(places=places)
+    case = made_case({"members": count}, pixels, audited=model)
     labels = np.zeros(count, np.int64)
     assert gradients.gradient_norms(case, labels).shape == (count, 2)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import compress
 
 import numpy as np
 import torch
@@ -48,19 +49,18 @@ def gradient_norms(case: Case, labels: np.ndarray) -> np.ndarray:
     with evaluating(model):
         for start in progress_bar(starts, desc="gradients", unit="batch"):
             rows = np.arange(start, min(start + _BATCH, len(labels)))
-            # Beside one image alone, a layer that sees one row whatever the images would count.
-            given = rows if len(rows) > 1 else np.repeat(rows, 2)
-            images = normalised(to_bytes(case.pixels(given), case.device))
-            asked = torch.from_numpy(labels[given]).to(case.device)
-            norms.append(_norms(model, images, asked)[: len(rows)].cpu().numpy())
+            images = normalised(to_bytes(case.pixels(rows), case.device))
+            asked = torch.from_numpy(labels[rows]).to(case.device)
+            norms.append(_norms(model, images, asked).cpu().numpy())
     return np.concatenate(norms)
 
 
 def _norms(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return the (B, 2·layers) gradient norms of a batch."""
+    per_image = _per_image(model, images[:1])
     with torch.enable_grad(), _recorded(model) as calls:
         logits = model(images.requires_grad_())
-    calls = [call for call in calls if len(call[1]) == len(images)]
+    calls = list(compress(calls, per_image))
     if not calls:
         raise ModelError(
             "gMINT reads the gradients of plain Conv2d and Linear layers that see one row per "
@@ -75,6 +75,20 @@ def _norms(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             for (layer, inputs, _), slope in zip(calls, slopes, strict=True)
         ]
     return torch.cat(found, 1)
+
+
+def _per_image(model: nn.Module, image: Tensor) -> list[bool]:
+    """Tell of each call of a layer, in their order, whether it sees one row per image.
+
+    Two numbers of images are tried: a layer that sees none of them, but positions, may by chance
+    see as many rows as there are images.
+    """
+    told = []
+    for count in (1, 2):
+        with torch.no_grad(), _recorded(model) as calls:
+            model(image.expand(count, -1, -1, -1))
+        told.append([len(inputs) == count for _, inputs, _ in calls])
+    return [all(one) for one in zip(*told, strict=True)]
 
 
 def _full(values: Tensor) -> Tensor:
