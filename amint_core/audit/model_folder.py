@@ -37,11 +37,11 @@ from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
 from amint_core.model import zoo
 from amint_core.model.heads import (
-    EnsembleHead,
     LeanHead,
     PublishedHead,
     PublishedTokenHead,
     TokenHead,
+    heads_of,
 )
 from amint_core.model.inference import VIEWS
 from amint_core.model.mint import EnhancedAuditedModel, enhance
@@ -193,8 +193,7 @@ def _as_written(folder: Path) -> Iterator[None]:
 def _built(model: AuditableModel) -> dict[str, Any]:
     """Return what the model is built from again."""
     enhanced, how = model.enhanced, model.preprocessing
-    ensemble = isinstance(enhanced.head, EnsembleHead)
-    several = list(enhanced.head.heads) if ensemble else [enhanced.head]
+    several = heads_of(enhanced.head)
     head = _HEADS.get(type(several[0]))
     if head is None:
         raise ModelError(

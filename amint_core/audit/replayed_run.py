@@ -47,6 +47,7 @@ _OF_MACHINE = {
     "torchvision": "torchvision",
     "numpy": "NumPy",
     "computed_in": "the precision",
+    "device": "the device",
 }
 
 

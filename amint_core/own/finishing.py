@@ -69,7 +69,8 @@ def told_anew(
     if is_told_of(made.card, roles, settings):
         return made
     history, start = pd.read_csv(place / HISTORY), made.card.get(BEGAN_FROM, "")
-    return handed_out(made.enhanced, roles, settings, verb, made_of, history, place, start=start)
+    given = made.enhanced, roles, settings, verb, made_of, history, place
+    return handed_out(*given, start=start, hardware=made.card.get("hardware", "unknown"))
 
 
 def _told_of(roles: Roles, settings: RunConfig) -> dict[str, str]:
@@ -91,12 +92,14 @@ def handed_out(
     place: Path | None,
     alone: nn.Module | None = None,
     start: str = "",
+    hardware: str = "",
 ) -> AuditableModel:
     """Make a trained model ready for audits, write its card and its folder.
 
     Args:
         alone: the classifier that was trained without the head, for the price; None: there is none.
         start: digest of the weights that its training began from; "": not known.
+        hardware: what trained it; "": this machine, just now.
     """
     how = roles.preprocessing
     strangers = roles.pixels("calibration")
@@ -114,7 +117,7 @@ def handed_out(
         },
         "epochs": len(history),
         "seed": settings.seed,
-        "hardware": _hardware(enhanced, settings),
+        "hardware": hardware or _hardware(enhanced, settings),
         "made_of": made_of,
         **({BEGAN_FROM: start} if start else {}),
         "told_of": _told_of(roles, settings),

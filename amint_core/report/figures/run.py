@@ -31,7 +31,7 @@ from amint_core.report.style import (
 )
 
 LOSSES = {"audited": "audited (cross-entropy)", "mint": "MINT (binary)"}
-NO_TEST = "The audited model alone has no membership test, so there are no scores."
+NO_TEST = "This method has no membership test, so there are no scores."
 
 
 @styled
