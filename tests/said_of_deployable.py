@@ -53,7 +53,7 @@ def of_what_follows() -> Iterator[str]:
     yield "its interval begins at 0 in every run"
     one, several = side_by_side("deployable", HEADS, "tpr at 0.001")
     yield f"TPR at .1 % FPR {one} → {several}"
-    yield f"on that ResNet-8 (one seed) {one} → {several}"
+    yield f"on that ResNet-8 (one seed, interval from 0) {one} → {several}"
     one, several = side_by_side("deployable", HEADS, "calibrated")
     yield f"calibrated accuracy {one} → {several}"
     for kind in said_of_profiles.KINDS:

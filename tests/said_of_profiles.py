@@ -16,6 +16,8 @@ from amint_core.recipes import RECIPES
 #: How pages write a number of heads.
 HEADS = {3: "three"}
 SETTINGS = ("recipe", "method", "target", "seed")
+#: Besides, of what sets heads on one model apart.
+OF_HEADS = ("head_count", "head_copies", "head_epochs")
 #: Measures that sentences name, besides those of the tables.
 PRECISION = "precision at 0.01"
 COLUMNS = ("auc", "calibrated", "tpr at 0.01", "tpr at 0.001", "audited")
@@ -33,7 +35,7 @@ def runs(profile: str) -> pd.DataFrame:
         settings, mint = RunConfig(**metrics["run"]["settings"]), metrics["mint"] or {}
         tpr = mint.get("tpr_at_fpr") or {}
         rows.append(
-            {name: getattr(settings, name) for name in SETTINGS}
+            {name: getattr(settings, name) for name in (*SETTINGS, *OF_HEADS)}
             | {
                 "auc": _value(mint.get("auc")),
                 "calibrated": _value(mint.get("accuracy_calibrated")),
