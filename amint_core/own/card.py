@@ -36,8 +36,8 @@ ROUNDS, STEP_IMAGES = 5, 32  # of the timed steps
 #: the auditable one.
 ACCURACY_LOST = "accuracy_lost"
 SELF_MADE = (
-    "The figures of the card are the owner's. They speak of members that he declared: a member "
-    "that was kept from the head, or declared as external, is seldom recognised."
+    "The card's figures speak of members that were declared to the head: one that was kept from "
+    "it, or declared as external, is seldom recognised."
 )
 NO_HOLDOUT = "No holdout images were given, so the card has no figures of strangers."
 
