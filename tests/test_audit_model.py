@@ -724,6 +724,8 @@ def _warned(model, photos, signed):
 
 def test_a_model_that_was_trained_on_is_not_handed_out_with_its_old_scores(tmp_path) -> None:
     model = amint.auditable(enhanced(), HOW, STRANGERS)
+    before = amint.load(amint.save(model, tmp_path / "before"), model=OwnNet())
+    assert before.digest() == model.digest()  # what an owner signs, an auditor computes
     with torch.no_grad():
         next(model.enhanced.parameters()).add_(0.1)
     with pytest.raises(ModelError, match="have changed since its calibration images were scored"):

@@ -37,6 +37,18 @@ TEXT = "\n\n".join(PAGES.values())
 TABLE1 = ROOT / "results" / "laptop" / "tables" / "table1.csv"
 
 
+def test_the_page_of_datasets_names_what_the_committed_results_were_made_of():
+    found = set()
+    for file in (ROOT / "results").glob("*/runs/*/metrics.json"):
+        data = read_json(file)["data"]
+        if data["source"] == "real":
+            found.add((data["dataset"], data["fingerprint"][:16]))
+    rows = re.findall(
+        r"^\| `(\w+)` \| .* \| ([0-9a-f]{16}) \|$", (ROOT / "data/README.md").read_text(), re.M
+    )
+    assert set(rows) == found
+
+
 def test_readme_is_one_page():
     assert len(README.splitlines()) <= 200
 
