@@ -54,7 +54,8 @@ def of_what_follows() -> Iterator[str]:
     yield f"calibrated accuracy after resizing {resized}, after JPEG {encoded}"
     rates = {title: _found(title)["tpr at 0.001"] for title in HEADS}
     alone = pd.concat([rates[title] for title in (ONE, COPIES, LONGER)])
-    assert alone.max() < rates[THREE].min()
+    assert alone.max() < rates[THREE].min() / 2
+    yield "at .1 % FPR less than half of what three heads find"
     yield (
         f"single seeds have {three(alone.min())} to {three(alone.max())} with one head, however it "
         f"learns, and {three(rates[THREE].min())} to {three(rates[THREE].max())} with three"

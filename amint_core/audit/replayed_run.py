@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from amint_core import provenance
@@ -29,7 +27,7 @@ from amint_core.errors import DamagedError, ResultsError
 from amint_core.locations import given_path, shown
 from amint_core.run.folder import EPOCHS
 from amint_core.run.needs import kind_of
-from amint_core.run.read_back import read_history, read_state
+from amint_core.run.read_back import read_history, read_identity, read_state
 from amint_core.run.steps import best_epoch
 from amint_core.run.trainings import training_of
 from amint_core.settings import create
@@ -77,7 +75,7 @@ def replay_run(run: Path | str, epochs: int = 3, signed: Statement | None = None
         hardware = str(manifest["hardware"])
         history = read_history(run_file(run / "history.csv"))
         stored = run_file(run / "model.safetensors")
-        weights, then = load_file(stored), _identity_of(stored)
+        weights, then = load_file(stored), read_identity(stored)
         handed_out = best_epoch(history, settings), state_digest(weights)
     if signed is not None:
         require_signed(signed, history, weights)
@@ -184,12 +182,6 @@ def _read(path: Path) -> State:
             f"{shown(path)} is no state of a training ({type(error).__name__}). Get the run's "
             "folder from its owner again."
         ) from error
-
-
-def _identity_of(weights: Path) -> dict[str, Any]:
-    """Return what a trained model says that it was trained from."""
-    with safe_open(weights, "pt") as stored:
-        return dict(json.loads((stored.metadata() or {}).get("amint", "{}")))
 
 
 def _require_same_images(run: Path, listed: Mapping[str, Any], now: Mapping[str, Any]) -> None:

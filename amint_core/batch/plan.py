@@ -8,7 +8,6 @@ figures. Runs that stop early (`patience`) or share recorded activations take le
 from __future__ import annotations
 
 import datetime
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from amint_core.batch import reproduce
 from amint_core.batch.grid import grid_file, load_grid
@@ -31,6 +30,7 @@ from amint_core.locations import results_root, shown
 from amint_core.progress import progress_bar
 from amint_core.run.folder import run_folder
 from amint_core.run.needs import kind_of, trained_by, workers_of
+from amint_core.run.read_back import read_identity
 from amint_core.run.recorded import DISK_BUDGET
 from amint_core.run.steps import code_of
 from amint_core.run.trainings import Training, identity
@@ -200,8 +200,7 @@ def _is_stored(work: Work) -> bool:
     if not weights.is_file():
         return False
     try:
-        with safe_open(weights, framework="pt") as file:
-            found = json.loads((file.metadata() or {}).get("amint", "{}"))
+        found = read_identity(weights)
     except (OSError, ValueError, SafetensorError):  # damaged, so that it will be made again
         return False
     data = found.get("data", ""), found.get("split", "")

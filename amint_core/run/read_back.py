@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from amint_core.training.loop import State
 
-#: Where the metadata of stored weights tell what trained them.
+#: Key of what trained them, in what stored weights tell of their training.
 MACHINE = "machine"
 UNKNOWN = dict.fromkeys(("device", "hardware", "processes"), "unknown")
 _ALWAYS = {"epoch", "calibration_auc", "seconds", "order", "state"}
@@ -35,14 +35,22 @@ def read_weights(file: Path, part: nn.Module | None) -> dict[str, Tensor]:
     return weights
 
 
+def read_identity(file: Path) -> dict[str, Any]:
+    """Read what stored weights depend on, see `trainings.identity`; {} where none is told."""
+    return {name: value for name, value in _told(file).items() if name != MACHINE}
+
+
 def read_machine(file: Path) -> dict[str, Any]:
     """Read what trained stored weights, see `trainings.machine_of`.
 
     Files from before it was written down say "unknown" of each.
     """
+    return _told(file).get(MACHINE, UNKNOWN)
+
+
+def _told(file: Path) -> dict[str, Any]:
     with safe_open(file, "pt") as stored:
-        told = (stored.metadata() or {}).get(MACHINE)
-    return UNKNOWN if told is None else json.loads(told)
+        return dict(json.loads((stored.metadata() or {}).get("amint", "{}")))
 
 
 def read_history(file: Path) -> pd.DataFrame:

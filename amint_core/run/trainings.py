@@ -254,10 +254,9 @@ class Training:
             history.to_csv(temporary, index=False)
         with stored(self.weights) as temporary:
             weights = separate(model.state_dict())
-            metadata = {"amint": json.dumps(self.identity)}
-            if machine is not None:
-                metadata[MACHINE] = json.dumps(machine)
-            save_file(weights, temporary, metadata=metadata)
+            # One text: of several, safetensors writes the order anew each time.
+            told = self.identity if machine is None else {**self.identity, MACHINE: machine}
+            save_file(weights, temporary, metadata={"amint": json.dumps(told)})
         remove(self.checkpoint)
 
     def __str__(self) -> str:
