@@ -237,12 +237,17 @@ def _drawing(
     rows = np.flatnonzero(side)
     if groups is None or not clusters.are_clustered(groups[rows]):
         return lambda random: random.choice(rows, len(rows))
-    order = np.argsort(groups[rows], kind="stable")
-    _, starts = np.unique(groups[rows][order], return_index=True)
-    tracks = np.split(rows[order], starts[1:])
-    return lambda random: np.concatenate(
-        [tracks[number] for number in random.integers(len(tracks), size=len(tracks))]
-    )
+    ordered = rows[np.argsort(groups[rows], kind="stable")]
+    _, starts, sizes = np.unique(groups[ordered], return_index=True, return_counts=True)
+
+    def drawn(random: np.random.Generator) -> np.ndarray:
+        chosen = random.integers(len(starts), size=len(starts))
+        ends = sizes[chosen].cumsum()
+        # Of each chosen group: where it starts, less where it comes to stand.
+        shifts = starts[chosen] - (ends - sizes[chosen])
+        return ordered[np.repeat(shifts, sizes[chosen]) + np.arange(ends[-1])]
+
+    return drawn
 
 
 def _resampled_rates(
