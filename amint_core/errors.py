@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AmintError(Exception):
@@ -62,6 +63,22 @@ def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+@contextmanager
+def from_outside(refusal: Callable[[str], AmintError]) -> Iterator[None]:
+    """Turn whatever a stranger's file makes of the libraries that read it into an error of ours.
+
+    Args:
+        refusal: from what was raised, in words, to the error.
+    """
+    try:
+        yield
+    except AmintError:
+        raise
+    except Exception as error:  # libraries raise nearly every kind over what they did not write
+        text = ascii(" ".join(str(error).split())[:200])
+        raise refusal(f"{type(error).__name__}: {text}") from error
 
 
 def unknown_name(kind: str, given: object, valid: Iterable[str]) -> str:

@@ -88,6 +88,11 @@ def _as_loaded(name: str, path: Path) -> bytes:
     return known[1]
 
 
+def libraries() -> dict[str, str]:
+    """Return the versions of the packages that a trained model depends on."""
+    return {name: versions()[name] for name in ("torch", "torchvision", "timm", "numpy")}
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
     return {"amint": __version__, "python": platform.python_version(), **_of_packages()}

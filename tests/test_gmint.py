@@ -15,6 +15,10 @@ from amint_core.training.cpu_bf16 import fast_operations
 SIZES = {"members": 120, "external": 90, "calibration": 30, "holdout": 60}
 
 
+def norms_of(model, images, labels):
+    return gradients._norms(model, images, labels, gradients._per_image(model, images[:1]))
+
+
 def autograd_norms(model, images, labels):
     """The slow way: one image at a time, by PyTorch's own gradients."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
@@ -48,7 +52,7 @@ def test_weight_norms_equal_autograds(build):
     model = build().double().eval()
     images, labels = torch.randn(4, 3, 16, 16).double(), torch.tensor([0, 1, 2, 4])
     expected = autograd_norms(model, images, labels)
-    found = gradients._norms(model, images.clone(), labels)
+    found = norms_of(model, images.clone(), labels)
     assert torch.allclose(found[:, ::2], expected.double(), rtol=1e-5)
 
 
@@ -56,9 +60,9 @@ def test_norms_in_bf16_are_close_to_those_in_fp32():
     torch.manual_seed(0)
     model = zoo.create("tiny", 3, 16, 5).eval()
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 4])
-    expected = gradients._norms(model, images.clone(), labels)
+    expected = norms_of(model, images.clone(), labels)
     with torch.autocast("cpu", torch.bfloat16), fast_operations():
-        found = gradients._norms(model, images.clone(), labels)
+        found = norms_of(model, images.clone(), labels)
     assert found.dtype == torch.float32
     assert torch.allclose(found, expected, rtol=0.05, atol=0.05 * float(expected.max()))
 
@@ -68,7 +72,7 @@ def test_bias_norms_equal_autograds():
     images, labels = torch.randn(1, 3, 16, 16).double(), torch.tensor([3])
     biases = [model.first.bias, model.wide.bias, model.tokens.bias, model.last.bias]
     slopes = torch.autograd.grad(cross_entropy(model(images), labels), biases)
-    found = gradients._norms(model, images.clone(), labels)[0, 1::2]
+    found = norms_of(model, images.clone(), labels)[0, 1::2]
     assert torch.allclose(found[[0, 2, 3, 4]], torch.stack([slope.norm() for slope in slopes]))
 
 
@@ -92,7 +96,7 @@ def test_a_model_without_plain_layers_is_refused():
 
     model = nn.Sequential(nn.Flatten(), Other(3 * 16 * 16, 2))
     with pytest.raises(ModelError, match="Conv2d and Linear"):
-        gradients._norms(model, torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))
+        norms_of(model, torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))
 
 
 class Windowed(nn.Module):
@@ -122,7 +126,7 @@ def test_a_model_whose_layers_all_see_windows_is_refused():
         pass
 
     with pytest.raises(ModelError, match="one row per image; this model has none"):
-        gradients._norms(Windowed(Other), torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))
+        norms_of(Windowed(Other), torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))
 
 
 @pytest.fixture(scope="module")

@@ -84,16 +84,7 @@ def audit(
         listed=np.array([bool(queries.copies[row]) for row in firsts]) if published else None,
     )
     if not verdict.fit.compared:
-        few = f"{len(questions.scores)} images are too few to be compared with the references"
-        remedy = "Ask about more at once."
-        if not known.hashes and len(questions.scores) >= FEWEST:
-            few = "The images could not be compared with the references, of which only scores are "
-            few += "at hand, and hardly one of the images scores as low as these do"
-            remedy = "Give images of your own that were surely not used."
-        warnings.append(
-            f"{few}: that they are of the same kind is your word, and images of another kind may "
-            f"all be called members. {remedy}"
-        )
+        warnings.append(_uncompared(questions, known))
     return Found(queries, verdict, known.scores, rows, preprocessing, members, tuple(warnings))
 
 
@@ -185,6 +176,22 @@ def _without_class(queries: Scored, known: Scored) -> str:
         f"{' and '.join(lacking)} are in no folder named after a class, so the classes that the "
         "classifier predicts counted, which find fewer undeclared images than the true ones. Put "
         "all into folders named after their classes."
+    )
+
+
+def _uncompared(queries: Scored, known: Scored) -> str:
+    """Say why images were not compared with the references, and what follows."""
+    why = f"{len(queries)} images are too few to be compared with the references"
+    remedy = "Ask about more at once."
+    if not known.hashes and len(queries) >= FEWEST:
+        why = (
+            "The images could not be compared with the references, of which only scores are at "
+            "hand, and hardly one of the images scores as low as these do"
+        )
+        remedy = "Give images of your own that were surely not used."
+    return (
+        f"{why}: that they are of the same kind is your word, and images of another kind may all "
+        f"be called members. {remedy}"
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
 from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data, prepare
-from amint_core.errors import AmintError, DamagedError, ResultsError, SettingsError
+from amint_core.errors import DamagedError, ResultsError, SettingsError, from_outside
 from amint_core.evaluation.scores import has_tracks
 from amint_core.locations import given_path, shown
 from amint_core.methods import METHODS
@@ -88,23 +87,18 @@ def require_run(run: Path) -> None:
         )
 
 
-@contextmanager
-def as_runs_write(run: Path) -> Iterator[None]:
+def as_runs_write(run: Path) -> AbstractContextManager[None]:
     """Refuse files whose hashes fit and whose content no run writes, as a stranger can write it.
 
     Raises:
         DamagedError: what reading them raised, in its words.
     """
-    try:
-        yield
-    except AmintError:
-        raise
-    except Exception as error:  # libraries raise nearly every kind over what they did not write
-        text = ascii(" ".join(str(error).split())[:200])
-        raise DamagedError(
+    return from_outside(
+        lambda raised: DamagedError(
             f"{shown(run)} holds files that no run writes, or another version of this package "
-            f"({type(error).__name__}: {text}). Get the run's folder from its owner again."
-        ) from error
+            f"({raised}). Get the run's folder from its owner again."
+        )
+    )
 
 
 def preprocessing_of(dataset: Dataset) -> Preprocessing:

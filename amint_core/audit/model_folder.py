@@ -31,7 +31,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import Scored
 from amint_core.audit.statement import hash_of_weights
 from amint_core.config import MOST_HEADS
-from amint_core.errors import AmintError, DamagedError, ModelError, ResultsError
+from amint_core.errors import DamagedError, ModelError, ResultsError, from_outside
 from amint_core.files import atomic_path, json_text, require_free
 from amint_core.locations import given_path, shown
 from amint_core.memory import enough_memory
@@ -177,17 +177,15 @@ def _scored(stored: dict[str, np.ndarray]) -> Scored:
 @contextmanager
 def _as_written(folder: Path) -> Iterator[None]:
     """Refuse a folder whose hashes fit and whose content does not, as a stranger can write it."""
-    try:
-        with enough_memory():
-            yield
-    except AmintError:
-        raise
-    except Exception as error:  # libraries raise nearly every kind over what they did not write
-        text = ascii(" ".join(str(error).split())[:200])
-        raise ModelError(
-            f"{shown(folder)} holds no auditable model that this version can read "
-            f"({type(error).__name__}: {text}). Get the folder from its owner again."
-        ) from error
+
+    def refusal(raised: str) -> ModelError:
+        return ModelError(
+            f"{shown(folder)} holds no auditable model that this version can read ({raised}). Get "
+            "the folder from its owner again."
+        )
+
+    with from_outside(refusal), enough_memory():
+        yield
 
 
 def _built(model: AuditableModel) -> dict[str, Any]:

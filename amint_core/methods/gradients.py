@@ -44,20 +44,20 @@ def gradient_norms(case: Case, labels: np.ndarray) -> np.ndarray:
     Raises:
         ModelError: the model has no layer whose gradient can be read.
     """
-    model, norms = case.target.audited, []
+    model, norms, per_image = case.target.audited, [], None
     starts = range(0, len(labels), _BATCH)
     with evaluating(model):
         for start in progress_bar(starts, desc="gradients", unit="batch"):
             rows = np.arange(start, min(start + _BATCH, len(labels)))
             images = normalised(to_bytes(case.pixels(rows), case.device))
             asked = torch.from_numpy(labels[rows]).to(case.device)
-            norms.append(_norms(model, images, asked).cpu().numpy())
+            per_image = per_image or _per_image(model, images[:1])
+            norms.append(_norms(model, images, asked, per_image).cpu().numpy())
     return np.concatenate(norms)
 
 
-def _norms(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the (B, 2·layers) gradient norms of a batch."""
-    per_image = _per_image(model, images[:1])
+def _norms(model: nn.Module, images: Tensor, labels: Tensor, per_image: list[bool]) -> Tensor:
+    """Return the (B, 2·layers) gradient norms of a batch; `per_image`: see `_per_image`."""
     with torch.enable_grad(), _recorded(model) as calls:
         logits = model(images.requires_grad_())
     calls = list(compress(calls, per_image))

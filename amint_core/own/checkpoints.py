@@ -121,7 +121,7 @@ def identity(
     model: EnhancedAuditedModel, roles: Roles, kind: Kind, settings: RunConfig
 ) -> dict[str, Any]:
     """Return everything that a trained model depends on but the weights that it starts from."""
-    versions, joint = provenance.versions(), kind.trains == "all"
+    joint = kind.trains == "all"
     sha = hashlib.sha256()
     for role, rows in roles.rows.items():
         if role in ("members", "external"):
@@ -137,7 +137,7 @@ def identity(
         "model": code.digest(model.audited),
         "frozen": [name for name, p in model.audited.named_parameters() if not p.requires_grad],
         "code": provenance.code_fingerprint(*(_TRAINING if joint else _HEAD)),
-        **{name: versions[name] for name in ("torch", "timm", "torchvision", "numpy")},
+        **provenance.libraries(),
         "computed_in": chosen_precision(settings.precision),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }

@@ -1,8 +1,7 @@
 """Which code a model of somebody's own runs, as a hash: a changed activation is another model.
 
 What is installed counts by its class's name alone; of PyTorch, timm, torchvision and NumPy an
-identity holds the version besides. Code written in a notebook
-counts like code in files.
+identity holds the version besides. Code written in a notebook counts like code in files.
 """
 
 from __future__ import annotations

@@ -47,8 +47,6 @@ Value = TypeVar("Value")
 
 #: Where the code begins that a trained model depends on. Storage is no part of it.
 _TRAINING = "amint_core.run.models"
-#: Packages whose versions a trained model depends on.
-_LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 
 
@@ -67,14 +65,13 @@ def identity(settings: RunConfig, kind: Kind, fingerprint: str, split: str) -> d
         fingerprint: of the dataset.
         split: digest of what the model learns from.
     """
-    versions = provenance.versions()
     losses = [loss.value for loss in kind.losses]  # a membership test may bring its own
     return {
         "training": training_settings(settings, kind),
         "data": fingerprint,
         "split": split,
         "code": provenance.code_fingerprint(_TRAINING, *zoo.code_of(settings.model), *losses),
-        **{name: versions[name] for name in _LIBRARIES},
+        **provenance.libraries(),
         "computed_in": chosen_precision(settings.precision),
         "device": processes().device.type,
     }

@@ -201,9 +201,9 @@ def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAudit
             audited = zoo.create(run.model, *given)
         audited = audited.to(memory_format=torch.channels_last)
         every: dict[str, None] = {}  # those of later runs, too, before anything is trained
-        for one in runs:
-            require_taps(audited, taps_of(one, audited))
-            every |= dict.fromkeys(taps_of(one, audited))
+        for own in (taps_of(one, audited) for one in runs):
+            require_taps(audited, own)
+            every |= dict.fromkeys(own)
         taps = taps_of(run, audited)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             shapes = probe(audited, list(every), example_of(dealt.images))
