@@ -25,9 +25,8 @@ EXECUTE := $(PY) -m nbconvert --to notebook --inplace --execute \
 
 # Kernels come from .venv, not from elsewhere on the machine.
 unexport JUPYTER_PATH JUPYTER_PREFER_ENV_PATH
-# Large wheels on slow lines; and no warning where the cache lies on another disk.
+# Large wheels on slow lines.
 export UV_HTTP_TIMEOUT ?= 300
-export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data plan reproduce paper lab demo test bench faults fuzz notebooks reference lint clean
