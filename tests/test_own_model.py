@@ -32,6 +32,7 @@ from amint_core.audit.preprocessing import Preprocessing
 from amint_core.audit.scoring import score_all
 from amint_core.errors import DataError, ModelError, ProtocolError, ResultsError, SettingsError
 from amint_core.files import read_json
+from amint_core.locations import cache_root
 from amint_core.methods.posteriors import scaled_logits
 from amint_core.own import attach as attaching
 from amint_core.own import card, code, finishing
@@ -44,7 +45,7 @@ from amint_core.own.deal import brought_together
 from amint_core.own.fit import Alone, train
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
-from amint_core.run import trainings
+from amint_core.run import staged, trainings
 from amint_core.settings import HEAD_EPOCHS
 from amint_core.training.kinds import ACTIVE, PLAIN
 
@@ -553,6 +554,34 @@ def test_a_training_cut_off_goes_on_and_ends_as_if_it_had_not_been(roles, tmp_pa
     for name, value in whole.enhanced.state_dict().items():
         assert torch.equal(weights[name], value), name
     assert not (tmp_path / "cut" / "training").exists()
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_an_attached_head_cut_off_goes_on_from_its_last_epoch(
+    anew, roles, tmp_path, monkeypatch, capsys
+):
+    how = {"head_epochs": 3, "head_count": 2, "cpu_threads": 1}
+    whole = amint.attach(net(), **roles, folder=tmp_path / "whole", **how)
+    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
+    keep = OwnTraining.keep
+
+    def cut(training, state):
+        keep(training, state)
+        if state.epoch == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as once, contextlib.suppress(KeyboardInterrupt):
+        once.setattr(OwnTraining, "keep", cut)
+        amint.attach(net(), **roles, folder=tmp_path / "cut", **how)
+    assert list(cache_root().glob("trainings/*/checkpoint.pt"))
+    capsys.readouterr()
+    rest = amint.attach(net(), **roles, folder=tmp_path / "cut", anew=anew, **how)
+    assert ("Going on after epoch 4" in capsys.readouterr().out) is not anew
+    for name, value in whole.enhanced.state_dict().items():
+        assert torch.equal(rest.enhanced.state_dict()[name], value), name
+    histories = [pd.read_csv(tmp_path / name / "history.csv") for name in ("whole", "cut")]
+    pd.testing.assert_frame_equal(*[one.drop(columns="seconds") for one in histories])
+    assert not list(cache_root().glob("trainings/*"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from short_training import SMALL, settings, stored, train, without_times
 
 from amint_core import provenance
 from amint_core.locations import project_root
-from amint_core.run import steps
+from amint_core.run import staged, steps
 from amint_core.run.trainings import Training, training_of
 from amint_core.training.kinds import KINDS
 
@@ -32,7 +32,7 @@ class Cut(Exception):
     """Stands for whatever ends a training early."""
 
 
-def cut_after(monkeypatch, last):
+def cut_after(monkeypatch, last, **changes):
     """Stop the next training once the state after epoch `last` is kept."""
     keep = Training.keep
 
@@ -44,7 +44,7 @@ def cut_after(monkeypatch, last):
     with monkeypatch.context() as patch:
         patch.setattr(Training, "keep", keep_then_stop)
         with pytest.raises(Cut):
-            train(settings())
+            train(settings(**changes))
 
 
 def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path, capsys):
@@ -56,6 +56,49 @@ def test_a_cut_off_training_ends_like_an_undisturbed_one(monkeypatch, tmp_path, 
     assert "Going on after epoch 2" in capsys.readouterr().out
     same(history, resumed)
     assert_same_weights(run, again)
+
+
+#: Two heads, members and copies that move at random: a stage that goes on has to draw as it would.
+TWO_STAGES = {
+    "recipe": "staged",
+    "epochs": 2,
+    "head_epochs": 2,
+    "head_batch": 20,
+    "head_count": 2,
+    "augment_members": 1.0,
+    "member_transformations": ("flip", "shift"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs"), [("active", range(1, 7)), ("plain", [1]), ("attached", [3])]
+)
+def test_two_stages_cut_off_after_each_epoch_end_like_undisturbed_ones(
+    method, epochs, monkeypatch, tmp_path, capsys
+):
+    given = {**TWO_STAGES, "method": method}
+    history, run = train(settings(**given))
+    monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "cut"))
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cut"))
+    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
+    for last in epochs:
+        cut_after(monkeypatch, last, **given)
+    resumed, again = train(settings(**given))
+    said = capsys.readouterr().out
+    assert all(f"Going on after epoch {last}" in said for last in epochs)
+    same(history, resumed)
+    assert list(history["epoch"]) == list(range(1, len(history) + 1))
+    assert_same_weights(run, again)
+
+
+def test_a_state_of_two_stages_is_kept_once_in_a_while_alone(monkeypatch):
+    kept = []
+    monkeypatch.setattr(Training, "keep", lambda self, state: kept.append(state.epoch))
+    train(settings(**TWO_STAGES))
+    assert not kept
+    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
+    train(settings(**TWO_STAGES, seed=1))
+    assert kept == [1, 2, 3, 4, 5, 6]
 
 
 def test_kill_9_in_mid_training_then_the_same_command(tmp_path, monkeypatch):

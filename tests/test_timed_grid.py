@@ -35,9 +35,11 @@ from amint_core.errors import (
 )
 from amint_core.evaluation.both_judgements import judge_twice, read_scores
 from amint_core.files import read_json
+from amint_core.locations import cache_root
 from amint_core.model import zoo
 from amint_core.model.mint import parameter_count
 from amint_core.model.zoo.architecture import Architecture
+from amint_core.run import staged
 from amint_core.run.folder import Run, seal
 from amint_core.settings import create
 from amint_core.store import read_sealed, run_file, write_sealed
@@ -419,6 +421,38 @@ def test_a_unit_is_stopped_on_the_way_and_a_dear_one_passed_over(tmp_path):
     left = stopped.run(given)
     assert left[0]["why"] == "no time: stopped on the way"
     assert len(left) == 6
+
+
+@pytest.mark.parametrize("method", ["plain", "active"])
+def test_a_trunk_that_was_stopped_on_the_way_goes_on_in_the_next_call(
+    method, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
+    (run,) = (one for one in specs(tmp_path, epochs=3) if one.method == method)
+    assert not timed(tmp_path / "whole").run([run])
+    # To begin, for all four steps of the first epoch, and for two of the second.
+    grid, looks = timed(tmp_path / "cut"), iter([100.0] * 7)
+
+    class Short(Clock):
+        @property
+        def left(self):
+            return next(looks, 0.0)
+
+    grid.clock = Short(600.0)
+    assert grid.run([run])
+    (kept,) = cache_root().glob("trainings/*/checkpoint.pt")
+    capsys.readouterr()
+    assert not timed(tmp_path / "cut").run([run])
+    assert "Going on after epoch 1" in capsys.readouterr().out
+    assert not kept.parent.exists()
+    folders = [tmp_path / name / "small" / "runs" / run.id for name in ("whole", "cut")]
+    one, other = (pd.read_csv(folder / "history.csv") for folder in folders)
+    bounds = {"rtol": 0, "atol": 0} if DEVICE == "cpu" else {"rtol": 0.05, "atol": 0.05}
+    pd.testing.assert_frame_equal(
+        one.drop(columns="seconds"), other.drop(columns="seconds"), **bounds
+    )
+    trunk = other.loc[other["stage"] == "trunk", "seconds"].sum()  # of both calls
+    assert read_json(folders[1] / "metrics.json")["training"]["seconds_trunk"] >= trunk - 0.01
 
 
 def test_the_command_runs_a_grid(tmp_path, monkeypatch, capsys):

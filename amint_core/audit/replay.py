@@ -145,14 +145,20 @@ def replay(
             "the run that trained that one; a head on top of it changes none of its weights."
         )
 
+    two_stages = bool(data.settings.head_epochs)
+
+    def nothing(state: State) -> None:
+        """Keep nothing."""
+
     def train(
         state: State | None, keep: Callable[[State], None]
     ) -> tuple[pd.DataFrame, Mapping[str, Tensor]]:
         model, members = build(data), data.split.roles["members"]
+        if two_stages:  # whose states are no part of the transcript
+            keep = nothing
         given = {"monitor": None, "resume": state, "keep": keep, "title": "replay"}
         return fit_model(kind, data, model, members, **given), model.state_dict()
 
-    two_stages = bool(data.settings.head_epochs)
     return trained_again(train, history, states, epochs, handed_out, two_stages)
 
 
@@ -174,7 +180,8 @@ def trained_again(
             since the last that was are trained again, too.
         handed_out: the epoch that the model handed out comes from, and the digest of its weights;
             where the state after that epoch was not kept, the epoch is trained again, too.
-        two_stages: whether it keeps no state in between, and so is trained again as a whole.
+        two_stages: whether no state in between is of the transcript, so that the whole training is
+            done again.
 
     Raises:
         DamagedError: the training cannot go on from a state that was kept.
@@ -249,7 +256,7 @@ def _rows(train: Trainer, state: State | None, last: int, ends: dict[int, str]) 
             "this training. Ask the owner for the one that was kept."
         ) from error
     if not rows and len(whole):
-        rows = whole.to_dict("records")  # two stages, which keep nothing in between
+        rows = whole.to_dict("records")  # two stages
         ends[rows[-1]["epoch"]] = state_digest(weights)
     return rows
 

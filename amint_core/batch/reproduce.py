@@ -197,8 +197,7 @@ def _say_interrupted(folder: Path, grid: dict[str, RunConfig]) -> int:
     done = sum(_is_done(folder / "runs" / run) for run in grid)
     print(
         f"\namint: interrupted; {done} of {len(grid)} runs in place. The same command goes on: "
-        "what is done stays, and a training that was cut off continues after its last epoch, or "
-        "in two stages begins again.",
+        "what is done stays, and a training that was cut off continues from its last state kept.",
         flush=True,
     )
     return driver.INTERRUPTED

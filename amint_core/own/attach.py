@@ -7,6 +7,7 @@ that a member is these very pixels.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from amint_core.model.reading import evaluating, trainable
 from amint_core.own import code
 from amint_core.own.batches import OwnResident
 from amint_core.own.beginning import HeadWidth, headed, place_of, require_classifier
-from amint_core.own.checkpoints import identity, start_of
+from amint_core.own.checkpoints import OwnTraining, identity, start_of
 from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import finished, handed_out, told_anew
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
-from amint_core.run.staged import copies_of, second_schedule, watch_of
+from amint_core.run.staged import begin, copies_of, keeper, second_schedule, watch_of
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
+from amint_core.store import remove
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import ATTACHED
 from amint_core.training.precision import chosen_precision
@@ -88,8 +90,14 @@ def attach(
         done = None if anew else finished(place, made_of, enhanced)
         if done is not None:
             return told_anew(done, roles, chosen, "attach", made_of, place)
-        history = _train(enhanced, roles, chosen)
-        return handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
+        training = OwnTraining(made_of)  # in the cache: nothing of an earlier model is touched
+        with training.alone():
+            if anew:
+                remove(training.checkpoint)
+            history = _train(enhanced, roles, chosen, training)
+            made = handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
+            shutil.rmtree(training.folder, ignore_errors=True)
+        return made
 
 
 def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
@@ -118,7 +126,10 @@ def settings_of(roles: Roles, given: dict[str, Any]) -> RunConfig:
     return chosen.model_copy(update={"head_epochs": max(HEAD_EPOCHS, passes)})
 
 
-def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) -> pd.DataFrame:
+def _train(
+    enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig, training: OwnTraining
+) -> pd.DataFrame:
+    """Train the head, from a stored state where there is one, and return the history."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half, dataset = chosen_precision(settings.precision) == "bf16", roles.dataset
     members, external = (
@@ -127,8 +138,9 @@ def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) ->
     copies = copies_of(settings)
     parts = parts_of(members, external, copies, settings.external_transformations)
     numbers = torch.cat([part.rows for part in parts]).cpu()
-
-    watch = watch_of(dataset.hashes[numbers.numpy()], enhanced.head)
+    start = begin(enhanced.head, training.state(enhanced.head))
+    reached = keeper(enhanced.head, training.keep)
+    watch = watch_of(dataset.hashes[numbers.numpy()], enhanced.head, reached)
     with repeatable(settings.cpu_threads):
         enhanced.to(device, memory_format=torch.channels_last)
         images = OwnResident.of(dataset.pixels, dataset.labels, device)
@@ -139,7 +151,8 @@ def _train(enhanced: EnhancedAuditedModel, roles: Roles, settings: RunConfig) ->
         recording = recorded(*given, half, enhanced.low_pass, fingerprint=of_what)
         given = enhanced.head, enhanced.taps, recording, len(members), len(external), copies
         title = f"{type(enhanced.audited).__name__}, head"
-        return pd.DataFrame(train_head(*given, second_schedule(settings, half), title, watch))
+        given = *given, second_schedule(settings, half), title, watch, start
+        return pd.DataFrame(train_head(*given))
 
 
 #: Normalisations in wide use: name → mean, deviation of pixels from 0 to 1.

@@ -90,7 +90,7 @@ def fit_model(
         members: indices of the training set.
         monitor: device → AUC on the calibration images; None: there are none.
         resume: where an earlier training was cut off; None: from the start.
-        keep: takes the state after each epoch.
+        keep: takes the state after each epoch; in two stages, once a minute or so.
         title: what the progress bar says.
         record: makes the activations of a second stage.
 
@@ -99,7 +99,7 @@ def fit_model(
 
     Raises:
         SettingsError: device or processes do not fit the settings.
-        TrainingError: training diverged; in one stage, the last state that `keep` took is good.
+        TrainingError: training diverged; the last state that `keep` took is good.
         CacheError: activations of a second stage cannot be recorded.
     """
     settings = data.settings
@@ -109,11 +109,11 @@ def fit_model(
         if settings.head_epochs:
             half = chosen_precision(settings.precision) == "bf16"
             with fast_operations():
-                return fit_in_two_stages(
-                    kind, data, model, members, half=half, title=title, record=record
-                )
+                given = kind, data, model, members
+                kept = {"resume": resume, "keep": keep, "title": title, "record": record}
+                return fit_in_two_stages(*given, half=half, **kept)
         return fit(
-            trained_part(kind, model),
+            kind.part(model),
             batches_of(kind, data, members, accelerator),
             step_of(kind, settings, accelerator),
             epochs=settings.epochs,
@@ -128,11 +128,6 @@ def fit_model(
             keep=keep,
             title=title,
         )
-
-
-def trained_part(kind: Kind, model: EnhancedAuditedModel) -> nn.Module:
-    """Return the part of a model that a training of `kind` changes and keeps."""
-    return model.audited if kind.trains == "audited" else model
 
 
 def step_of(kind: Kind, settings: RunConfig, accelerator: Accelerator) -> Step:

@@ -23,6 +23,8 @@ from amint_core.training.loop import State
 #: Key of what trained them, in what stored weights tell of their training.
 MACHINE = "machine"
 UNKNOWN = dict.fromkeys(("device", "hardware", "processes"), "unknown")
+#: What older states lack.
+_ADDED = {"random"}
 _ALWAYS = {"epoch", "calibration_auc", "seconds", "order", "state"}
 #: Columns of a history in one stage, in two, and of several heads, besides those of its losses.
 _HISTORIES = (_ALWAYS | {"learning_rate"}, _ALWAYS | {"stage"}, _ALWAYS | {"stage", "head"})
@@ -82,7 +84,8 @@ def read_state(file: Path, part: nn.Module | None) -> State:
     """Read the state that a training goes on from; see `read_weights`."""
     # weights_only: a checkpoint from elsewhere runs no code.
     content = torch.load(file, map_location="cpu", weights_only=True)
-    if set(content) != {one.name for one in fields(State)}:
+    names = {one.name for one in fields(State)}
+    if not names - _ADDED <= set(content) <= names:
         raise ValueError("no state of a training")
     state = State(**content)
     _check_fit(state.model, part)

@@ -35,7 +35,7 @@ from amint_core.evaluation.scores import tracks_of
 from amint_core.methods import METHODS
 from amint_core.methods.case import Case, Shadows
 from amint_core.progress import progress_bar
-from amint_core.run.models import build, trained_part
+from amint_core.run.models import build
 from amint_core.run.needs import shadow_kind
 from amint_core.run.read_back import read_history
 from amint_core.run.trainings import Training, identity, train_and_store
@@ -309,7 +309,7 @@ def _logits_of_one(training: Training, data: Data, case: Case, asked: str) -> np
     if logits is not None:
         return logits
     model = build(data)
-    part = trained_part(shadow_kind(data.settings), model)
+    part = shadow_kind(data.settings).part(model)
     found = training.load(part)
     if found is None:
         raise ResultsError(f"The shadow model of {training} is not trained. Train the run first.")

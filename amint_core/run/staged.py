@@ -6,6 +6,7 @@ there one model serves several heads.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,16 @@ from amint_core.training.declared import declarations, sides
 from amint_core.training.distributed import processes
 from amint_core.training.head_stage import parts_of, train_head
 from amint_core.training.kinds import Kind
+from amint_core.training.loop import State
 from amint_core.training.resident import Resident
-from amint_core.training.resident_loop import Schedule, Watch
+from amint_core.training.resident_loop import (
+    NOBODY,
+    START,
+    Reached,
+    Schedule,
+    Watch,
+    counted_on,
+)
 from amint_core.training.transcript import order_digest, state_digest
 from amint_core.training.trunk import Objective, train_trunk
 
@@ -33,6 +42,8 @@ if TYPE_CHECKING:
     from amint_core.config import RunConfig
     from amint_core.data.prepare import Data
 
+#: Seconds between two states kept: writing one takes about as long as an epoch of a small model.
+KEEP_EVERY = 60.0
 RAMP = 0.1  # share of the first stage's steps over which its rates rise
 
 #: As `activations.record`, given the dataset's fingerprint besides.
@@ -101,6 +112,8 @@ def fit_in_two_stages(
     half: bool,
     title: str,
     record: Record = in_memory,
+    resume: State | None = None,
+    keep: Callable[[State], None] = lambda state: None,
 ) -> pd.DataFrame:
     """Train a model in place and return the history, one row per epoch of either stage.
 
@@ -112,10 +125,12 @@ def fit_in_two_stages(
         half: compute in bf16.
         title: what the progress bars say.
         record: makes the activations that the head learns from.
+        resume: where an earlier training was cut off; None: from the start.
+        keep: takes the state after an epoch, once in `KEEP_EVERY` seconds.
 
     Raises:
         SettingsError: several processes were to train it.
-        TrainingError: training diverged.
+        TrainingError: training diverged; the last state that `keep` took is good.
     """
     if processes().num_processes > 1:
         raise SettingsError(
@@ -127,14 +142,16 @@ def fit_in_two_stages(
     external, judged = data.split.roles["external"], data.split.judged_members
     inside, outside = (torch.from_numpy(index).to(device) for index in (members, external))
     history: list[dict[str, Any]] = []
+    start, reached = begin(kind.part(model), resume), keeper(kind.part(model), keep)
     if kind.trains != "head":
         objective, told = objective_of(kind, settings), declarations(kind, members, judged)
         if told is not None:
             objective = replace(objective, declared=torch.from_numpy(told).to(device))
         given = objective, first_schedule(settings, half)
-        watch = watch_of(dataset.hashes, model)
-        rows = train_trunk(model, images, inside, outside, *given, title, watch)
-        history += [{"stage": "trunk", **row} for row in rows]
+        begun, column = start.within(0, settings.epochs), {"stage": "trunk"}
+        watch = watch_of(dataset.hashes, model, reached).after([], column)
+        rows = train_trunk(model, images, inside, outside, *given, title, watch, begun)
+        history = counted_on([], rows, column)
     if kind.has_head:
         copies, indices = copies_of(settings), sides(kind, members, external, judged)
         inside, outside = (torch.from_numpy(index).to(device) for index in indices)
@@ -144,24 +161,58 @@ def fit_in_two_stages(
             *given, half=half, low_pass=model.low_pass, fingerprint=dataset.fingerprint
         )
         recorded_rows = torch.cat([part.rows for part in parts]).cpu().numpy()
-        watch = watch_of(dataset.hashes[recorded_rows], model)
+        begun, column = start.after(len(history)), {"stage": "head"}
+        watch = watch_of(dataset.hashes[recorded_rows], model, reached).after(history, column)
         given = model.head, model.taps, recording, len(inside), len(outside), copies
-        rows = train_head(*given, second_schedule(settings, half), f"{title}, head", watch)
-        first = len(history)
-        history += [{"stage": "head", **row, "epoch": first + row["epoch"]} for row in rows]
+        given = *given, second_schedule(settings, half), f"{title}, head", watch, begun
+        history = counted_on(history, train_head(*given), column)
     return pd.DataFrame(history).assign(calibration_auc=np.nan)
 
 
-def watch_of(hashes: np.ndarray, trained: nn.Module) -> Watch:
+def watch_of(
+    hashes: np.ndarray, trained: nn.Module, reached: Callable[[Reached], None] = NOBODY.reached
+) -> Watch:
     """Return what adds the hashes of images and weights to each row of a history.
 
     Args:
         hashes: (N,) content hashes of the images that the rows of a stage's plan count.
         trained: the module whose weights are hashed.
+        reached: see `Watch`.
     """
 
     def hashed(rows: Tensor) -> dict[str, str]:
         order = order_digest(hashes[line] for line in rows.cpu().numpy())
         return {"order": order, "state": state_digest(trained.state_dict())}
 
-    return Watch(epoch=hashed)
+    return Watch(epoch=hashed, reached=reached)
+
+
+def begin(trained: nn.Module, resume: State | None) -> Reached:
+    """Put a state's weights and buffers into what is trained, and return where to go on."""
+    if resume is None:
+        return START
+    trained.load_state_dict(resume.model)
+    return Reached(resume.history, resume.optimizer, resume.scales, resume.random)
+
+
+def keeper(trained: nn.Module, keep: Callable[[State], None]) -> Callable[[Reached], None]:
+    """Return what hands the whole state to `keep`, where `KEEP_EVERY` seconds have passed."""
+    last = time.monotonic()
+
+    def reached(reached: Reached) -> None:
+        nonlocal last
+        if time.monotonic() - last < KEEP_EVERY:
+            return
+        keep(
+            State(
+                epoch=len(reached.history),
+                model=dict(trained.state_dict()),
+                optimizer=dict(reached.optimizer),
+                scales=dict(reached.scales),
+                history=list(reached.history),
+                random=dict(reached.random),
+            )
+        )
+        last = time.monotonic()
+
+    return reached

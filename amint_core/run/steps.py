@@ -43,7 +43,7 @@ def train(run: Run) -> pd.DataFrame:
 
     A method that trains nothing of its own trains the model that it tests, and the shadow models
     that it needs. What was trained before with the same code, settings and data is loaded; what was
-    cut off goes on from its last epoch, or in two stages begins again.
+    cut off goes on from the last state kept.
 
     Raises:
         SettingsError: its shadow models will not do.

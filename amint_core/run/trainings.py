@@ -32,7 +32,7 @@ from amint_core.locations import cache_root, shown
 from amint_core.model import zoo
 from amint_core.model.mint import EnhancedAuditedModel
 from amint_core.model.reading import separate
-from amint_core.run.models import build, fit_model, monitor_of, trained_part
+from amint_core.run.models import build, fit_model, monitor_of
 from amint_core.run.needs import training_settings
 from amint_core.run.read_back import MACHINE, read_history, read_state, read_weights
 from amint_core.run.recorded import recorded
@@ -222,14 +222,14 @@ class Training:
         Where it does, the last state and the best one so far are kept whatever the interval: the
         trained weights come from one of them.
         """
-        every, epoch = settings.keep_epochs, state.epoch
+        every, epoch = _interval(settings), state.epoch
         if every and (epoch % every == 0 or epoch in (settings.epochs, state.best)):
             with stored(state_file(self.epochs, epoch)) as temporary:
                 shutil.copyfile(self.checkpoint, temporary)
 
     def keeps_epochs(self, settings: RunConfig, last: int) -> bool:
         """Tell whether the states that the settings ask for are there, up to epoch `last`."""
-        every = 0 if settings.head_epochs else settings.keep_epochs
+        every = _interval(settings)
         return are_kept(self.epochs, (*range(every, last + 1, every), last) if every else ())
 
     def save(
@@ -258,6 +258,11 @@ class Training:
 
     def __str__(self) -> str:
         return shown(self.folder)
+
+
+def _interval(settings: RunConfig) -> int:
+    """Return after how many epochs a state is kept for a replay, which needs none of two stages."""
+    return 0 if settings.head_epochs else settings.keep_epochs
 
 
 def _read_by_all(read: Callable[[], Value | None]) -> Value | None:
@@ -295,10 +300,10 @@ def train_model(kind: Kind, data: Data, model: EnhancedAuditedModel) -> pd.DataF
         train_model(kind.starts_from, data, model)
     training = training_of(kind, data)
     with training.alone():
-        found = training.load(trained_part(kind, model))
+        found = training.load(kind.part(model))
         if found:
             weights, history = found
-            trained_part(kind, model).load_state_dict(weights)
+            kind.part(model).load_state_dict(weights)
             print(
                 f"Already trained with this code, settings and data: loaded the {kind.name} model."
             )
@@ -352,12 +357,12 @@ def train_and_store(
         model,
         members,
         monitor=monitor,
-        resume=training.state(trained_part(kind, model)),
+        resume=training.state(kind.part(model)),
         keep=training.keeper(data.settings),
         title=title,
         record=recorded,
     )
-    training.save(trained_part(kind, model), history, machine_of(data.settings, model))
+    training.save(kind.part(model), history, machine_of(data.settings, model))
     return history
 
 

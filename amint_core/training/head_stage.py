@@ -22,9 +22,12 @@ from amint_core.training.batches import Copies
 from amint_core.training.losses import mint_accuracy, mint_loss
 from amint_core.training.resident_loop import (
     NOBODY,
+    START,
     Plan,
+    Reached,
     Schedule,
     Watch,
+    counted_on,
     generator_of,
     run_steps,
 )
@@ -58,6 +61,7 @@ def train_head(
     schedule: Schedule,
     title: str = "",
     watch: Watch = NOBODY,
+    start: Reached = START,
 ) -> list[dict[str, Any]]:
     """Train the head in place and return the history, one row per epoch.
 
@@ -76,7 +80,7 @@ def train_head(
         copies: recorded copies of each external image.
         schedule: epochs (passes over the external images), batch, rates.
         title: what the progress bar says; none: there is no bar.
-        watch: see `resident_loop.Watch`; rows are those of the recording.
+        watch, start: see `resident_loop.run_steps`; rows are those of the recording.
 
     Raises:
         TrainingError: training diverged.
@@ -84,13 +88,14 @@ def train_head(
     given = taps, recording, members, external, copies
     heads = heads_of(head)
     if len(heads) == 1:
-        return _train_one(heads[0], *given, schedule, title, watch)
+        return _train_one(heads[0], *given, schedule, title, watch, start)
     history: list[dict[str, Any]] = []
     for number, one in enumerate(heads):
         own = replace(schedule, seed=schedule.seed + number * _APART)
         said = f"{title} {number + 1} of {len(heads)}" if title else ""
-        rows, before = _train_one(one, *given, own, said, watch), len(history)
-        history += [{**row, "epoch": before + row["epoch"], "head": number + 1} for row in rows]
+        begun, column = start.within(len(history), schedule.epochs), {"head": number + 1}
+        rows = _train_one(one, *given, own, said, watch.after(history, column), begun)
+        history = counted_on(history, rows, column)
     return history
 
 
@@ -104,6 +109,7 @@ def _train_one(
     schedule: Schedule,
     title: str,
     watch: Watch,
+    start: Reached,
 ) -> list[dict[str, Any]]:
     """Train a head that is no ensemble; see `train_head`."""
     device = recording.maps[taps[0]].device
@@ -121,7 +127,8 @@ def _train_one(
         return loss, {"mint_loss": loss.detach(), "mint_accuracy": accuracy}
 
     head.train()
-    history = run_steps(loss, schedule.optimizer(head), plan, schedule, seen, title, watch)
+    given = plan, schedule, seen, title, watch, start
+    history = run_steps(loss, schedule.optimizer(head), *given)
     head.eval()
     return history
 

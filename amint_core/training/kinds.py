@@ -7,9 +7,14 @@ a new one, with losses of its own if it has any.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from amint_core.training.losses import AUDITED, MINT, Loss
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from amint_core.model.mint import EnhancedAuditedModel
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class Kind:
     def leaves_some_out(self) -> bool:
         """Whether some weights get no gradient: those behind the taps, or a head without a loss."""
         return self.trains == "all" and not (self.reads_logits and self.has_head)
+
+    def part(self, model: EnhancedAuditedModel) -> nn.Module:
+        """Return the part of a model that such a training changes and keeps."""
+        return model.audited if self.trains == "audited" else model
 
 
 #: The audited model and its MINT head learn together (paper, method).

@@ -62,6 +62,8 @@ class State:
         scheduler: the learning-rate schedule's state.
         scales: the loss balance's scales.
         scaler: the state of fp16's gradient scaler; empty for the other precisions.
+        random: device → state of its random numbers, in two stages; in one they follow from the
+            epoch.
         history: one row per epoch.
         best: epoch with the best AUC on calibration so far (0: none).
         best_model: its weights, kept only where early stopping may need them.
@@ -73,6 +75,7 @@ class State:
     scheduler: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, Tensor] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    random: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0
     best_model: dict[str, Tensor] = field(default_factory=dict)

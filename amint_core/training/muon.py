@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +150,21 @@ class MuonAdam:
             capturable=device.type == "cuda",
         )
         self.weights = list(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later optimiser of the same weights goes on from; its own tensors."""
+        momentum = [shape.momentum for shape in self.shapes]
+        return {"adam": self.adam.state_dict()["state"], "momentum": momentum}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        groups = self.adam.state_dict()["param_groups"]
+        self.adam.load_state_dict({"state": state["adam"], "param_groups": groups})
+        for group in self.adam.param_groups:
+            group["lr"] = self.adam_rate  # loading has put a copy there, which no step would change
+        for shape, momentum in zip(self.shapes, state["momentum"], strict=True):
+            for own, earlier in zip(shape.momentum, momentum, strict=True):
+                own.copy_(earlier)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

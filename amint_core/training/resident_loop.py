@@ -1,9 +1,9 @@
 """The loop of training in two stages: steps planned ahead on the device and replayed there.
 
 It stands beside `loop.fit` because images, their order and the rates' schedule lie on the device
-and a step is captured as a CUDA graph: Python, batches from the host, accelerate and checkpoints
-have no place between two steps. An epoch is one pass over the external images; a stage is short
-enough to be done again when it was cut off, and writes no checkpoint.
+and a step is captured as a CUDA graph: Python, batches from the host and accelerate have no place
+between two steps. An epoch is one pass over the external images; after each, a stage that is cut
+off could go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,37 @@ _ORDER, _MEMBERS = 31, 32  # streams of random numbers that follow from a seed
 
 
 @dataclass(frozen=True)
+class Reached:
+    """Where a stage stands after a whole epoch, besides weights and buffers of what it trains.
+
+    From there it goes on as if it had never stopped. Tensors are the stage's own: they are to be
+    written or copied at once.
+
+    Attributes:
+        history: its rows so far.
+        optimizer: see `MuonAdam.state_dict`.
+        scales: of the losses, see `step.LossBalance`.
+        random: device → state of its random numbers.
+    """
+
+    history: Sequence[Mapping[str, Any]] = ()
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
+    random: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def within(self, before: int, epochs: int) -> Reached:
+        """Return where one part of several stood, that of `epochs` rows after `before` others."""
+        return replace(self, history=self.history[before:][:epochs])
+
+    def after(self, before: int) -> Reached:
+        """Return where the parts that follow `before` rows stood."""
+        return replace(self, history=self.history[before:])
+
+
+START = Reached()
+
+
+@dataclass(frozen=True)
 class Watch:
     """Who looks on while a stage is trained.
 
@@ -34,10 +65,31 @@ class Watch:
         step: called before each step; it raises where the time is out.
         epoch: called after each epoch with the (steps, images) rows that it saw; what it returns
             stands in the history.
+        reached: called after that.
     """
 
     step: Callable[[], None] = lambda: None
     epoch: Callable[[Tensor], Mapping[str, Any]] = lambda rows: {}
+    reached: Callable[[Reached], None] = lambda reached: None
+
+    def after(self, before: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]) -> Watch:
+        """Return the same of one part of several, for whom `counted_on` tells all that is done."""
+
+        def reached(reached: Reached) -> None:
+            history = counted_on(before, reached.history, columns)
+            self.reached(replace(reached, history=history))
+
+        return replace(self, reached=reached)
+
+
+def counted_on(
+    before: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Return a history and the rows that follow it, with columns added; epochs count on."""
+    numbered = enumerate(rows, len(before) + 1)
+    return [*before, *({**columns, **row, "epoch": epoch} for epoch, row in numbered)]
 
 
 NOBODY = Watch()
@@ -136,6 +188,8 @@ def run_steps(
     rows: Tensor,
     title: str = "",
     watch: Watch = NOBODY,
+    start: Reached = START,
+    scales: dict[str, Tensor] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a stage's steps, epoch by epoch, and return the history: one row per epoch.
 
@@ -147,6 +201,8 @@ def run_steps(
         rows: (S, B) what the steps see, for `watch.epoch`.
         title: what the progress bar says; none: there is no bar.
         watch: see `Watch`.
+        start: where an earlier call was cut off; weights and buffers are those of then.
+        scales: of the losses, which steps change; None: there are none.
 
     Raises:
         TrainingError: a loss is no number, or weights are none in the end.
@@ -165,9 +221,16 @@ def run_steps(
             log[name].index_copy_(0, plan.step, value[None].float())
         plan.step.add_(1)
 
-    replay, history, count = Replay(step, plan.step.device, schedule.graph), [], plan.per_epoch
-    with progress_bar(shown=bool(title), total=len(plan), desc=title, unit="step") as bar:
-        for epoch in range(schedule.epochs):
+    device, count, scales = plan.step.device, plan.per_epoch, {} if scales is None else scales
+    replay, history = Replay(step, device, schedule.graph), [dict(row) for row in start.history]
+    if 0 < len(history) < schedule.epochs:
+        plan.step.fill_(len(history) * count)
+        optimizer.load_state_dict(start.optimizer)
+        scales.update({name: scale.to(device, copy=True) for name, scale in start.scales.items()})
+        _draw_from(start.random, device)
+    done = {"total": len(plan), "initial": len(history) * count}
+    with progress_bar(shown=bool(title), desc=title, unit="step", **done) as bar:
+        for epoch in range(len(history), schedule.epochs):
             started = time.perf_counter()
             for _ in range(count):
                 watch.step()
@@ -179,11 +242,27 @@ def run_steps(
             row = {"epoch": epoch + 1, **dict(zip(log, means, strict=True))}
             row["seconds"] = round(time.perf_counter() - started, 4)
             history.append({**row, **watch.epoch(rows[seen])})
+            watch.reached(Reached(history, optimizer.state_dict(), scales, _random(device)))
     # The last step may give such weights from a loss that is a number; no later loss would tell.
     if not torch.stack([one.isfinite().all() for one in optimizer.weights]).all():
         raise _diverged("weights are no numbers after the last step", schedule)
     optimizer.zero_grad()
     return history
+
+
+def _random(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the random numbers that layers and moves draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _draw_from(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on drawing where `_random` was asked."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _refuse_divergence(means: Sequence[float], epoch: int, schedule: Schedule) -> None:

@@ -18,7 +18,15 @@ from amint_core.training.activations import BATCH, filled
 from amint_core.training.batches import Batch, Copies
 from amint_core.training.kinds import Kind
 from amint_core.training.resident import UNMOVED, Resident
-from amint_core.training.resident_loop import NOBODY, Plan, Schedule, Watch, run_steps
+from amint_core.training.resident_loop import (
+    NOBODY,
+    START,
+    Plan,
+    Reached,
+    Schedule,
+    Watch,
+    run_steps,
+)
 from amint_core.training.step import Step
 
 
@@ -53,6 +61,7 @@ def train_trunk(
     schedule: Schedule,
     title: str = "",
     watch: Watch = NOBODY,
+    start: Reached = START,
 ) -> list[dict[str, Any]]:
     """Train the model in place and return the history, one row per epoch.
 
@@ -64,7 +73,7 @@ def train_trunk(
         objective: the losses.
         schedule: epochs, batches, rates.
         title: what the progress bar says; none: there is no bar.
-        watch: see `resident_loop.Watch`.
+        watch, start: see `resident_loop.run_steps`.
 
     Raises:
         TrainingError: training diverged.
@@ -72,7 +81,7 @@ def train_trunk(
     device, kind = images.pixels.device, objective.kind
     torch.manual_seed(schedule.seed)  # layers and moves draw from the device's own stream
     plan = Plan(members, external, schedule, device)
-    trained = model.audited if kind.trains == "audited" else model
+    trained = kind.part(model)
     optimizer = schedule.optimizer(model.audited, *([model.head] if kind.has_head else []))
     step = Step(kind, objective.weights)
 
@@ -83,7 +92,8 @@ def train_trunk(
 
     rows = torch.cat([plan.members, plan.external], 1) if kind.with_external else plan.members
     model.train()
-    history = run_steps(loss, optimizer, plan, schedule, rows, title, watch)
+    given = plan, schedule, rows, title, watch, start, step.balance.scales
+    history = run_steps(loss, optimizer, *given)
     model.eval()
     return history
 

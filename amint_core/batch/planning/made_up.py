@@ -21,7 +21,7 @@ from amint_core.data.base import Dataset
 from amint_core.data.prepare import Data
 from amint_core.data.split import Split
 from amint_core.model.inference import BATCH, class_logits, membership_logits
-from amint_core.run.models import batches_of, build, step_of, trained_part
+from amint_core.run.models import batches_of, build, step_of
 from amint_core.training.batches import Batch
 from amint_core.training.device import open_accelerator
 from amint_core.training.loop import fit
@@ -141,7 +141,7 @@ class MadeUpTraining(MadeUp):
     def _fit(self, threads: int) -> None:
         torch.set_num_threads(threads)  # each thread has its own number
         settings = self.workload.settings
-        model = trained_part(self.workload.kind, self.model)
+        model = self.workload.kind.part(self.model)
         try:
             history = fit(
                 *(model, self, self.step),

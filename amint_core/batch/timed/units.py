@@ -1,21 +1,24 @@
 """The units of a timed grid: runs that share a trunk are done together, and each is saved at once.
 
 A trunk trained alone serves the loss attack and an attached head for every setup; a trunk trained
-beside a MINT loss serves its own setup alone.
+beside a MINT loss serves its own setup alone. Where a trunk stands is kept in the cache until all
+runs of its unit are saved: one that takes longer than the limit goes on in the next call.
 """
 
 from __future__ import annotations
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from amint_core import provenance
 from amint_core.batch.timed.dealt import SCORED, Dealt
 from amint_core.config import RunConfig, settings_of
 from amint_core.errors import SettingsError, unknown_name
@@ -26,7 +29,15 @@ from amint_core.model.mint import EnhancedAuditedModel, parameter_count, require
 from amint_core.model.preflight import probe
 from amint_core.run.models import taps_of
 from amint_core.run.needs import kind_of
-from amint_core.run.staged import copies_of, first_schedule, objective_of, second_schedule
+from amint_core.run.staged import (
+    begin,
+    copies_of,
+    first_schedule,
+    keeper,
+    objective_of,
+    second_schedule,
+)
+from amint_core.run.trainings import Training, identity
 from amint_core.training.activations import (
     Part,
     Recording,
@@ -159,6 +170,8 @@ def do(
     started, first, rows = time.perf_counter(), unit.runs[0], dealt.rows
     half = chosen_precision(first.precision) == "bf16"
     model = _build(unit.runs, dealt, half)
+    part, training = unit.kind.part(model), _training(unit, dealt)
+    start = begin(part, training.state(part))
     history = train_trunk(
         model,
         dealt.images,
@@ -166,10 +179,11 @@ def do(
         rows["external"],
         objective_of(unit.kind, first),
         first_schedule(first, half, graph),
-        watch=watch,
+        watch=replace(watch, reached=keeper(part, training.keep)),
+        start=start,
     )
     logits = class_logits(model.audited, dealt.images, dealt.scored)
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started + sum(row["seconds"] for row in start.history)
     trunk = _Trunk(model, dealt, history, logits, seconds, half, graph, watch)
     for run in unit.runs:
         if not METHODS[run.method].asks_head:
@@ -182,6 +196,14 @@ def do(
         for run in runs:
             save(trunk.with_head(run, recording))
         del recording
+    shutil.rmtree(training.folder, ignore_errors=True)
+
+
+def _training(unit: Unit, dealt: Dealt) -> Training:
+    """Return where a unit's trunk is kept, by everything that it depends on."""
+    given = unit.runs[0], unit.kind, dealt.dataset.fingerprint, dealt.split.digest
+    own = {"grid": provenance.code_fingerprint(__name__), "device": dealt.images.pixels.device.type}
+    return Training({**identity(*given), **own})
 
 
 def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAuditedModel:
