@@ -28,6 +28,7 @@ def made_case(
     audited: torch.nn.Module | None = None,
     seed: int = 0,
     target: str = "plain",
+    taps: tuple[str, ...] = ("0",),
 ) -> Case:
     """Deal pool images to roles in turn; half of the members are judged, if calibration is there.
 
@@ -39,6 +40,7 @@ def made_case(
         audited: the target's audited model.
         seed: the run's seed.
         target: the kind of model that is tested.
+        taps: modules of the audited model.
     """
     count = len(pixels)
     labels = np.zeros(count, np.int64) if labels is None else labels
@@ -72,7 +74,7 @@ def made_case(
         ),
         split=SimpleNamespace(roles=roles),
         images=images,
-        target=SimpleNamespace(audited=audited),
+        target=SimpleNamespace(audited=audited, taps=taps),
         device=torch.device("cpu"),
         find_shadows=None,
     )

@@ -16,7 +16,8 @@ SIZES = {"members": 120, "external": 90, "calibration": 30, "holdout": 60}
 
 
 def norms_of(model, images, labels):
-    return gradients._norms(model, images, labels, gradients._per_image(model, images[:1]))
+    chosen = gradients._per_image(model, images[:1])
+    return gradients._of_batch(model, images, labels, chosen, gradients._layer_norms)
 
 
 def autograd_norms(model, images, labels):
@@ -54,6 +55,37 @@ def test_weight_norms_equal_autograds(build):
     expected = autograd_norms(model, images, labels)
     found = norms_of(model, images.clone(), labels)
     assert torch.allclose(found[:, ::2], expected.double(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", [Odd, lambda: zoo.create("tiny", 3, 16, 5)])
+def test_means_of_filters_equal_autograds(build):
+    model = build().double().eval()
+    images, labels = torch.randn(4, 3, 16, 16).double(), torch.tensor([0, 1, 2, 4])
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    expected = []
+    for image, label in zip(images, labels, strict=True):
+        loss = cross_entropy(model(image[None]), label[None])
+        slopes = torch.autograd.grad(loss, [layer.weight for layer in layers])
+        expected.append(torch.cat([slope.flatten(1).mean(1) for slope in slopes]))
+    every = gradients._per_image(model, images[:1])
+    found = gradients._of_batch(model, images, labels, every, gradients._filter_means)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-9)
+
+
+def test_the_last_layer_up_to_each_tap_is_read_once():
+    model, image = Odd().eval(), torch.randn(1, 3, 16, 16)
+    # Called in this order: first, grouped, wide, tokens, last.
+    assert gradients._last_at(model, image, ["first", "wide"]) == [True, False, True, False, False]
+    assert gradients._last_at(model, image, ["wide", "wide"]) == [False, False, True, False, False]
+    nested = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()))
+    nested.append(nn.ReLU())
+    assert gradients._last_at(nested, image, ["1", "2"]) == [False, True]
+
+
+def test_without_a_layer_up_to_a_tap_it_says_which_tap():
+    model = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(768, 4))
+    with pytest.raises(ModelError, match=r"up to 1 there is none.* Choose deeper taps"):
+        gradients._last_at(model, torch.randn(1, 3, 16, 16), ["2", "1"])
 
 
 def test_norms_in_bf16_are_close_to_those_in_fp32():
@@ -146,8 +178,12 @@ def overfitted():
     return made_case(SIZES, pixels, labels, audited=model)
 
 
-def test_members_of_an_overfitted_model_are_found(overfitted):
-    scores = gmint.score(overfitted)
+BOTH = pytest.mark.parametrize("score", [gmint.score, gmint.score_by_filters])
+
+
+@BOTH
+def test_members_of_an_overfitted_model_are_found(score, overfitted):
+    scores = score(overfitted)
     assert np.isfinite(scores).all()
     assert auc_of(overfitted, scores)["low"] > 0.8
     judged = overfitted.images["judged"].to_numpy()
@@ -161,13 +197,14 @@ def test_an_untrained_model_gives_nothing_away(overfitted):
     assert found["low"] < 0.5 < found["high"]
 
 
-def test_who_is_a_member_among_the_judged_is_never_read(overfitted):
-    scores = gmint.score(overfitted)
+@BOTH
+def test_who_is_a_member_among_the_judged_is_never_read(score, overfitted):
+    scores = score(overfitted)
     case = made_case(SIZES, structured_images(300, 2), overfitted.labels)
     case.target.audited = overfitted.target.audited
     judged = case.images["judged"].to_numpy()
     case.images.loc[judged, "member"] = ~case.member[judged]
-    assert np.array_equal(gmint.score(case), scores)
+    assert np.array_equal(score(case), scores)
 
 
 def test_calibration_images_are_not_learned_from(overfitted):

@@ -27,6 +27,7 @@ METHODS: Registry[Method] = Registry(
         "passive": "passive:METHOD",
         "passive_unseen": "passive:UNSEEN",
         "gmint": "gmint:METHOD",
+        "gmint_filters": "gmint:FILTERS",
         "yeom": "yeom:METHOD",
         "salem": "salem:METHOD",
         "watson": "watson:METHOD",

@@ -55,6 +55,7 @@ class Method:
             SettingsError where they will not do; asked before any is trained.
         known_members: whether it learns from members that are not judged.
         outsiders: whether it learns from `Case.outsiders`.
+        reads_gradients: whether it passes each image back through the target, too.
         transformed: how judged images are scored after a transformation: "alone", where a score
             depends on that image alone; "among_others", where it depends on others, too, which
             stay as they are; None: not at all.
@@ -73,6 +74,7 @@ class Method:
     check_shadows: Callable[[np.ndarray, RunConfig], None] = lambda inside, settings: None
     known_members: bool = False
     outsiders: bool = False
+    reads_gradients: bool = False
     transformed: Literal["alone", "among_others"] | None = None
 
     @property

@@ -222,7 +222,7 @@ def work_of(settings: RunConfig) -> Work:
         workload_of(settings, kind),
         classified=classified + (0 if judged_role == "test" else sizes["test"]),
         scored=all_asked * len(VIEWS[settings.views]) if method.asks_head else 0,
-        differentiated=all_asked if settings.method == "gmint" else 0,
+        differentiated=all_asked if method.reads_gradients else 0,
     )
     count = method.shadows_used(settings.shadows)
     shadow = replace(
