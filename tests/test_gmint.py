@@ -190,6 +190,17 @@ def test_members_of_an_overfitted_model_are_found(score, overfitted):
     assert ((scores > 0) == overfitted.member)[judged].mean() > 0.75
 
 
+def test_images_far_from_all_that_was_learned_from_get_numbers(overfitted, monkeypatch):
+    means = gradients.gradient_means(overfitted, overfitted.labels)
+    judged = overfitted.images["judged"].to_numpy()
+    far = np.where(judged[:, None], 1e6 * means, means)
+    monkeypatch.setattr(gradients, "gradient_means", lambda case, labels: far)
+    scores = gmint.score_by_filters(overfitted)
+    assert np.isfinite(scores).all()
+    assert np.abs(scores[judged]).max() > 1000  # as a probability, 0 or 1
+    assert len(np.unique(scores[judged])) == judged.sum()
+
+
 def test_an_untrained_model_gives_nothing_away(overfitted):
     untrained = made_case(SIZES, structured_images(300, 2), overfitted.labels)
     untrained.target.audited = zoo.create("tiny", 3, 16, 4)

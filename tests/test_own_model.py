@@ -45,7 +45,7 @@ from amint_core.own.deal import brought_together
 from amint_core.own.fit import Alone, train
 from amint_core.own.images import gather
 from amint_core.own.taps import find_taps
-from amint_core.run import staged, trainings
+from amint_core.run import trainings
 from amint_core.settings import HEAD_EPOCHS
 from amint_core.training.kinds import ACTIVE, PLAIN
 
@@ -562,7 +562,7 @@ def test_an_attached_head_cut_off_goes_on_from_its_last_epoch(
 ):
     how = {"head_epochs": 3, "head_count": 2, "cpu_threads": 1}
     whole = amint.attach(net(), **roles, folder=tmp_path / "whole", **how)
-    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(trainings, "KEEP_EVERY", 0.0)
     keep = OwnTraining.keep
 
     def cut(training, state):
@@ -575,6 +575,13 @@ def test_an_attached_head_cut_off_goes_on_from_its_last_epoch(
         amint.attach(net(), **roles, folder=tmp_path / "cut", **how)
     assert list(cache_root().glob("trainings/*/checkpoint.pt"))
     capsys.readouterr()
+    with monkeypatch.context() as once:
+        amint.attach(net(9), **roles, **how)
+        amint.attach(net(), **{**roles, "external": pictures(7, 300)}, **how)
+        amint.attach(net(), **roles, **how, seed=1)
+        once.setattr(attaching.provenance, "code_fingerprint", lambda *modules: "other")
+        amint.attach(net(), **roles, **how)
+    assert "Going on" not in capsys.readouterr().out
     rest = amint.attach(net(), **roles, folder=tmp_path / "cut", anew=anew, **how)
     assert ("Going on after epoch 4" in capsys.readouterr().out) is not anew
     for name, value in whole.enhanced.state_dict().items():

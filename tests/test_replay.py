@@ -34,7 +34,7 @@ from amint_core.audit.statement import (
 )
 from amint_core.cli import main
 from amint_core.errors import DamagedError, ResultsError, SettingsError
-from amint_core.run import staged, steps
+from amint_core.run import steps, trainings
 from amint_core.run.folder import Run
 from amint_core.store import read_sealed
 from amint_core.training.kinds import ACTIVE
@@ -290,7 +290,7 @@ def test_other_images_damaged_states_and_trainings_on_top_are_refused(
 
 
 def test_a_training_in_two_stages_is_trained_again_as_a_whole(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)  # states to go on from are none of a transcript
+    monkeypatch.setattr(trainings, "KEEP_EVERY", 0.0)  # what is kept is of no transcript
     run = Run(settings(epochs=2, head_epochs=2, head_batch=20, keep_epochs=1))
     for step in (steps.train, steps.score, steps.evaluate):
         step(run)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,10 +14,12 @@ import torch
 from short_training import SMALL, settings, stored, train, without_times
 
 from amint_core import provenance
+from amint_core.errors import ResultsError
 from amint_core.locations import project_root
-from amint_core.run import staged, steps
+from amint_core.run import steps, trainings
 from amint_core.run.trainings import Training, training_of
 from amint_core.training.kinds import KINDS
+from amint_core.training.loop import State
 
 
 def same(history, other):
@@ -80,7 +83,7 @@ def test_two_stages_cut_off_after_each_epoch_end_like_undisturbed_ones(
     history, run = train(settings(**given))
     monkeypatch.setenv("AMINT_RESULTS", str(tmp_path / "cut"))
     monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "cut"))
-    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(trainings, "KEEP_EVERY", 0.0)
     for last in epochs:
         cut_after(monkeypatch, last, **given)
     resumed, again = train(settings(**given))
@@ -91,14 +94,33 @@ def test_two_stages_cut_off_after_each_epoch_end_like_undisturbed_ones(
     assert_same_weights(run, again)
 
 
-def test_a_state_of_two_stages_is_kept_once_in_a_while_alone(monkeypatch):
-    kept = []
+def test_a_state_of_two_stages_is_kept_once_a_minute_or_where_it_is_due(monkeypatch):
+    kept, clock = [], iter([0, 30, 61, 61, 100, 121, 121, 130, 180])
     monkeypatch.setattr(Training, "keep", lambda self, state: kept.append(state.epoch))
-    train(settings(**TWO_STAGES))
-    assert not kept
-    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
-    train(settings(**TWO_STAGES, seed=1))
-    assert kept == [1, 2, 3, 4, 5, 6]
+    monkeypatch.setattr(trainings, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    # Asked at 30, 61, 100 and 121 seconds; then it is due, at 130; and asked at 180.
+    keep = Training({}).seldom(due=lambda state: state.epoch == 5)
+    for epoch in range(1, 7):
+        keep(State(epoch=epoch))
+    assert kept == [2, 4, 5]
+    assert next(clock, None) is None
+
+
+def test_a_state_that_cannot_be_written_is_said_once_and_training_goes_on(
+    monkeypatch, tmp_path, capsys
+):
+    history, run = train(settings(**TWO_STAGES))
+    monkeypatch.setenv("AMINT_CACHE", str(tmp_path / "full"))
+    monkeypatch.setattr(trainings, "KEEP_EVERY", 0.0)
+
+    def full(self, state):
+        raise ResultsError("the disk is full")
+
+    monkeypatch.setattr(Training, "keep", full)
+    again, other = train(settings(**TWO_STAGES))
+    assert capsys.readouterr().out.count("training goes on: the disk is full") == 1
+    same(history, again)
+    assert_same_weights(run, other)
 
 
 def test_kill_9_in_mid_training_then_the_same_command(tmp_path, monkeypatch):

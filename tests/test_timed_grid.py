@@ -39,10 +39,10 @@ from amint_core.locations import cache_root
 from amint_core.model import zoo
 from amint_core.model.mint import parameter_count
 from amint_core.model.zoo.architecture import Architecture
-from amint_core.run import staged
+from amint_core.run import trainings
 from amint_core.run.folder import Run, seal
 from amint_core.settings import create
-from amint_core.store import read_sealed, run_file, write_sealed
+from amint_core.store import read_sealed, run_file, stored, write_sealed
 from amint_core.training.activations import outputs
 from benchmarks.faults.damage import SCHEMAS, answer_for
 
@@ -423,24 +423,28 @@ def test_a_unit_is_stopped_on_the_way_and_a_dear_one_passed_over(tmp_path):
     assert len(left) == 6
 
 
-@pytest.mark.parametrize("method", ["plain", "active"])
-def test_a_trunk_that_was_stopped_on_the_way_goes_on_in_the_next_call(
-    method, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(staged, "KEEP_EVERY", 0.0)
-    (run,) = (one for one in specs(tmp_path, epochs=3) if one.method == method)
-    assert not timed(tmp_path / "whole").run([run])
-    # To begin, for all four steps of the first epoch, and for two of the second.
-    grid, looks = timed(tmp_path / "cut"), iter([100.0] * 7)
+def stopped_after(looks, runs, root):
+    """Do runs until the time left has been looked at so often, and return what is kept."""
+    grid, seconds = timed(root), iter([100.0] * looks)
 
     class Short(Clock):
         @property
         def left(self):
-            return next(looks, 0.0)
+            return next(seconds, 0.0)
 
     grid.clock = Short(600.0)
-    assert grid.run([run])
-    (kept,) = cache_root().glob("trainings/*/checkpoint.pt")
+    assert grid.run(runs)
+    return list(cache_root().glob("trainings/*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize("method", ["plain", "active"])
+def test_a_trunk_that_was_stopped_on_the_way_goes_on_in_the_next_call(
+    method, tmp_path, monkeypatch, capsys
+):
+    (run,) = (one for one in specs(tmp_path, epochs=3) if one.method == method)
+    assert not timed(tmp_path / "whole").run([run])
+    # To begin, and for all four steps of the first epoch: then no other epoch fits.
+    (kept,) = stopped_after(5, [run], tmp_path / "cut")
     capsys.readouterr()
     assert not timed(tmp_path / "cut").run([run])
     assert "Going on after epoch 1" in capsys.readouterr().out
@@ -451,8 +455,66 @@ def test_a_trunk_that_was_stopped_on_the_way_goes_on_in_the_next_call(
     pd.testing.assert_frame_equal(
         one.drop(columns="seconds"), other.drop(columns="seconds"), **bounds
     )
-    trunk = other.loc[other["stage"] == "trunk", "seconds"].sum()  # of both calls
-    assert read_json(folders[1] / "metrics.json")["training"]["seconds_trunk"] >= trunk - 0.01
+
+
+def test_a_unit_costs_what_both_calls_took(tmp_path):
+    (run,) = (one for one in specs(tmp_path, epochs=3) if one.method == "plain")
+    (kept,) = stopped_after(5, [run], tmp_path)
+    state = torch.load(kept, weights_only=True)
+    state["history"][0]["seconds"] = 1000.0
+    with stored(kept) as temporary:
+        torch.save(state, temporary)
+    grid = timed(tmp_path)
+    assert not grid.run([run])
+    metrics = read_json(tmp_path / "small" / "runs" / run.id / "metrics.json")
+    assert metrics["training"]["seconds_trunk"] > 1000
+    assert min(grid.costs.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"learning_rate": 0.5}, {"batch_size": 30}, {"external": 79}, {}]
+)
+def test_a_trunk_of_other_settings_images_or_code_does_not_go_on(
+    change, tmp_path, monkeypatch, capsys
+):
+    (run,) = (one for one in specs(tmp_path, epochs=3) if one.method == "plain")
+    (kept,) = stopped_after(5, [run], tmp_path)
+    (other,) = (one for one in specs(tmp_path, **{"epochs": 3, **change}) if one.method == "plain")
+    if not change:
+        monkeypatch.setattr(units.provenance, "code_fingerprint", lambda *roots: "other")
+    assert not timed(tmp_path).run([other])
+    assert "Going on" not in capsys.readouterr().out
+    assert kept.is_file()
+
+
+def test_a_trunk_goes_on_for_the_runs_that_are_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trainings, "KEEP_EVERY", 0.0)
+    active = [one for one in specs(tmp_path, head_epochs=[2, 3]) if one.method == "active"]
+    assert len(units_of(active)) == 1
+    # To begin, to say when a state is due, the trunk's four steps, before the recording; eight
+    # steps of the first head; before another recording, and two steps of the second.
+    (kept,) = stopped_after(17, active, tmp_path)
+    assert [is_done(tmp_path / "small", run) for run in active] == [True, False]
+    capsys.readouterr()
+    assert not timed(tmp_path).run(active)
+    assert "Going on after epoch 1" in capsys.readouterr().out
+    assert not kept.parent.exists()
+
+
+def test_a_trunk_is_kept_until_its_runs_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainings, "KEEP_EVERY", 0.0)
+    (run,) = (one for one in specs(tmp_path) if one.method == "plain")
+
+    def refused(*given):
+        raise ResultsError("the disk is full")
+
+    with monkeypatch.context() as once:
+        once.setattr(saving.Saver, "_write", refused)
+        with pytest.raises(ResultsError, match="the disk is full"):
+            timed(tmp_path).run([run])
+    (kept,) = cache_root().glob("trainings/*/checkpoint.pt")
+    assert not timed(tmp_path).run([run])
+    assert not kept.parent.exists()
 
 
 def test_the_command_runs_a_grid(tmp_path, monkeypatch, capsys):

@@ -36,7 +36,7 @@ def cross_fitted(
 
     Args:
         classifier: a scikit-learn pipeline that ends in a classifier with log-odds as
-            `decision_function`, or with probabilities; cloned.
+            `decision_function`; cloned.
         features: (N, F) numbers.
         member: (N,) bool; read at the rows of the folds only.
         labels: (N,) class numbers.
@@ -57,18 +57,10 @@ def cross_fitted(
         weights = _keep_shares(member, labels, known, learned)
         fitted = clone(classifier).fit(features[learned], member[learned], **{weights_of: weights})
         base = logit(np.average(member[learned], weights=weights))
-        scores[held] = _log_odds(fitted, features[held]) - base
+        scores[held] = fitted.decision_function(features[held]) - base
         if len(others):
-            scores[others] += (_log_odds(fitted, features[others]) - base) / len(folds)
+            scores[others] += (fitted.decision_function(features[others]) - base) / len(folds)
     return scores
-
-
-def _log_odds(classifier: Pipeline, features: np.ndarray) -> np.ndarray:
-    """Return the (N,) log-odds of members by a classifier that has learned."""
-    if hasattr(classifier, "decision_function"):
-        return classifier.decision_function(features)
-    outside, inside = classifier.predict_log_proba(features).T
-    return inside - outside
 
 
 def folds_of(

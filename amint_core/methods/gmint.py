@@ -72,7 +72,15 @@ def score_by_filters(case: Case) -> np.ndarray:
     from amint_core.methods.gradients import gradient_means
 
     seed = fold_seed(case.settings.seed, _STREAM)
-    network = MLPClassifier((_HIDDEN,), max_iter=_PASSES, random_state=seed)
+
+    class Network(MLPClassifier):
+        """The same with log-odds: as probabilities, those far from 0 would be 0 or 1."""
+
+        def decision_function(self, features: np.ndarray) -> np.ndarray:
+            hidden = np.maximum(features @ self.coefs_[0] + self.intercepts_[0], 0)
+            return (hidden @ self.coefs_[1] + self.intercepts_[1])[:, 0]
+
+    network = Network((_HIDDEN,), max_iter=_PASSES, random_state=seed)
     given = make_pipeline(StandardScaler(), network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # that it went on to the last pass

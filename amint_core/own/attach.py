@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from amint_core import provenance
 from amint_core.audit.auditable import AuditableModel
 from amint_core.audit.preprocessing import Preprocessing
 from amint_core.config import RunConfig
@@ -31,7 +32,7 @@ from amint_core.own.deal import Roles, brought_together
 from amint_core.own.finishing import finished, handed_out, told_anew
 from amint_core.recipes import MOVES
 from amint_core.run.recorded import recorded
-from amint_core.run.staged import begin, copies_of, keeper, second_schedule, watch_of
+from amint_core.run.staged import copies_of, keeping, put_back, second_schedule, watch_of
 from amint_core.settings import HEAD_EPOCHS, of_ones_own
 from amint_core.store import remove
 from amint_core.training.head_stage import parts_of, train_head
@@ -59,6 +60,8 @@ def attach(
     **settings: Any,
 ) -> AuditableModel:
     """Train a MINT head on a trained classifier, whose weights stay as they are.
+
+    Cut off, the same call goes on from the last state kept in `AMINT_CACHE`, one a minute.
 
     Args:
         model: any classifier that is trained on the members, (B, C, H, W) → (B, classes).
@@ -90,13 +93,13 @@ def attach(
         done = None if anew else finished(place, made_of, enhanced)
         if done is not None:
             return told_anew(done, roles, chosen, "attach", made_of, place)
-        training = OwnTraining(made_of)  # in the cache: nothing of an earlier model is touched
-        with training.alone():
-            if anew:
-                remove(training.checkpoint)
-            history = _train(enhanced, roles, chosen, training)
-            made = handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
-            shutil.rmtree(training.folder, ignore_errors=True)
+        # In the cache, so that nothing of an earlier model in the folder is touched.
+        training = OwnTraining({**made_of, "stage": provenance.code_fingerprint(__name__)})
+        if anew:
+            remove(training.checkpoint)
+        history = _train(enhanced, roles, chosen, training)
+        made = handed_out(enhanced, roles, chosen, "attach", made_of, history, place)
+        shutil.rmtree(training.folder, ignore_errors=True)
         return made
 
 
@@ -138,9 +141,9 @@ def _train(
     copies = copies_of(settings)
     parts = parts_of(members, external, copies, settings.external_transformations)
     numbers = torch.cat([part.rows for part in parts]).cpu()
-    start = begin(enhanced.head, training.state(enhanced.head))
-    reached = keeper(enhanced.head, training.keep)
-    watch = watch_of(dataset.hashes[numbers.numpy()], enhanced.head, reached)
+    resume = put_back(enhanced.head, training.state(enhanced.head))
+    keep = keeping(enhanced.head, training.seldom())
+    watch = watch_of(dataset.hashes[numbers.numpy()], enhanced.head, keep)
     with repeatable(settings.cpu_threads):
         enhanced.to(device, memory_format=torch.channels_last)
         images = OwnResident.of(dataset.pixels, dataset.labels, device)
@@ -151,7 +154,7 @@ def _train(
         recording = recorded(*given, half, enhanced.low_pass, fingerprint=of_what)
         given = enhanced.head, enhanced.taps, recording, len(members), len(external), copies
         title = f"{type(enhanced.audited).__name__}, head"
-        given = *given, second_schedule(settings, half), title, watch, start
+        given = *given, second_schedule(settings, half), title, watch, resume
         return pd.DataFrame(train_head(*given))
 
 

@@ -90,7 +90,7 @@ def fit_model(
         members: indices of the training set.
         monitor: device → AUC on the calibration images; None: there are none.
         resume: where an earlier training was cut off; None: from the start.
-        keep: takes the state after each epoch; in two stages, once a minute or so.
+        keep: takes the state after each epoch.
         title: what the progress bar says.
         record: makes the activations of a second stage.
 

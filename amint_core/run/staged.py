@@ -6,7 +6,6 @@ there one model serves several heads.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,8 @@ from amint_core.training.resident import Resident
 from amint_core.training.resident_loop import (
     NOBODY,
     START,
-    Reached,
     Schedule,
+    StageState,
     Watch,
     counted_on,
 )
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from amint_core.config import RunConfig
     from amint_core.data.prepare import Data
 
-#: Seconds between two states kept: writing one takes about as long as an epoch of a small model.
-KEEP_EVERY = 60.0
 RAMP = 0.1  # share of the first stage's steps over which its rates rise
 
 #: As `activations.record`, given the dataset's fingerprint besides.
@@ -126,7 +123,7 @@ def fit_in_two_stages(
         title: what the progress bars say.
         record: makes the activations that the head learns from.
         resume: where an earlier training was cut off; None: from the start.
-        keep: takes the state after an epoch, once in `KEEP_EVERY` seconds.
+        keep: takes the state after each epoch.
 
     Raises:
         SettingsError: several processes were to train it.
@@ -142,14 +139,15 @@ def fit_in_two_stages(
     external, judged = data.split.roles["external"], data.split.judged_members
     inside, outside = (torch.from_numpy(index).to(device) for index in (members, external))
     history: list[dict[str, Any]] = []
-    start, reached = begin(kind.part(model), resume), keeper(kind.part(model), keep)
+    part = kind.part(model)
+    start, kept = put_back(part, resume), keeping(part, keep)
     if kind.trains != "head":
         objective, told = objective_of(kind, settings), declarations(kind, members, judged)
         if told is not None:
             objective = replace(objective, declared=torch.from_numpy(told).to(device))
         given = objective, first_schedule(settings, half)
-        begun, column = start.within(0, settings.epochs), {"stage": "trunk"}
-        watch = watch_of(dataset.hashes, model, reached).after([], column)
+        begun, column = start.part(0, settings.epochs), {"stage": "trunk"}
+        watch = watch_of(dataset.hashes, model, kept).of_part([], column)
         rows = train_trunk(model, images, inside, outside, *given, title, watch, begun)
         history = counted_on([], rows, column)
     if kind.has_head:
@@ -161,8 +159,8 @@ def fit_in_two_stages(
             *given, half=half, low_pass=model.low_pass, fingerprint=dataset.fingerprint
         )
         recorded_rows = torch.cat([part.rows for part in parts]).cpu().numpy()
-        begun, column = start.after(len(history)), {"stage": "head"}
-        watch = watch_of(dataset.hashes[recorded_rows], model, reached).after(history, column)
+        begun, column = start.part(len(history)), {"stage": "head"}
+        watch = watch_of(dataset.hashes[recorded_rows], model, kept).of_part(history, column)
         given = model.head, model.taps, recording, len(inside), len(outside), copies
         given = *given, second_schedule(settings, half), f"{title}, head", watch, begun
         history = counted_on(history, train_head(*given), column)
@@ -170,49 +168,45 @@ def fit_in_two_stages(
 
 
 def watch_of(
-    hashes: np.ndarray, trained: nn.Module, reached: Callable[[Reached], None] = NOBODY.reached
+    hashes: np.ndarray, trained: nn.Module, state: Callable[[StageState], None] = NOBODY.state
 ) -> Watch:
     """Return what adds the hashes of images and weights to each row of a history.
 
     Args:
         hashes: (N,) content hashes of the images that the rows of a stage's plan count.
         trained: the module whose weights are hashed.
-        reached: see `Watch`.
+        state: see `Watch`.
     """
 
     def hashed(rows: Tensor) -> dict[str, str]:
         order = order_digest(hashes[line] for line in rows.cpu().numpy())
         return {"order": order, "state": state_digest(trained.state_dict())}
 
-    return Watch(epoch=hashed, reached=reached)
+    return Watch(epoch=hashed, state=state)
 
 
-def begin(trained: nn.Module, resume: State | None) -> Reached:
-    """Put a state's weights and buffers into what is trained, and return where to go on."""
-    if resume is None:
+def put_back(trained: nn.Module, state: State | None) -> StageState:
+    """Put a state's weights and buffers into what is trained, and return the rest; None: nothing
+    was trained yet."""
+    if state is None:
         return START
-    trained.load_state_dict(resume.model)
-    return Reached(resume.history, resume.optimizer, resume.scales, resume.random)
+    trained.load_state_dict(state.model)
+    return StageState(state.history, state.optimizer, state.scales, state.random)
 
 
-def keeper(trained: nn.Module, keep: Callable[[State], None]) -> Callable[[Reached], None]:
-    """Return what hands the whole state to `keep`, where `KEEP_EVERY` seconds have passed."""
-    last = time.monotonic()
+def keeping(trained: nn.Module, keep: Callable[[State], None]) -> Callable[[StageState], None]:
+    """Return what hands over the whole state, with the weights and buffers of what is trained."""
 
-    def reached(reached: Reached) -> None:
-        nonlocal last
-        if time.monotonic() - last < KEEP_EVERY:
-            return
+    def whole(state: StageState) -> None:
         keep(
             State(
-                epoch=len(reached.history),
+                epoch=len(state.history),
                 model=dict(trained.state_dict()),
-                optimizer=dict(reached.optimizer),
-                scales=dict(reached.scales),
-                history=list(reached.history),
-                random=dict(reached.random),
+                optimizer=dict(state.optimizer),
+                scales=dict(state.scales),
+                history=list(state.history),
+                random=dict(state.random),
             )
         )
-        last = time.monotonic()
 
-    return reached
+    return whole

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tqdm.auto import tqdm
 from amint_core import provenance
 from amint_core.config import RunConfig
 from amint_core.data.prepare import Data
+from amint_core.errors import ResultsError
 from amint_core.files import writable
 from amint_core.locations import cache_root, shown
 from amint_core.model import zoo
@@ -47,6 +49,7 @@ Value = TypeVar("Value")
 
 #: Where the code begins that a trained model depends on. Storage is no part of it.
 _TRAINING = "amint_core.run.models"
+KEEP_EVERY = 60.0  # seconds between two states of a training in two stages
 _PATIENCE = 5.0  # seconds of waiting for another process before saying so
 
 
@@ -209,10 +212,33 @@ class Training:
 
     def keeper(self, settings: RunConfig) -> Callable[[State], None]:
         """Return what keeps a state to go on from, and those that the settings ask for."""
+        if settings.head_epochs:
+            return self.seldom()
 
         def keep(state: State) -> None:
             self.keep(state)
             self._keep_epoch(state, settings)
+
+        return keep
+
+    def seldom(self, due: Callable[[State], bool] = lambda state: False) -> Callable[[State], None]:
+        """Return what keeps a state once in `KEEP_EVERY` seconds, and where `due` says so.
+
+        In two stages an epoch may take no longer than writing its state. A state that cannot be
+        written is said, once, and training goes on without.
+        """
+        last, refused = time.monotonic(), False
+
+        def keep(state: State) -> None:
+            nonlocal last, refused
+            if refused or not (due(state) or time.monotonic() - last >= KEEP_EVERY):
+                return
+            try:
+                self.keep(state)
+            except ResultsError as error:
+                refused = True
+                tqdm.write(f"No state to go on from is kept, and training goes on: {error}")
+            last = time.monotonic()
 
         return keep
 
@@ -222,14 +248,14 @@ class Training:
         Where it does, the last state and the best one so far are kept whatever the interval: the
         trained weights come from one of them.
         """
-        every, epoch = _interval(settings), state.epoch
+        every, epoch = settings.keep_epochs, state.epoch
         if every and (epoch % every == 0 or epoch in (settings.epochs, state.best)):
             with stored(state_file(self.epochs, epoch)) as temporary:
                 shutil.copyfile(self.checkpoint, temporary)
 
     def keeps_epochs(self, settings: RunConfig, last: int) -> bool:
         """Tell whether the states that the settings ask for are there, up to epoch `last`."""
-        every = _interval(settings)
+        every = 0 if settings.head_epochs else settings.keep_epochs
         return are_kept(self.epochs, (*range(every, last + 1, every), last) if every else ())
 
     def save(
@@ -258,11 +284,6 @@ class Training:
 
     def __str__(self) -> str:
         return shown(self.folder)
-
-
-def _interval(settings: RunConfig) -> int:
-    """Return after how many epochs a state is kept for a replay, which needs none of two stages."""
-    return 0 if settings.head_epochs else settings.keep_epochs
 
 
 def _read_by_all(read: Callable[[], Value | None]) -> Value | None:

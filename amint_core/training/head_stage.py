@@ -24,8 +24,8 @@ from amint_core.training.resident_loop import (
     NOBODY,
     START,
     Plan,
-    Reached,
     Schedule,
+    StageState,
     Watch,
     counted_on,
     generator_of,
@@ -61,7 +61,7 @@ def train_head(
     schedule: Schedule,
     title: str = "",
     watch: Watch = NOBODY,
-    start: Reached = START,
+    resume: StageState = START,
 ) -> list[dict[str, Any]]:
     """Train the head in place and return the history, one row per epoch.
 
@@ -80,7 +80,7 @@ def train_head(
         copies: recorded copies of each external image.
         schedule: epochs (passes over the external images), batch, rates.
         title: what the progress bar says; none: there is no bar.
-        watch, start: see `resident_loop.run_steps`; rows are those of the recording.
+        watch, resume: see `resident_loop.run_steps`; rows are those of the recording.
 
     Raises:
         TrainingError: training diverged.
@@ -88,13 +88,13 @@ def train_head(
     given = taps, recording, members, external, copies
     heads = heads_of(head)
     if len(heads) == 1:
-        return _train_one(heads[0], *given, schedule, title, watch, start)
+        return _train_one(heads[0], *given, schedule, title, watch, resume)
     history: list[dict[str, Any]] = []
     for number, one in enumerate(heads):
         own = replace(schedule, seed=schedule.seed + number * _APART)
         said = f"{title} {number + 1} of {len(heads)}" if title else ""
-        begun, column = start.within(len(history), schedule.epochs), {"head": number + 1}
-        rows = _train_one(one, *given, own, said, watch.after(history, column), begun)
+        begun, column = resume.part(len(history), schedule.epochs), {"head": number + 1}
+        rows = _train_one(one, *given, own, said, watch.of_part(history, column), begun)
         history = counted_on(history, rows, column)
     return history
 
@@ -109,7 +109,7 @@ def _train_one(
     schedule: Schedule,
     title: str,
     watch: Watch,
-    start: Reached,
+    resume: StageState,
 ) -> list[dict[str, Any]]:
     """Train a head that is no ensemble; see `train_head`."""
     device = recording.maps[taps[0]].device
@@ -127,7 +127,7 @@ def _train_one(
         return loss, {"mint_loss": loss.detach(), "mint_accuracy": accuracy}
 
     head.train()
-    given = plan, schedule, seen, title, watch, start
+    given = plan, schedule, seen, title, watch, resume
     history = run_steps(loss, schedule.optimizer(head), *given)
     head.eval()
     return history

@@ -27,7 +27,7 @@ _ORDER, _MEMBERS = 31, 32  # streams of random numbers that follow from a seed
 
 
 @dataclass(frozen=True)
-class Reached:
+class StageState:
     """Where a stage stands after a whole epoch, besides weights and buffers of what it trains.
 
     From there it goes on as if it had never stopped. Tensors are the stage's own: they are to be
@@ -45,16 +45,12 @@ class Reached:
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     random: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def within(self, before: int, epochs: int) -> Reached:
-        """Return where one part of several stood, that of `epochs` rows after `before` others."""
+    def part(self, before: int, epochs: int | None = None) -> StageState:
+        """Return the state of one part of several: of `epochs` rows, or all, after `before`."""
         return replace(self, history=self.history[before:][:epochs])
 
-    def after(self, before: int) -> Reached:
-        """Return where the parts that follow `before` rows stood."""
-        return replace(self, history=self.history[before:])
 
-
-START = Reached()
+START = StageState()
 
 
 @dataclass(frozen=True)
@@ -65,21 +61,20 @@ class Watch:
         step: called before each step; it raises where the time is out.
         epoch: called after each epoch with the (steps, images) rows that it saw; what it returns
             stands in the history.
-        reached: called after that.
+        state: called after that, with where the stage stands.
     """
 
     step: Callable[[], None] = lambda: None
     epoch: Callable[[Tensor], Mapping[str, Any]] = lambda rows: {}
-    reached: Callable[[Reached], None] = lambda reached: None
+    state: Callable[[StageState], None] = lambda state: None
 
-    def after(self, before: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]) -> Watch:
-        """Return the same of one part of several, for whom `counted_on` tells all that is done."""
+    def of_part(self, before: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]) -> Watch:
+        """Return the watch of one part of several, which tells of the parts before it, too."""
 
-        def reached(reached: Reached) -> None:
-            history = counted_on(before, reached.history, columns)
-            self.reached(replace(reached, history=history))
+        def told(state: StageState) -> None:
+            self.state(replace(state, history=counted_on(before, state.history, columns)))
 
-        return replace(self, reached=reached)
+        return replace(self, state=told)
 
 
 def counted_on(
@@ -188,7 +183,7 @@ def run_steps(
     rows: Tensor,
     title: str = "",
     watch: Watch = NOBODY,
-    start: Reached = START,
+    resume: StageState = START,
     scales: dict[str, Tensor] | None = None,
 ) -> list[dict[str, Any]]:
     """Run a stage's steps, epoch by epoch, and return the history: one row per epoch.
@@ -201,7 +196,7 @@ def run_steps(
         rows: (S, B) what the steps see, for `watch.epoch`.
         title: what the progress bar says; none: there is no bar.
         watch: see `Watch`.
-        start: where an earlier call was cut off; weights and buffers are those of then.
+        resume: where an earlier call was cut off; weights and buffers are those of then.
         scales: of the losses, which steps change; None: there are none.
 
     Raises:
@@ -222,12 +217,12 @@ def run_steps(
         plan.step.add_(1)
 
     device, count, scales = plan.step.device, plan.per_epoch, {} if scales is None else scales
-    replay, history = Replay(step, device, schedule.graph), [dict(row) for row in start.history]
+    replay, history = Replay(step, device, schedule.graph), [dict(row) for row in resume.history]
     if 0 < len(history) < schedule.epochs:
         plan.step.fill_(len(history) * count)
-        optimizer.load_state_dict(start.optimizer)
-        scales.update({name: scale.to(device, copy=True) for name, scale in start.scales.items()})
-        _draw_from(start.random, device)
+        optimizer.load_state_dict(resume.optimizer)
+        scales.update({name: scale.to(device, copy=True) for name, scale in resume.scales.items()})
+        _draw_from(resume.random, device)
     done = {"total": len(plan), "initial": len(history) * count}
     with progress_bar(shown=bool(title), desc=title, unit="step", **done) as bar:
         for epoch in range(len(history), schedule.epochs):
@@ -242,10 +237,11 @@ def run_steps(
             row = {"epoch": epoch + 1, **dict(zip(log, means, strict=True))}
             row["seconds"] = round(time.perf_counter() - started, 4)
             history.append({**row, **watch.epoch(rows[seen])})
-            watch.reached(Reached(history, optimizer.state_dict(), scales, _random(device)))
-    # The last step may give such weights from a loss that is a number; no later loss would tell.
-    if not torch.stack([one.isfinite().all() for one in optimizer.weights]).all():
-        raise _diverged("weights are no numbers after the last step", schedule)
+            # The last step may give such weights from a loss that is a number.
+            if not torch.stack([one.isfinite().all() for one in optimizer.weights]).all():
+                where = f"after the last step of epoch {epoch + 1}"
+                raise _diverged(f"weights are no numbers {where}", schedule)
+            watch.state(StageState(history, optimizer.state_dict(), scales, _random(device)))
     optimizer.zero_grad()
     return history
 
@@ -253,16 +249,16 @@ def run_steps(
 def _random(device: torch.device) -> dict[str, Tensor]:
     """Return the states of the random numbers that layers and moves draw from."""
     states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
     return states
 
 
 def _draw_from(states: Mapping[str, Tensor], device: torch.device) -> None:
     """Go on drawing where `_random` was asked."""
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
 
 
 def _refuse_divergence(means: Sequence[float], epoch: int, schedule: Schedule) -> None:

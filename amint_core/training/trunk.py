@@ -22,8 +22,8 @@ from amint_core.training.resident_loop import (
     NOBODY,
     START,
     Plan,
-    Reached,
     Schedule,
+    StageState,
     Watch,
     run_steps,
 )
@@ -61,7 +61,7 @@ def train_trunk(
     schedule: Schedule,
     title: str = "",
     watch: Watch = NOBODY,
-    start: Reached = START,
+    resume: StageState = START,
 ) -> list[dict[str, Any]]:
     """Train the model in place and return the history, one row per epoch.
 
@@ -73,7 +73,7 @@ def train_trunk(
         objective: the losses.
         schedule: epochs, batches, rates.
         title: what the progress bar says; none: there is no bar.
-        watch, start: see `resident_loop.run_steps`.
+        watch, resume: see `resident_loop.run_steps`.
 
     Raises:
         TrainingError: training diverged.
@@ -92,7 +92,7 @@ def train_trunk(
 
     rows = torch.cat([plan.members, plan.external], 1) if kind.with_external else plan.members
     model.train()
-    given = plan, schedule, rows, title, watch, start, step.balance.scales
+    given = plan, schedule, rows, title, watch, resume, step.balance.scales
     history = run_steps(loss, optimizer, *given)
     model.eval()
     return history

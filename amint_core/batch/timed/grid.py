@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from amint_core.data.prepare import in_groups
 from amint_core.data.split import ROLES
 from amint_core.errors import AmintError, DamagedError, SettingsError
 from amint_core.files import write_json
+from amint_core.run.trainings import Training
 from amint_core.training.cpu_bf16 import fast_operations
 from amint_core.training.resident_loop import Watch
 
@@ -170,7 +172,8 @@ class Timed:
             waited = time.perf_counter() - started
             watch = Watch(step=self.clock.require_time)
             with fast_operations():
-                do(unit, dealt, partial(saver.save, dealt=dealt), watch, self.graph)
+                save = partial(saver.save, dealt=dealt)
+                done = do(unit, dealt, save, watch, self.graph, lambda: self.clock.left)
         except OutOfTime:
             return f"{NO_TIME}: stopped on the way"
         except Exception as error:  # of whatever kind: it must not cost the other runs
@@ -184,10 +187,16 @@ class Timed:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         seconds = time.perf_counter() - started - waited
-        self.costs[unit.cost_key] = seconds
+        self.costs[unit.cost_key] = done.seconds
+        saver.then(partial(self._forget, unit, done.kept))
         images = f" (images {waited:.1f} s)" if waited > 0.5 else ""
         self.say(f"{self.clock.left:.0f} s left. {unit.title}: {seconds:.1f} s{images}")
         return ""
+
+    def _forget(self, unit: Unit, kept: Training) -> None:
+        """Remove the state of a unit's trunk, if all runs that it serves are saved."""
+        if all(is_done(self.root, run) for run in unit.runs):
+            shutil.rmtree(kept.folder, ignore_errors=True)
 
     def _deal(self, run: RunConfig) -> Dealt:
         sizes = {role: getattr(run, role) for role in ROLES}

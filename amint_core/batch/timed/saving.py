@@ -207,6 +207,10 @@ class Saver:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.pending.append(self._thread.submit(self._write, result, dealt, answers, now))
 
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something after all that was to be written before."""
+        self.pending.append(self._thread.submit(action))
+
     def require_written(self) -> None:
         """Raise what went wrong with a run that was to be written: others would fare no better."""
         for one in self.pending:

@@ -8,7 +8,8 @@ runs of its unit are saved: one that takes longer than the limit goes on in the 
 from __future__ import annotations
 
 import copy
-import shutil
+import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,14 +31,14 @@ from amint_core.model.preflight import probe
 from amint_core.run.models import taps_of
 from amint_core.run.needs import kind_of
 from amint_core.run.staged import (
-    begin,
     copies_of,
     first_schedule,
-    keeper,
+    keeping,
     objective_of,
+    put_back,
     second_schedule,
 )
-from amint_core.run.trainings import Training, identity
+from amint_core.run.trainings import Training
 from amint_core.training.activations import (
     Part,
     Recording,
@@ -108,15 +109,19 @@ def units_of(runs: Sequence[RunConfig]) -> list[Unit]:
     Raises:
         SettingsError: a timed grid does not know a run's method, protocol or target.
     """
-    found: dict[tuple, Unit] = {}
+    found: dict[str, Unit] = {}
     for run in runs:
         _check(run)
-        kind, names = trunk_of(run), settings_of("data", "model")
-        names += _OF_THE_JOINT_PASS if kind.with_external else ()
-        names += _OF_THE_LOSS if kind.has_head else ()
-        key = (kind.name, *(getattr(run, name) for name in names))
-        found.setdefault(key, Unit()).runs.append(run)
+        found.setdefault(json.dumps(_trunk(run)), Unit()).runs.append(run)
     return list(found.values())
+
+
+def _trunk(run: RunConfig) -> dict[str, Any]:
+    """Return the kind and the settings of a run's trunk: runs with the same share it."""
+    kind, names = trunk_of(run), settings_of("data", "model")
+    names += _OF_THE_JOINT_PASS if kind.with_external else ()
+    names += _OF_THE_LOSS if kind.has_head else ()
+    return {"kind": kind.name, **run.model_dump(mode="json", include=set(names))}
 
 
 def that_read_alike(runs: Sequence[RunConfig]) -> list[list[RunConfig]]:
@@ -153,7 +158,8 @@ def do(
     save: Callable[[Result], None],
     watch: Watch = NOBODY,
     graph: bool = True,
-) -> None:
+    left: Callable[[], float] = lambda: math.inf,
+) -> Done:
     """Train a unit's trunk and its heads, and hand over each run's result.
 
     Args:
@@ -162,6 +168,8 @@ def do(
         save: takes each result as it comes.
         watch: see `resident_loop.Watch`.
         graph: capture steps as CUDA graphs.
+        left: returns the seconds until the limit: the trunk's state is kept where another epoch
+            may not fit, too.
 
     Raises:
         TrainingError: training diverged.
@@ -171,7 +179,9 @@ def do(
     half = chosen_precision(first.precision) == "bf16"
     model = _build(unit.runs, dealt, half)
     part, training = unit.kind.part(model), _training(unit, dealt)
-    start = begin(part, training.state(part))
+    resume = put_back(part, training.state(part))
+    before = sum(row["seconds"] for row in resume.history)
+    keep = training.seldom(lambda state: left() < 2 * state.history[-1]["seconds"])
     history = train_trunk(
         model,
         dealt.images,
@@ -179,11 +189,11 @@ def do(
         rows["external"],
         objective_of(unit.kind, first),
         first_schedule(first, half, graph),
-        watch=replace(watch, reached=keeper(part, training.keep)),
-        start=start,
+        watch=replace(watch, state=keeping(part, keep)),
+        resume=resume,
     )
     logits = class_logits(model.audited, dealt.images, dealt.scored)
-    seconds = time.perf_counter() - started + sum(row["seconds"] for row in start.history)
+    seconds = before + time.perf_counter() - started
     trunk = _Trunk(model, dealt, history, logits, seconds, half, graph, watch)
     for run in unit.runs:
         if not METHODS[run.method].asks_head:
@@ -196,14 +206,36 @@ def do(
         for run in runs:
             save(trunk.with_head(run, recording))
         del recording
-    shutil.rmtree(training.folder, ignore_errors=True)
+    return Done(before + time.perf_counter() - started, training)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A unit that was done.
+
+    Attributes:
+        seconds: that all of it took, an earlier call's epochs included.
+        kept: the state of its trunk, of no use once all runs are saved.
+    """
+
+    seconds: float
+    kept: Training
 
 
 def _training(unit: Unit, dealt: Dealt) -> Training:
-    """Return where a unit's trunk is kept, by everything that it depends on."""
-    given = unit.runs[0], unit.kind, dealt.dataset.fingerprint, dealt.split.digest
-    own = {"grid": provenance.code_fingerprint(__name__), "device": dealt.images.pixels.device.type}
-    return Training({**identity(*given), **own})
+    """Return where the state of a unit's trunk is kept, by everything that it depends on."""
+    first = unit.runs[0]
+    return Training(
+        {
+            "trunk": _trunk(first),
+            "data": dealt.dataset.fingerprint,
+            "split": dealt.split.digest,
+            "code": provenance.code_fingerprint(__name__, *zoo.code_of(first.model)),
+            **provenance.libraries(),
+            "computed_in": chosen_precision(first.precision),
+            "device": dealt.images.pixels.device.type,
+        }
+    )
 
 
 def _build(runs: Sequence[RunConfig], dealt: Dealt, half: bool) -> EnhancedAuditedModel:
