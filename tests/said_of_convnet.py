@@ -17,7 +17,8 @@ ROWS = [
     for recipe in ("best", "staged", "staged_robust")
     for method, target in (
         *((name, "plain") for name in ("active", "joint", "plain", "attached", "passive")),
-        *((name, "plain") for name in ("passive_unseen", "memorizer", "yeom", "gmint", "salem")),
+        *((name, "plain") for name in ("passive_unseen", "memorizer", "yeom", "gmint")),
+        *((name, "plain") for name in ("gmint_filters", "salem")),
         *((name, "plain") for name in ("watson", "lira_online", "lira_offline", "rmia_online")),
         *((name, "plain") for name in ("rmia_offline", "bavaria_online", "bavaria_offline")),
         *((name, "active") for name in ("yeom", "salem", "watson", "lira_online", "lira_offline")),
@@ -39,9 +40,9 @@ IN_README = [
     ("best", "active", "plain"),
     ("staged", "attached", "plain"),
     *(("best", name, "plain") for name in ("joint", "plain", "passive", "passive_unseen")),
-    *(("best", name, "plain") for name in ("gmint", "yeom", "salem", "watson", "lira_online")),
-    *(("best", name, "plain") for name in ("lira_offline", "bavaria_online", "rmia_online")),
-    *(("best", name, "plain") for name in ("rmia_offline", "undeclared")),
+    *(("best", name, "plain") for name in ("gmint", "gmint_filters", "yeom", "salem", "watson")),
+    *(("best", name, "plain") for name in ("lira_online", "lira_offline", "bavaria_online")),
+    *(("best", name, "plain") for name in ("rmia_online", "rmia_offline", "undeclared")),
     ("best", "yeom", "undeclared"),
     *(("best", name, "plain") for name in ("misdeclared", "memorizer", "blind", "lookup")),
     *(("best", name, "plain") for name in ("lookup_perceptual", "random")),

@@ -13,6 +13,7 @@ import said_of_lists_and_sets
 import said_of_literal
 import said_of_mobilenet
 import said_of_own_models
+import said_of_paper
 import said_of_robust
 import said_of_speedrun
 import said_of_table1
@@ -557,6 +558,7 @@ SOURCES = (
     *said_of_table1.SOURCES,
     *said_of_lists_and_sets.SOURCES,
     *said_of_own_models.SOURCES,
+    *said_of_paper.SOURCES,
     *said_of_convnet.SOURCES,
     *said_of_deployable.SOURCES,
     *said_of_robust.SOURCES,

@@ -50,6 +50,36 @@ def test_single_cells(place, mint, audited):
 
 def test_the_grid_is_whole():
     assert len(paper.TABLE1) == 4 * 3 * 6
+    assert len(paper.GMINT) == 4 * 4 * 6
+
+
+#: (dataset, setup) → sum over the 18 printed per cents, in hundredths, as the table's picture gives
+#: them when each of its characters is read by its shape.
+GMINT_SUMS = {
+    ("mnist", "entry"): 165_162,
+    ("mnist", "middle"): 174_958,
+    ("mnist", "output"): 174_985,
+    ("mnist", "combined"): 179_996,
+    ("cifar10", "entry"): 179_975,
+    ("cifar10", "middle"): 179_980,
+    ("cifar10", "output"): 179_997,
+    ("cifar10", "combined"): 179_996,
+    ("gtsrb", "entry"): 175_669,
+    ("gtsrb", "middle"): 177_733,
+    ("gtsrb", "output"): 179_264,
+    ("gtsrb", "combined"): 179_429,
+    ("tiny_imagenet", "entry"): 157_941,
+    ("tiny_imagenet", "middle"): 169_217,
+    ("tiny_imagenet", "output"): 171_993,
+    ("tiny_imagenet", "combined"): 171_938,
+}
+
+
+@pytest.mark.parametrize("place", GMINT_SUMS, ids="-".join)
+def test_rows_of_gmint_sum_to_the_printed_ones(place):
+    row = [value for key, cell in paper.GMINT.items() if key[:2] == place for value in cell]
+    assert len(row) == 18
+    assert sum(round(10_000 * value) for value in row) == GMINT_SUMS[place]
 
 
 def test_names_are_those_of_the_settings():

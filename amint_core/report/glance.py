@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from amint_core.report import paper
 from amint_core.report.render import short
-from amint_core.report.sheets import COMPARED, DATASETS, KEY, METHODS, NOISE, images
+from amint_core.report.sheets import COMPARED, DATASETS, KEY, METHODS, images
 
 Colour = str | tuple[float, ...]
 
@@ -38,7 +38,7 @@ def draw(table: pd.DataFrame) -> Figure:
             place.set_title(textwrap.fill(title, 50), fontsize=10)
     figure.suptitle(
         f"The paper's {len(paper.TABLE1)} cells on {images(table)}: ours, and below it the paper's "
-        f"(colour: difference; white within ±{NOISE:.2f}; grey: the paper's alone, where we have "
+        f"(colour: difference; white within ±{paper.NOISE:.2f}; grey: the paper's alone, where we have "
         "no run)",
         fontsize=12,
     )
@@ -75,7 +75,7 @@ def _colour(value: float | None, printed: float) -> Colour:
     if value is None or pd.isna(value):
         return "#EEEEEE"
     difference = value - printed
-    if abs(difference) <= NOISE:
+    if abs(difference) <= paper.NOISE:
         return "#F7F7F7"
     return colormaps["RdBu"](0.5 + max(-0.4, min(0.4, 2 * difference)))
 

@@ -31,9 +31,6 @@ from amint_core.report.read import (
 from amint_core.report.render import short
 from amint_core.store import finished_runs, run_json, run_manifest
 
-#: The published learning curves swing by this much from one epoch to the next, and their runs were
-#: stopped by hand: a published value is known to about this much.
-NOISE = 0.03
 METHODS = {
     "attached": "Attached: a model trained as usual, then a head",
     "active": "Active: trained together with its head, then the head alone",
@@ -203,7 +200,7 @@ def verdict(ours: float | None, theirs: float) -> str:
     if ours is None or pd.isna(ours):
         return NOT_REACHED
     difference = round(ours - theirs, 9)
-    return WITHIN if abs(difference) <= NOISE else ABOVE if difference > 0 else BELOW
+    return WITHIN if abs(difference) <= paper.NOISE else ABOVE if difference > 0 else BELOW
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -309,7 +306,7 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
         "as the paper judges it: probability .5, all members against the official test images "
         "(Tiny ImageNet: validation). The calibrated threshold is chosen on half of the members "
         "and on calibration images, which nothing else is done with, and judged on the other half "
-        f"and the same test images. A dash: not reached. The published noise is ±{NOISE:.2f}: "
+        f"and the same test images. A dash: not reached. The published noise is ±{paper.NOISE:.2f}: "
         f"'{WITHIN}' means no farther from the printed value."
         + said_of_copies(runs)
         + said_of_code(runs),
