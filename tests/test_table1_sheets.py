@@ -57,7 +57,7 @@ def made(root, dataset="cifar10", setup="middle", model="vit", method="attached"
     folder.mkdir(parents=True)
     (root / "splits").mkdir(exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    seal_files(folder, code=value["code"])
+    seal_files(folder, code=value["code"], git=value.get("git"))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,18 @@ def test_runs_of_one_cell_on_different_images_are_refused(tmp_path):
     made(tmp_path, seed=1, fingerprint="others")
     with pytest.raises(ResultsError, match=r"differ in data\.fingerprint"):
         sheets.read(tmp_path)
+
+
+def test_each_cell_names_the_commits_that_its_runs_were_made_at(tmp_path):
+    first = {"commit": "a" * 40, "changed": False}
+    made(tmp_path, git=first)
+    made(tmp_path, seed=1, git={"commit": "b" * 40, "changed": True})
+    made(tmp_path, model="resnet50")
+    runs = sheets.read(tmp_path)
+    named = {row["model"]: row["commit"] for row in sheets.sizes(runs).to_dict("records")}
+    assert named == {"vit": f"{'a' * 12}, {'b' * 12}+", "resnet50": "unknown"}
+    cell = sheets.cells(runs).query("seeds == 2")
+    assert list(cell["commit"]) == [named["vit"]]
 
 
 def test_cells_whose_seeds_different_code_made_are_named(tmp_path):

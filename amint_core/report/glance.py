@@ -38,8 +38,8 @@ def draw(table: pd.DataFrame) -> Figure:
             place.set_title(textwrap.fill(title, 50), fontsize=10)
     figure.suptitle(
         f"The paper's {len(paper.TABLE1)} cells on {images(table)}: ours, and below it the paper's "
-        f"(colour: difference; white within ±{paper.NOISE:.2f}; grey: the paper's alone, where we have "
-        "no run)",
+        f"(colour: difference; white within ±{paper.NOISE:.2f}; grey: the paper's alone, where we "
+        "have no run)",
         fontsize=12,
     )
     plt.close(figure)  # one that ends a notebook cell is shown once then

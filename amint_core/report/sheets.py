@@ -38,7 +38,7 @@ METHODS = {
 DATASETS = {name: paper.DATASETS[name] for name in dict.fromkeys(key[0] for key in paper.TABLE1)}
 ABOVE, WITHIN, BELOW, NOT_REACHED = VERDICTS = ("above", "within", "below", "not reached")
 TEXTS = ("dataset", "setup", "model", "method", "run", "data", "hardware", "title")
-TEXTS += ("copied_in", "code")
+TEXTS += ("copied_in", "code", "commit")
 #: Column of verdicts → ours, the paper's, and the title in the count of cells.
 COMPARED = {
     "mint_verdict": ("mint_paper", "paper_mint", "MINT, as the paper judges"),
@@ -112,13 +112,21 @@ def _checked(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         settings["data.fingerprint"] = metrics["data"]["fingerprint"]
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged(file, f"lacks a part of what a timed grid writes ({error!r})") from error
-    row["code"] = run_manifest(file.parent).get("code", "")
+    manifest = run_manifest(file.parent)
+    row["code"], row["commit"] = manifest.get("code", ""), _commit(manifest.get("git"))
     for name, value in row.items():
         fits = is_text if name in TEXTS else is_number
         if not fits(value) and not (value is None and name not in TEXTS):
             raise damaged(file, f"has {name} = {in_short(value)}")
     require_own_name(row["run"], file)
     return row, settings
+
+
+def _commit(git: Any) -> str:
+    """Return the commit that a run was made at, in short; with a + if files were changed since."""
+    if not isinstance(git, dict) or not isinstance(git.get("commit"), str):
+        return "unknown"
+    return git["commit"][:12] + ("+" if git.get("changed") else "")
 
 
 def _row(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -192,6 +200,7 @@ def _mean(runs: pd.DataFrame) -> dict[str, Any]:
     numbers = runs.select_dtypes("number").mean().to_dict()
     spread = runs["mint_calibrated"].std() if len(runs) > 1 else None
     texts = {name: runs[name].iloc[0] for name in ("run", "data", "hardware")}
+    texts["commit"] = _named(runs["commit"])
     return numbers | texts | {"mint_spread": spread}
 
 
@@ -255,6 +264,7 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
     given = ("members", "external", "image_size", "batch_size", "epochs", "head_epochs")
     found = ("seconds_trunk", "seconds_head", "audited", "audited_on_members")
     columns = dict.fromkeys(given, _distinct) | dict.fromkeys(found, "mean")
+    columns["commit"] = _named
     order = {name: place for place, name in enumerate([*DATASETS, *METHODS, *paper.MODELS])}
     with_head = runs[runs["method"].isin(list(METHODS))]
     table = with_head.groupby(["dataset", "method", "model"], as_index=False).agg(columns)
@@ -267,6 +277,11 @@ def sizes(runs: pd.DataFrame) -> pd.DataFrame:
 def _distinct(values: pd.Series) -> str:
     """Write all values of a setting: a mean of 10 and 16 epochs would be one that no run had."""
     return ", ".join(f"{value:.15g}" for value in sorted(values.dropna().unique()))
+
+
+def _named(values: pd.Series) -> str:
+    """Name all of some texts, each once."""
+    return ", ".join(sorted(values.unique()))
 
 
 def others(runs: pd.DataFrame) -> pd.DataFrame:
@@ -306,8 +321,8 @@ def document(runs: pd.DataFrame, table: pd.DataFrame) -> str:
         "as the paper judges it: probability .5, all members against the official test images "
         "(Tiny ImageNet: validation). The calibrated threshold is chosen on half of the members "
         "and on calibration images, which nothing else is done with, and judged on the other half "
-        f"and the same test images. A dash: not reached. The published noise is ±{paper.NOISE:.2f}: "
-        f"'{WITHIN}' means no farther from the printed value."
+        "and the same test images. A dash: not reached. The published noise is "
+        f"±{paper.NOISE:.2f}: '{WITHIN}' means no farther from the printed value."
         + said_of_copies(runs)
         + said_of_code(runs),
         _markdown("Cells by verdict", counts(table).reset_index(names="Method")),
