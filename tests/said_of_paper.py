@@ -46,6 +46,8 @@ def said_of_gmint() -> Iterator[str]:
 def said_of_our_gmint() -> Iterator[str]:
     measures = ("auc", "calibrated", "tpr at 0.01")
     places = [("best", name, "plain") for name in ("gmint_filters", "gmint")]
+    auc, calibrated = (side_by_side("mobilenet", places, measure) for measure in measures[:2])
+    yield f"AUC {' and '.join(auc)}, calibrated accuracy {' and '.join(calibrated)}"
     pairs = (side_by_side("convnet", places, measure) for measure in measures)
     means, norms = zip(*pairs, strict=True)
     yield (

@@ -9,6 +9,7 @@ import pytest
 import said_of_convnet
 import said_of_deployable
 import said_of_ensemble
+import said_of_growth
 import said_of_lists_and_sets
 import said_of_literal
 import said_of_mobilenet
@@ -563,6 +564,7 @@ SOURCES = (
     *said_of_deployable.SOURCES,
     *said_of_robust.SOURCES,
     *said_of_ensemble.SOURCES,
+    *said_of_growth.SOURCES,
     *said_of_literal.SOURCES,
     *said_of_mobilenet.SOURCES,
     *said_of_speedrun.SOURCES,

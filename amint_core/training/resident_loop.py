@@ -200,7 +200,7 @@ def run_steps(
         scales: of the losses, which steps change; None: there are none.
 
     Raises:
-        TrainingError: a loss is no number, or weights are none in the end.
+        TrainingError: after an epoch, a loss or weights are no numbers.
     """
     log: dict[str, Tensor] = {}  # name → (S,)
 
